@@ -1,0 +1,395 @@
+//! One bounded pass over a request body: where its members are, and whether it is JSON at all.
+//!
+//! The body is never rebuilt. What is checked here is what the provider will read: the same bytes.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::memchr2;
+use smallvec::SmallVec;
+
+/// Nesting beyond this is refused; the deepest real tool schemas need about 20.
+pub const DEPTH_MAX: usize = 127;
+/// Members of the body itself; real requests have at most about 40.
+pub const MEMBERS_MAX: usize = 256;
+
+/// The members of the body's object, in order. It holds offsets only, so that it can travel beside the body.
+#[derive(Debug, Clone, Default)]
+pub struct Skim {
+    pub members: SmallVec<[Member; 16]>,
+}
+
+/// One member: where it begins, where its name is (between the quotes), and where its value is.
+#[derive(Debug, Clone)]
+pub struct Member {
+    name: Range<usize>,
+    /// The name, where it was written with escapes.
+    unescaped: Option<Box<str>>,
+    pub start: usize,
+    pub value: Range<usize>,
+}
+
+impl Member {
+    /// The name as it is meant, read from the skimmed body.
+    pub fn name<'a>(&'a self, body: &'a [u8]) -> &'a str {
+        match &self.unescaped {
+            Some(name) => name,
+            None => std::str::from_utf8(&body[self.name.clone()]).unwrap_or_default(),
+        }
+    }
+}
+
+/// Why a body is no request. Offsets are bytes from its start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SkimError {
+    #[error("the body is empty: send a JSON object")]
+    Empty,
+    #[error("the body is not UTF-8 (byte {0})")]
+    NotUtf8(usize),
+    #[error("the body is no JSON object: it begins with something else")]
+    NotObject,
+    #[error("the body is no valid JSON: {what} at byte {at}")]
+    Syntax { what: &'static str, at: usize },
+    #[error("the body is nested deeper than {DEPTH_MAX} levels (byte {0})")]
+    TooDeep(usize),
+    #[error("the body has the member `{0}` twice")]
+    Duplicate(String),
+    #[error("the body has more than {MEMBERS_MAX} members")]
+    TooManyMembers,
+}
+
+/// Skims a whole body. Time is linear in its length; memory is the list of members.
+pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
+    let text = std::str::from_utf8(body).map_err(|e| SkimError::NotUtf8(e.valid_up_to()))?;
+    let mut reader = Reader { text: text.as_bytes(), at: 0 };
+    reader.space();
+    match reader.peek() {
+        None => return Err(SkimError::Empty),
+        Some(b'{') => reader.at += 1,
+        Some(_) => return Err(SkimError::NotObject),
+    }
+    let mut found = Skim::default();
+    reader.space();
+    if reader.peek() == Some(b'}') {
+        reader.at += 1;
+    } else {
+        loop {
+            reader.space();
+            let start = reader.at;
+            let name = reader.name(text)?;
+            if found.find(body, &name).is_some() {
+                return Err(SkimError::Duplicate(name.into_owned()));
+            }
+            let (name, unescaped) = match name {
+                Cow::Borrowed(plain) => (start + 1..start + 1 + plain.len(), None),
+                Cow::Owned(text) => (start..start, Some(text.into_boxed_str())),
+            };
+            if found.members.len() == MEMBERS_MAX {
+                return Err(SkimError::TooManyMembers);
+            }
+            reader.space();
+            let from = reader.at;
+            reader.value()?;
+            found.members.push(Member { name, unescaped, start, value: from..reader.at });
+            reader.space();
+            match reader.next() {
+                Some(b',') => {}
+                Some(b'}') => break,
+                Some(_) | None => return Err(reader.wrong("expected `,` or `}`")),
+            }
+        }
+    }
+    reader.space();
+    match reader.peek() {
+        None => Ok(found),
+        Some(_) => Err(SkimError::Syntax { what: "something after the object", at: reader.at }),
+    }
+}
+
+impl Skim {
+    pub fn find(&self, body: &[u8], name: &str) -> Option<&Member> {
+        self.members.iter().find(|m| m.name(body) == name)
+    }
+
+    /// The text of a member's value, as it stands in the body.
+    pub fn raw<'b>(&self, body: &'b [u8], name: &str) -> Option<&'b [u8]> {
+        self.find(body, name).map(|m| &body[m.value.clone()])
+    }
+}
+
+struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.peek();
+        self.at += usize::from(byte.is_some());
+        byte
+    }
+
+    fn wrong(&self, what: &'static str) -> SkimError {
+        SkimError::Syntax { what, at: self.at.saturating_sub(1) }
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
+        }
+    }
+
+    /// `"name" :`
+    fn name<'t>(&mut self, text: &'t str) -> Result<Cow<'t, str>, SkimError> {
+        let from = self.at;
+        if self.next() != Some(b'"') {
+            return Err(self.wrong("expected a member's name"));
+        }
+        let escaped = self.string()?;
+        let raw = &text[from + 1..self.at - 1];
+        // An escaped name is the same name: `"mod\u0065l"` must not slip past as another member.
+        let name = match escaped {
+            false => Cow::Borrowed(raw),
+            true => serde_json::from_str::<String>(&text[from..self.at])
+                .map(Cow::Owned)
+                .map_err(|_| self.wrong("a name with a wrong escape"))?,
+        };
+        self.space();
+        match self.next() {
+            Some(b':') => Ok(name),
+            Some(_) | None => Err(self.wrong("expected `:`")),
+        }
+    }
+
+    /// After the opening quote, to behind the closing one. Says whether an escape was in it.
+    fn string(&mut self) -> Result<bool, SkimError> {
+        let mut escaped = false;
+        loop {
+            let rest = &self.text[self.at..];
+            let Some(stop) = memchr2(b'"', b'\\', rest) else {
+                self.at = self.text.len();
+                return Err(self.wrong("a string without an end"));
+            };
+            if rest[..stop].iter().any(|b| *b < 0x20) {
+                return Err(self.wrong("a control character in a string"));
+            }
+            self.at += stop + 1;
+            if rest[stop] == b'"' {
+                return Ok(escaped);
+            }
+            escaped = true;
+            match self.next() {
+                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
+                Some(b'u') => {
+                    let hex = self.text.get(self.at..self.at + 4).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
+                    if !hex {
+                        return Err(self.wrong("a wrong escape"));
+                    }
+                    self.at += 4;
+                }
+                Some(_) | None => return Err(self.wrong("a wrong escape")),
+            }
+        }
+    }
+
+    /// One value of any depth, without recursion: one bit a level says whether it is an object.
+    fn value(&mut self) -> Result<(), SkimError> {
+        let mut objects: u128 = 0;
+        let mut depth = 0usize;
+        loop {
+            self.space();
+            match self.next() {
+                Some(open @ (b'{' | b'[')) => {
+                    let object = open == b'{';
+                    if depth == DEPTH_MAX {
+                        return Err(SkimError::TooDeep(self.at));
+                    }
+                    depth += 1;
+                    objects = (objects << 1) | u128::from(object);
+                    self.space();
+                    if self.peek() == Some(if object { b'}' } else { b']' }) {
+                        self.at += 1;
+                        depth -= 1;
+                        objects >>= 1;
+                    } else {
+                        if object {
+                            self.key()?;
+                        }
+                        continue;
+                    }
+                }
+                Some(b'"') => {
+                    self.string()?;
+                }
+                Some(b't') => self.word(b"rue")?,
+                Some(b'f') => self.word(b"alse")?,
+                Some(b'n') => self.word(b"ull")?,
+                Some(b'-' | b'0'..=b'9') => {
+                    self.at -= 1;
+                    self.number()?;
+                }
+                Some(_) | None => return Err(self.wrong("expected a value")),
+            }
+            // A value has ended: close what ends with it.
+            loop {
+                if depth == 0 {
+                    return Ok(());
+                }
+                let object = objects & 1 == 1;
+                self.space();
+                match self.next() {
+                    Some(b',') => {
+                        if object {
+                            self.space();
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    Some(b'}') if object => {}
+                    Some(b']') if !object => {}
+                    Some(_) | None => return Err(self.wrong("expected `,` or a closing bracket")),
+                }
+                depth -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+
+    fn key(&mut self) -> Result<(), SkimError> {
+        if self.next() != Some(b'"') {
+            return Err(self.wrong("expected a member's name"));
+        }
+        self.string()?;
+        self.space();
+        if self.next() != Some(b':') {
+            return Err(self.wrong("expected `:`"));
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, rest: &[u8]) -> Result<(), SkimError> {
+        if !self.text[self.at..].starts_with(rest) {
+            return Err(self.wrong("expected a value"));
+        }
+        self.at += rest.len();
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), SkimError> {
+        self.at += usize::from(self.peek() == Some(b'-'));
+        match self.next() {
+            Some(b'0') => {}
+            Some(b'1'..=b'9') => self.digits(),
+            Some(_) | None => return Err(self.wrong("a wrong number")),
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.some_digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.some_digits()?;
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) {
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+    }
+
+    fn some_digits(&mut self) -> Result<(), SkimError> {
+        let from = self.at;
+        self.digits();
+        if self.at == from { Err(self.wrong("a wrong number")) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn wrong_bodies_are_told_apart() {
+        for (body, told) in [
+            ("", "empty"),
+            ("  ", "empty"),
+            ("[]", "no JSON object"),
+            ("\"x\"", "no JSON object"),
+            ("{", "expected a member's name"),
+            ("{}x", "something after"),
+            ("{\"a\":1,}", "expected a member's name"),
+            ("{\"a\":01}", "expected `,`"),
+            ("{\"a\":1.}", "wrong number"),
+            ("{\"a\":tru}", "expected a value"),
+            ("{\"a\":\"x", "without an end"),
+            ("{\"a\":\"\n\"}", "control character"),
+            ("{\"a\":\"\\x\"}", "wrong escape"),
+            ("{\"a\":1,\"a\":2}", "`a` twice"),
+            ("{\"model\":1,\"mod\\u0065l\":2}", "`model` twice"),
+            ("{\"a\":[}", "expected a value"),
+            ("{\"a\":[1}", "closing bracket"),
+            ("{\"a\":{\"b\":1]}", "closing bracket"),
+        ] {
+            let error = skim(body.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(told), "{body}: {error}");
+        }
+        assert_eq!(skim(b"{\"a\":\"\xff\"}").unwrap_err(), SkimError::NotUtf8(6));
+    }
+
+    #[test]
+    fn depth_and_members_are_bounded() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(skim(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert!(matches!(skim(nested(DEPTH_MAX + 1).as_bytes()), Err(SkimError::TooDeep(_))));
+        assert!(matches!(skim(nested(1_000_000).as_bytes()), Err(SkimError::TooDeep(_))));
+        let many: Vec<String> = (0..=MEMBERS_MAX).map(|n| format!("\"m{n}\":1")).collect();
+        assert_eq!(skim(format!("{{{}}}", many.join(",")).as_bytes()).unwrap_err(), SkimError::TooManyMembers);
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Into::into),
+            ".{0,12}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                proptest::collection::btree_map(".{0,6}", inner, 0..4)
+                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_serde_reads_the_skim_reads(map in proptest::collection::btree_map(".{0,6}", any_json(), 0..6), pretty: bool) {
+            let value = serde_json::Value::Object(map.clone().into_iter().collect());
+            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
+            let found = skim(text.as_bytes()).unwrap();
+            prop_assert_eq!(found.members.len(), map.len());
+            for member in &found.members {
+                let read: serde_json::Value = serde_json::from_slice(&text.as_bytes()[member.value.clone()]).unwrap();
+                prop_assert_eq!(Some(&read), map.get(member.name(text.as_bytes())));
+            }
+        }
+
+        #[test]
+        fn what_the_skim_admits_serde_admits(text in "[\\{\\}\\[\\]\",:0-9a-z\\\\ .eE+-]{0,40}") {
+            if skim(text.as_bytes()).is_ok() {
+                prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
+            }
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a call used, as disjoint kinds of tokens: no token is counted in two of them.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Input that was not read from the provider's prompt cache.
+    pub input: u64,
+    /// Input that was.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cached_input: u64,
+    /// Output without reasoning.
+    pub output: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reasoning: u64,
+    /// Ours, because the provider told none or the stream was cut.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
+}
+
+impl Usage {
+    pub fn input_all(&self) -> u64 {
+        self.input.saturating_add(self.cached_input)
+    }
+
+    pub fn output_all(&self) -> u64 {
+        self.output.saturating_add(self.reasoning)
+    }
+
+    pub fn total(&self) -> u64 {
+        self.input_all().saturating_add(self.output_all())
+    }
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+/// The `usage` member of OpenAI's chat and embeddings answers. Cached and reasoning tokens are counted in their totals there.
+#[derive(Debug, Default, Deserialize)]
+pub struct OpenaiUsage {
+    #[serde(default, alias = "input_tokens")]
+    prompt_tokens: Option<u64>,
+    #[serde(default, alias = "output_tokens")]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    total_tokens: Option<u64>,
+    #[serde(default, alias = "input_tokens_details")]
+    prompt_tokens_details: Option<InputDetails>,
+    #[serde(default, alias = "output_tokens_details")]
+    completion_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct InputDetails {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct OutputDetails {
+    #[serde(default)]
+    reasoning_tokens: Option<u64>,
+}
+
+impl OpenaiUsage {
+    /// As disjoint kinds. A part larger than its whole is cut to it: a provider's slip never makes a negative count.
+    pub fn disjoint(&self) -> Usage {
+        let input = self.prompt_tokens.or(self.total_tokens).unwrap_or(0);
+        let output = self.completion_tokens.unwrap_or(0);
+        let cached = self.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens).unwrap_or(0).min(input);
+        let reasoning =
+            self.completion_tokens_details.as_ref().and_then(|d| d.reasoning_tokens).unwrap_or(0).min(output);
+        Usage { input: input - cached, cached_input: cached, output: output - reasoning, reasoning, estimated: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openai_usage_becomes_disjoint_kinds() {
+        for (json, input, cached, output, reasoning, why) in [
+            (r#"{"prompt_tokens":10,"completion_tokens":5}"#, 10, 0, 5, 0, "the plain case"),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":8},"completion_tokens_details":{"reasoning_tokens":4}}"#,
+                2,
+                8,
+                1,
+                4,
+                "parts leave their wholes",
+            ),
+            (
+                r#"{"prompt_tokens":3,"prompt_tokens_details":{"cached_tokens":9}}"#,
+                0,
+                3,
+                0,
+                0,
+                "a part is never larger than its whole",
+            ),
+            (
+                r#"{"prompt_tokens":3,"prompt_tokens_details":null,"completion_tokens":null}"#,
+                3,
+                0,
+                0,
+                0,
+                "nulls are zero",
+            ),
+            (r#"{"total_tokens":8}"#, 8, 0, 0, 0, "embeddings of some servers tell only the total"),
+        ] {
+            let usage: OpenaiUsage = serde_json::from_str(json).unwrap();
+            let expected = Usage { input, cached_input: cached, output, reasoning, estimated: false };
+            assert_eq!(usage.disjoint(), expected, "{why}");
+        }
+    }
+}

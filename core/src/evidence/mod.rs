@@ -1,0 +1,6 @@
+//! What remains of a call: its receipt, and the digest that a replay must reach again.
+
+pub mod digest;
+pub mod receipt;
+
+pub mod replay;

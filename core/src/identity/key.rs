@@ -1,0 +1,137 @@
+//! Keys of callers: `tg_<id>_<secret>_<crc>`. Found by secret scanners, the id loggable, kept as HMAC-SHA-256 under a pepper.
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// Letters and digits of an id.
+pub const ID_LEN: usize = 12;
+/// Letters and digits of a secret: 43 of 62 kinds are 256 bits.
+pub const SECRET_LEN: usize = 43;
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The secret under which all keys of an installation are hashed. Never printed.
+pub struct Pepper {
+    bytes: [u8; 32],
+    id: String,
+}
+
+impl Pepper {
+    pub fn new(bytes: [u8; 32]) -> Self {
+        let id = blake3::keyed_hash(&bytes, b"tollgate pepper id").to_hex()[..8].to_owned();
+        Pepper { bytes, id }
+    }
+
+    /// Says which pepper hashed a key; a hash with another one can never match here.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub fn hash(&self, text: &str) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.bytes).expect("HMAC takes keys of any length");
+        mac.update(text.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// A short pseudonym for an id in receipts: equal ids look equal, and nobody reads them back without the pepper.
+    pub fn pseudonym(&self, kind: &str, text: &str) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.bytes);
+        hasher.update(kind.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(text.as_bytes());
+        format!("~{}", &hasher.finalize().to_hex()[..20])
+    }
+}
+
+impl std::fmt::Debug for Pepper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pepper({})", self.id)
+    }
+}
+
+/// A key that looks right: its id, and the whole text to be hashed.
+#[derive(Clone, Copy)]
+pub struct Presented<'a> {
+    pub id: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Presented<'a> {
+    /// Parses and checks the checksum; a typo is told before any look-up.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let rest = text.strip_prefix("tg_")?;
+        let (body, crc) = rest.rsplit_once('_')?;
+        let (id, secret) = body.split_once('_')?;
+        let plain = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric());
+        let right = plain(id) && plain(secret) && id.len() <= 64 && secret.len() <= 128;
+        (right && crc == checksum(&text[..text.len() - crc.len() - 1])).then_some(Presented { id, text })
+    }
+
+    /// In constant time. `None` (no such key) costs the same as a wrong one.
+    pub fn matches(&self, pepper: &Pepper, hash: Option<&[u8; 32]>) -> bool {
+        let own = pepper.hash(self.text);
+        let known = hash.unwrap_or(&[0; 32]);
+        bool::from(own.ct_eq(known)) & hash.is_some()
+    }
+}
+
+/// A new key from randomness: 55 bytes of it. The text is shown once and never kept.
+pub fn mint(random: &[u8; ID_LEN + SECRET_LEN]) -> (String, String) {
+    let letters = |bytes: &[u8]| -> String {
+        // 248 = 4 x 62: a byte above maps unevenly, by at most 0.02 bits a letter.
+        bytes.iter().map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()])).collect()
+    };
+    let id = letters(&random[..ID_LEN]);
+    let body = format!("tg_{id}_{}", letters(&random[ID_LEN..]));
+    let key = format!("{body}_{}", checksum(&body));
+    (id, key)
+}
+
+/// CRC-32 (IEEE) as six letters of base 62.
+fn checksum(text: &str) -> String {
+    let mut crc = !0u32;
+    for byte in text.bytes() {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    let mut rest = !crc;
+    let mut out = [b'0'; 6];
+    for place in out.iter_mut().rev() {
+        *place = ALPHABET[(rest % 62) as usize];
+        rest /= 62;
+    }
+    out.iter().map(|b| char::from(*b)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minted_key_parses_and_matches_only_its_own_hash() {
+        let (id, key) = mint(&[7; 55]);
+        let (_, other) = mint(&[8; 55]);
+        let pepper = Pepper::new([1; 32]);
+        let hash = pepper.hash(&key);
+        let presented = Presented::parse(&key).unwrap();
+        assert_eq!(presented.id, id);
+        assert!(presented.matches(&pepper, Some(&hash)));
+        assert!(!presented.matches(&pepper, None), "an unknown key");
+        assert!(!Presented::parse(&other).unwrap().matches(&pepper, Some(&hash)), "another key");
+        assert!(!presented.matches(&Pepper::new([2; 32]), Some(&hash)), "another pepper");
+    }
+
+    #[test]
+    fn a_typo_is_told_before_any_look_up() {
+        let (_, key) = mint(&[9; 55]);
+        for wrong in ["", "tg_", "sk-abc", "tg__x_y", &key[..key.len() - 1], &key.replace("tg_", "tq_")] {
+            assert!(Presented::parse(wrong).is_none(), "{wrong}");
+        }
+        let mut swapped = key.into_bytes();
+        swapped[20] = if swapped[20] == b'a' { b'b' } else { b'a' };
+        assert!(Presented::parse(std::str::from_utf8(&swapped).unwrap()).is_none());
+    }
+}

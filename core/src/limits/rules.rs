@@ -1,0 +1,155 @@
+//! `limits.yaml`: named budgets and rates. What they have counted lives in the ledger, under name and scope.
+
+use std::sync::Arc;
+
+use jiff::civil::Weekday;
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+
+/// All rules of a revision, in the order of their names.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    pub rules: Vec<Arc<Rule>>,
+}
+
+/// One budget or rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rule {
+    pub name: Arc<str>,
+    /// One counter per combination of these; empty = one for all.
+    pub per: Vec<Per>,
+    /// Which calls it applies to.
+    pub scope: ScopeGlobs,
+    pub unit: Unit,
+    /// In the rule's unit: nano-dollars, tokens, requests, or calls in flight.
+    pub limit: u64,
+    pub window: Window,
+}
+
+impl Rule {
+    /// Budgets count by calendar periods; rates refill, or count calls in flight.
+    pub fn is_budget(&self) -> bool {
+        matches!(self.window, Window::Calendar { .. })
+    }
+}
+
+/// What a rule counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    Nanousd,
+    Tokens,
+    Requests,
+    InFlight,
+}
+
+/// What a rule counts by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Per {
+    Tenant,
+    App,
+    UseCase,
+    User,
+    Key,
+    Session,
+    Family,
+}
+
+/// When a count begins again.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Window {
+    /// Calendar periods in a time zone: they begin at its midnights, also across clock changes.
+    Calendar { every: Calendar, zone: TimeZone },
+    /// A bucket that refills evenly: `limit` per this many milliseconds.
+    Rolling { per_ms: u64 },
+    /// Never: calls in flight.
+    None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calendar {
+    Day,
+    Week,
+    Month,
+}
+
+/// Globs over names of the caller; an empty list admits all.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScopeGlobs {
+    pub tenant: Vec<crate::policy::facts::Glob>,
+    pub app: Vec<crate::policy::facts::Glob>,
+    pub use_case: Vec<crate::policy::facts::Glob>,
+}
+
+impl Calendar {
+    /// The period around `now_ms`: its first and its first-not millisecond.
+    pub fn around(self, now_ms: i64, zone: &TimeZone) -> (i64, i64) {
+        let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone());
+        let midnight = now.start_of_day().unwrap_or_else(|_| now.clone());
+        let from = match self {
+            Calendar::Day => midnight,
+            Calendar::Week => {
+                let back = i64::from(midnight.weekday().since(Weekday::Monday));
+                midnight.checked_sub(back.days()).unwrap_or(midnight)
+            }
+            Calendar::Month => midnight.first_of_month().unwrap_or(midnight),
+        };
+        let to = match self {
+            Calendar::Day => from.checked_add(1.day()),
+            Calendar::Week => from.checked_add(1.week()),
+            Calendar::Month => from.checked_add(1.month()),
+        };
+        let start = |z: &jiff::Zoned| z.start_of_day().map_or(z.timestamp(), |s| s.timestamp()).as_millisecond();
+        let to = to.map_or(i64::MAX, |z| start(&z));
+        (start(&from), to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_begin_at_the_midnight_of_their_zone_also_across_clock_changes() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        for (every, zone, now, from, to, why) in [
+            (
+                Calendar::Day,
+                "UTC",
+                "2026-11-23T10:00:00Z",
+                "2026-11-23T00:00:00Z",
+                "2026-11-24T00:00:00Z",
+                "a plain day",
+            ),
+            (
+                Calendar::Day,
+                "Europe/Berlin",
+                "2026-10-25T10:00:00Z",
+                "2026-10-24T22:00:00Z",
+                "2026-10-25T23:00:00Z",
+                "25 hours",
+            ),
+            (
+                Calendar::Week,
+                "UTC",
+                "2026-11-22T10:00:00Z",
+                "2026-11-16T00:00:00Z",
+                "2026-11-23T00:00:00Z",
+                "Sunday ends the week",
+            ),
+            (
+                Calendar::Month,
+                "Europe/Berlin",
+                "2026-03-31T23:30:00Z",
+                "2026-03-31T22:00:00Z",
+                "2026-04-30T22:00:00Z",
+                "April there, March here",
+            ),
+        ] {
+            let zone = TimeZone::get(zone).unwrap();
+            assert_eq!(every.around(at(now), &zone), (at(from), at(to)), "{why}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The first stage's result: a head that was read, a revision that is pinned, and a body that was not touched yet.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, header};
+
+use crate::contract::meta::{Declared, Field};
+use crate::contract::refusal::{Category, Refusal};
+use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
+use crate::evidence::receipt::Opening;
+use crate::policy::revision::Revision;
+
+/// The caller's request id may be this long; a longer one is replaced.
+const REQUEST_ID_MAX: usize = 128;
+
+/// The headers that may carry a credential, in the order in which they are named to people.
+pub const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+
+/// A request body as it comes in.
+pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, BodyFault>> + Send>>;
+
+/// Why a body could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyFault {
+    /// The caller went away or broke the framing.
+    Broken(String),
+    /// Nothing came for this many milliseconds.
+    Slow(u64),
+}
+
+/// A call whose head was read.
+pub struct Arrival {
+    pub call_id: Arc<str>,
+    /// The call id as a number: the id of its hold.
+    pub hold_id: u128,
+    pub request_id: Arc<str>,
+    pub time_ms: i64,
+    /// On the steady clock.
+    pub started_ms: u64,
+    pub dialect: Dialect,
+    pub revision: Arc<Revision>,
+    /// What is wrong with the head: told by the first stage, so that a receipt is written for it too.
+    pub wrong: Option<Refusal>,
+    pub head: Head,
+    pub declared: Declared,
+    pub credential: Option<Credential>,
+    /// Of the body, where the caller told it.
+    pub content_length: Option<u64>,
+    pub body: Incoming,
+}
+
+/// What of the head later stages read.
+pub struct Head {
+    pub headers: HeaderMap,
+    pub query: Option<String>,
+    /// The peer's address, without port.
+    pub address: String,
+}
+
+/// A credential as it was sent. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    pub header: &'static str,
+    text: String,
+}
+
+impl Credential {
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credential({}: ***)", self.header)
+    }
+}
+
+impl Arrival {
+    pub fn opening(&self) -> Opening {
+        Opening {
+            call_id: self.call_id.clone(),
+            request_id: self.request_id.clone(),
+            time_ms: self.time_ms,
+            contract: self.declared.get(Field::Version).map_or(Cow::Borrowed(VERSION), |v| Cow::Owned(v.to_owned())),
+            revision: self.revision.id.0.clone(),
+            dialect: self.dialect,
+        }
+    }
+}
+
+/// The one credential of a call. Two different ones are refused, naming both headers; one in the URL too.
+pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Credential>, Refusal> {
+    let auth = |code, reason: String| Err(Refusal::new(Category::Auth, code, reason));
+    let mut found: Option<Credential> = None;
+    for name in CREDENTIAL_HEADERS {
+        for value in headers.get_all(name) {
+            let Ok(text) = value.to_str() else {
+                return auth("wrong_credential", format!("header `{name}` is no plain text"));
+            };
+            let text = match (name, text.split_once(' ')) {
+                ("authorization", Some((scheme, token))) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+                ("authorization", _) => {
+                    return auth("wrong_credential", "header `authorization` must read `Bearer KEY`".to_owned());
+                }
+                _ => text.trim(),
+            };
+            match &found {
+                Some(known) if known.text != text => {
+                    let first = known.header;
+                    return auth(
+                        "two_credentials",
+                        format!("headers `{first}` and `{name}` carry different credentials: send one"),
+                    );
+                }
+                Some(_) => {}
+                None => found = Some(Credential { header: name, text: text.to_owned() }),
+            }
+        }
+    }
+    let in_url = query.into_iter().flat_map(|q| q.split('&')).find(|pair| {
+        let name = pair.split('=').next().unwrap_or_default();
+        matches!(name, "key" | "api_key" | "api-key" | "apikey" | "access_token")
+    });
+    match in_url {
+        Some(pair) => auth(
+            "credential_in_url",
+            format!(
+                "the URL carries a credential (`{}`), where logs can see it: send it in the header `authorization: Bearer KEY`",
+                pair.split('=').next().unwrap_or_default()
+            ),
+        ),
+        None => Ok(found),
+    }
+}
+
+/// The caller's request id, if it is one; else ours.
+pub fn request_id(headers: &HeaderMap, ours: &Arc<str>) -> Arc<str> {
+    let sent = headers.get("x-request-id").and_then(|v| v.to_str().ok());
+    match sent {
+        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_MAX && id.bytes().all(|b| b.is_ascii_graphic()) => {
+            id.into()
+        }
+        Some(_) | None => ours.clone(),
+    }
+}
+
+/// The contract version that was asked for must be one that is served.
+pub fn version(declared: &Declared) -> Result<(), Refusal> {
+    match declared.get(Field::Version) {
+        Some(asked) if !VERSIONS.contains(&asked) => Err(Refusal::invalid(
+            "unknown_version",
+            Field::Version.header(),
+            format!("`{asked}` is no version of the contract{}", {
+                let hint = nearest::hint(asked, VERSIONS);
+                if hint.is_empty() { format!(": served are `{}`", VERSIONS.join("`, `")) } else { hint }
+            }),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Headers of the caller that go on to the provider: by allow-list, so that nothing new leaks by default.
+pub fn forwarded(headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap {
+    let mut out = HeaderMap::new();
+    for (name, value) in headers {
+        let goes = match name.as_str() {
+            "user-agent" | "x-client-request-id" | "idempotency-key" => true,
+            other => other.starts_with("openai-") || other.starts_with("x-stainless-") || besides.contains(name),
+        };
+        if goes {
+            out.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(accept) = headers.get(header::ACCEPT) {
+        out.insert(header::ACCEPT, accept.clone());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        list.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_credential_comes_in_one_of_four_headers_and_only_once() {
+        for (list, query, expected, why) in [
+            (vec![("authorization", "Bearer k")], None, Ok(Some("k")), "bearer"),
+            (vec![("authorization", "bearer  k")], None, Ok(Some("k")), "any case"),
+            (vec![("x-api-key", "k")], None, Ok(Some("k")), "anthropic's header"),
+            (vec![("api-key", "k")], None, Ok(Some("k")), "azure's"),
+            (vec![("x-goog-api-key", "k")], Some("alt=sse"), Ok(Some("k")), "google's"),
+            (vec![("x-api-key", "k"), ("authorization", "Bearer k")], None, Ok(Some("k")), "the same twice is one"),
+            (vec![("x-api-key", "k"), ("api-key", "other")], None, Err("`x-api-key` and `api-key`"), "two different"),
+            (vec![("authorization", "Basic k")], None, Err("Bearer KEY"), "another scheme"),
+            (vec![], Some("key=k"), Err("URL carries"), "in the URL"),
+            (vec![], None, Ok(None), "none"),
+        ] {
+            let got = credential(&headers(&list), query);
+            match (got, expected) {
+                (Ok(got), Ok(expected)) => assert_eq!(got.as_ref().map(Credential::reveal), expected, "{why}"),
+                (Err(got), Err(told)) => assert!(got.reason.contains(told), "{why}: {}", got.reason),
+                (got, _) => panic!("{why}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_wild_request_id_is_replaced() {
+        let ours: Arc<str> = "ours".into();
+        let long = "x".repeat(129);
+        for (sent, expected) in [("abc-1", "abc-1"), ("with space", "ours"), (&*long, "ours")] {
+            assert_eq!(&*request_id(&headers(&[("x-request-id", sent)]), &ours), expected);
+        }
+    }
+}

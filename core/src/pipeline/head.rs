@@ -1,0 +1,106 @@
+//! The headers of answers and refusals: ours, and what of the provider's goes on.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::contract::refusal::Refusal;
+use crate::evidence::receipt::Receipt;
+use crate::limits::money::usd_text;
+use crate::policy::Mode;
+use crate::policy::verdict::Outcome;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CALL_ID: HeaderName = HeaderName::from_static("tollgate-call-id");
+const REVISION: HeaderName = HeaderName::from_static("tollgate-revision");
+const VERSION: HeaderName = HeaderName::from_static("tollgate-version");
+const TARGET: HeaderName = HeaderName::from_static("tollgate-target");
+const ATTEMPTS: HeaderName = HeaderName::from_static("tollgate-attempts");
+const COST: HeaderName = HeaderName::from_static("tollgate-cost-usd");
+const CACHE: HeaderName = HeaderName::from_static("tollgate-cache");
+const WARN: HeaderName = HeaderName::from_static("tollgate-warn");
+const DROPPED: HeaderName = HeaderName::from_static("tollgate-dropped");
+const DEGRADED: HeaderName = HeaderName::from_static("tollgate-degraded");
+const REFUSAL: HeaderName = HeaderName::from_static("tollgate-refusal");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+
+/// Headers of every answer, whatever it is.
+pub fn common(receipt: &Receipt) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    put(&mut headers, REQUEST_ID, &receipt.request_id);
+    put(&mut headers, CALL_ID, &receipt.call_id);
+    let short = crate::policy::tree::RevisionId(receipt.revision.clone());
+    put(&mut headers, REVISION, short.short());
+    put(&mut headers, VERSION, &receipt.contract);
+    let warned: Vec<&str> = receipt
+        .verdicts
+        .iter()
+        .filter(|v| v.mode == Mode::Warn && would_act(&v.outcome))
+        .map(|v| &*v.policy.name)
+        .collect();
+    list(&mut headers, WARN, &warned);
+    let degraded: Vec<&str> = receipt.terms.degraded.iter().map(|n| &**n).collect();
+    list(&mut headers, DEGRADED, &degraded);
+    headers
+}
+
+fn would_act(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Decided(effects) => !effects.is_empty(),
+        Outcome::Failed(_) => true,
+        Outcome::NotMatched(_) => false,
+    }
+}
+
+/// Headers of an answer that a provider gave.
+pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
+    let mut headers = common(receipt);
+    for (name, value) in provider {
+        let text = name.as_str();
+        if text == "content-type"
+            || text == "retry-after"
+            || text.starts_with("openai-")
+            || text.starts_with("x-ratelimit-")
+        {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(attempt) = receipt.attempts.last() {
+        put(&mut headers, TARGET, &attempt.target);
+    }
+    put(&mut headers, ATTEMPTS, &receipt.attempts.len().to_string());
+    headers.insert(CACHE, HeaderValue::from_static("bypass"));
+    let dropped: Vec<&str> = receipt.dropped.iter().map(String::as_str).collect();
+    list(&mut headers, DROPPED, &dropped);
+    headers
+}
+
+/// The cost, where it is known before the head leaves.
+pub fn cost(headers: &mut HeaderMap, receipt: &Receipt) {
+    if let Some(nanousd) = receipt.cost_nanousd {
+        put(headers, COST, &usd_text(nanousd));
+    }
+}
+
+/// What clients need to know to retry or not.
+pub fn retry(headers: &mut HeaderMap, refusal: &Refusal) {
+    let should = if refusal.retryable() { "true" } else { "false" };
+    headers.insert(SHOULD_RETRY, HeaderValue::from_static(should));
+    put(headers, REFUSAL, refusal.category.name());
+    if let Some(ms) = refusal.retry_after_ms {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(ms.div_ceil(1_000)));
+        headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
+    }
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    // Names of policies and targets may hold what no header may: such a header is left out, the receipt has it.
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
+    }
+}
+
+fn list(headers: &mut HeaderMap, name: HeaderName, names: &[&str]) {
+    if !names.is_empty() {
+        put(headers, name, &names.join(", "));
+    }
+}

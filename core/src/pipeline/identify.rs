@@ -1,0 +1,470 @@
+//! Stage two: hook *pre-auth*, then who calls, then the body under its bounds, then the metadata that is in the body.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Core;
+use super::arrive::{Arrival, BodyFault, Credential, Head};
+use super::settle::After;
+use crate::contract::Dialect;
+use crate::contract::meta::{Declared, Field};
+use crate::contract::refusal::{Category, Refusal};
+use crate::contract::skim::{self, Skim, SkimError};
+use crate::evidence::receipt::{Receipt, Recorded, sealed};
+use crate::identity::key::Presented;
+use crate::identity::tenants::KeyRecord;
+use crate::policy::Hook;
+use crate::policy::facts::{CallFacts, Caller, DataClass, Facts, Meta, Source};
+use crate::policy::revision::Revision;
+use crate::policy::schema::{Group, GroupSet};
+use crate::policy::terms::Terms;
+
+/// A `user-agent` longer than this is cut in facts.
+const USER_AGENT_MAX: usize = 256;
+
+/// Keys that are not in the repository: the one-time key of the zero-config mode, and later the run-time store's.
+#[derive(Debug, Default)]
+pub struct RuntimeKeys {
+    keys: RwLock<HashMap<Arc<str>, Arc<KeyRecord>>>,
+}
+
+impl RuntimeKeys {
+    pub fn add(&self, record: KeyRecord) {
+        let mut keys = self.keys.write().expect("no code panics while it holds the keys");
+        keys.insert(record.id.clone(), Arc::new(record));
+    }
+
+    fn find(&self, id: &str) -> Option<Arc<KeyRecord>> {
+        self.keys.read().expect("no code panics while it holds the keys").get(id).cloned()
+    }
+}
+
+/// The process-wide budget of body bytes: above it calls are `overloaded`, not swapped.
+pub struct Bodies {
+    bytes: Semaphore,
+    bytes_max: usize,
+}
+
+/// Body bytes in units of this many: a semaphore counts to 2^29 at least.
+const UNIT: usize = 1024;
+
+impl Bodies {
+    pub fn new(bytes_max: usize) -> Self {
+        Bodies { bytes: Semaphore::new(bytes_max.div_ceil(UNIT)), bytes_max }
+    }
+
+    /// Reserves room for a body of this size, at once or not at all.
+    fn admit(&self, bytes: usize) -> Option<SemaphorePermit<'_>> {
+        let units = u32::try_from(bytes.div_ceil(UNIT).max(1)).ok()?;
+        self.bytes.try_acquire_many(units).ok()
+    }
+}
+
+/// A call with a caller and a body.
+pub struct Identified {
+    pub call_id: Arc<str>,
+    pub hold_id: u128,
+    pub started_ms: u64,
+    pub time_ms: i64,
+    pub dialect: Dialect,
+    pub revision: Arc<Revision>,
+    pub head: Head,
+    pub declared: Declared,
+    pub caller: Caller,
+    pub meta: Meta,
+    pub call: CallFacts,
+    pub body: Bytes,
+    pub skim: Skim,
+    pub stream: bool,
+    /// Keyed digests, for the receipt.
+    pub user_sealed: Arc<str>,
+    pub address_sealed: Arc<str>,
+    pub buckets: std::collections::BTreeMap<String, u16>,
+}
+
+pub async fn identify(
+    core: &Core,
+    call: Arrival,
+    receipt: &mut Receipt,
+    after: &mut After,
+) -> Result<Identified, Refusal> {
+    if let Some(refusal) = call.wrong {
+        return Err(refusal);
+    }
+    let address_sealed: Arc<str> = match call.head.address.is_empty() {
+        true => "".into(),
+        false => core.pepper.pseudonym("address", &call.head.address).into(),
+    };
+    let facts_of_call = CallFacts {
+        id: call.call_id.to_string(),
+        time_ms: call.time_ms,
+        dialect: call.dialect,
+        operation: call.dialect.operation(),
+        stream: false,
+        body_bytes: 0,
+        user_agent: user_agent(&call.head),
+    };
+    let buckets = pre_auth(core, &call, &facts_of_call, &address_sealed, receipt)?;
+    let mut caller = authenticate(core, &call.revision, &call.declared, call.credential.as_ref(), call.time_ms)?;
+    caller.address = call.head.address.clone();
+    receipt.caller = sealed(&caller, &"".into(), &address_sealed);
+    let body = read(core, call.body, call.content_length, after).await?;
+    receipt.body_bytes = body.len() as u64;
+    let mut declared = call.declared;
+    let skim = skim::skim(&body).map_err(not_json)?;
+    let said = BodySays::read(&body, &skim)?;
+    if let Some(object) = said.tollgate {
+        declared.join_object(object)?;
+    }
+    assert_identity(&declared, &said, &mut caller)?;
+    let meta = metadata(&declared, &said, &call.head)?;
+    let user_sealed: Arc<str> = match caller.user.is_empty() {
+        true => "".into(),
+        false => core.pepper.pseudonym("user", &caller.user).into(),
+    };
+    receipt.caller = sealed(&caller, &user_sealed, &address_sealed);
+    receipt.stream = said.stream;
+    Ok(Identified {
+        call: CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call },
+        stream: said.stream,
+        call_id: call.call_id,
+        hold_id: call.hold_id,
+        started_ms: call.started_ms,
+        time_ms: call.time_ms,
+        dialect: call.dialect,
+        revision: call.revision,
+        head: call.head,
+        declared,
+        caller,
+        meta,
+        body: body.clone(),
+        skim,
+        user_sealed,
+        address_sealed,
+        buckets,
+    })
+}
+
+fn user_agent(head: &Head) -> String {
+    let text = head.headers.get(http::header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    text.chars().take(USER_AGENT_MAX).collect()
+}
+
+/// Asks the policies that sit before authentication. Their facts are the head's: all asserted.
+fn pre_auth(
+    core: &Core,
+    call: &Arrival,
+    facts_of_call: &CallFacts,
+    address_sealed: &Arc<str>,
+    receipt: &mut Receipt,
+) -> Result<std::collections::BTreeMap<String, u16>, Refusal> {
+    let judge = &call.revision.judge;
+    if !judge.sits_at(Hook::PreAuth) {
+        return Ok(Default::default());
+    }
+    let asserted = |field: Field| -> (Arc<str>, Source) {
+        call.declared.get(field).map_or(("".into(), Source::Absent), |v| (v.into(), Source::Asserted))
+    };
+    let mut facts = Facts::default();
+    facts.call = facts_of_call.clone();
+    (facts.caller.tenant, facts.caller.tenant_source) = asserted(Field::Tenant);
+    (facts.caller.app, facts.caller.app_source) = asserted(Field::App);
+    (facts.caller.user, facts.caller.user_source) = asserted(Field::User);
+    facts.caller.address = call.head.address.clone();
+    facts.meta = metadata(&call.declared, &BodySays::default(), &call.head)?;
+    let facts = Arc::new(facts);
+    let verdicts = judge.ask(Hook::PreAuth, &facts);
+    let mut groups = GroupSet::default();
+    [Group::Call, Group::Caller, Group::Meta].into_iter().for_each(|g| groups.insert(g));
+    let user = match facts.caller.user.is_empty() {
+        true => "".into(),
+        false => core.pepper.pseudonym("user", &facts.caller.user).into(),
+    };
+    let buckets = facts.buckets();
+    let recorded = Recorded::Live { facts, groups, user, address: address_sealed.clone() };
+    receipt.facts.insert(Hook::PreAuth, recorded);
+    receipt.verdicts.extend(verdicts);
+    let terms = Terms::resolve(&receipt.verdicts);
+    super::plan::refuse_denied(terms, receipt)?;
+    Ok(buckets)
+}
+
+/// Key to caller. An unknown key costs the same as a wrong one.
+pub fn authenticate(
+    core: &Core,
+    revision: &Revision,
+    declared: &Declared,
+    credential: Option<&Credential>,
+    now_ms: i64,
+) -> Result<Caller, Refusal> {
+    let auth = |code, reason: &str| Err(Refusal::new(Category::Auth, code, reason));
+    let Some(credential) = credential else {
+        return auth(
+            "missing_credential",
+            "no credential: send `authorization: Bearer KEY` (or `x-api-key`, `api-key`, `x-goog-api-key`)",
+        );
+    };
+    let Some(presented) = Presented::parse(Credential::reveal(credential)) else {
+        return auth(
+            "malformed_key",
+            "the key is not one of this gateway (they look like `tg_<id>_<secret>_<crc>`), or has a typo",
+        );
+    };
+    let known = core.keys.find(presented.id).or_else(|| revision.tenants.keys.get(presented.id).cloned());
+    let right = presented.matches(&core.pepper, known.as_ref().map(|k| &k.hash));
+    let Some(record) = known.filter(|_| right) else {
+        return auth("unknown_key", "the key is not known here, or was revoked");
+    };
+    if record.expires_ms.is_some_and(|end| end <= now_ms) {
+        return auth("expired_key", &format!("the key `{}` has expired: ask for a new one", record.id));
+    }
+    let verified = |text: &Arc<str>| if text.is_empty() { Source::Absent } else { Source::Verified };
+    let mut caller = Caller {
+        tenant_source: verified(&record.tenant),
+        tenant: record.tenant.clone(),
+        app_source: verified(&record.app),
+        app: record.app.clone(),
+        user_source: verified(&record.user),
+        user: record.user.clone(),
+        key: record.id.clone(),
+        groups: record.groups.clone(),
+        region: "".into(),
+        address: String::new(),
+    };
+    if record.may_assert
+        && let Some(tenant) = declared.get(Field::Tenant)
+    {
+        (caller.tenant, caller.tenant_source) = (tenant.into(), Source::Asserted);
+    }
+    let tenants = &revision.tenants;
+    match tenants.tenants.get(&caller.tenant) {
+        Some(tenant) => caller.region = tenant.region.clone(),
+        None if tenants.present => {
+            return Err(Refusal::new(
+                Category::Permission,
+                "unknown_tenant",
+                format!("tenant `{}` is not in `tenants.yaml` of revision {}", caller.tenant, revision.id.short()),
+            ));
+        }
+        None => {}
+    }
+    Ok(caller)
+}
+
+/// What the caller says of itself counts where its credential leaves it open, and never contradicts it.
+fn assert_identity(declared: &Declared, said: &BodySays<'_>, caller: &mut Caller) -> Result<(), Refusal> {
+    let user = declared.get(Field::User).map(str::to_owned).or_else(|| said.user());
+    for (name, value, field, source) in [
+        ("tenant", declared.get(Field::Tenant), &mut caller.tenant, &mut caller.tenant_source),
+        ("app", declared.get(Field::App), &mut caller.app, &mut caller.app_source),
+        ("user", user.as_deref(), &mut caller.user, &mut caller.user_source),
+    ] {
+        let Some(value) = value else { continue };
+        match source {
+            Source::Absent => (*field, *source) = (value.into(), Source::Asserted),
+            Source::Asserted | Source::Verified if **field == *value => {}
+            Source::Asserted | Source::Verified => {
+                return Err(Refusal::new(
+                    Category::Permission,
+                    "identity_mismatch",
+                    format!("the call says {name} `{value}`, its key says `{field}`: leave it out, or use another key"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads the body under the caller's bound and the process's budget. The permit lives as long as the call.
+async fn read(
+    core: &Core,
+    mut body: super::arrive::Incoming,
+    content_length: Option<u64>,
+    after: &mut After,
+) -> Result<Bytes, Refusal> {
+    let max = core.bounds.body_bytes_max;
+    let too_large = || {
+        Refusal::new(
+            Category::TooLarge,
+            "body_too_large",
+            format!("the body is larger than {max} bytes, which is the bound here (`edge.body_bytes_max`)"),
+        )
+    };
+    let told = content_length.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    if told.is_some_and(|n| n > max) {
+        return Err(too_large());
+    }
+    let overloaded = || Refusal {
+        retry_after_ms: Some(1_000),
+        ..Refusal::new(
+            Category::Overloaded,
+            "bodies_full",
+            format!("request bodies under way fill the {} bytes they may take: try again", core.bodies.bytes_max),
+        )
+    };
+    // A body of untold length reserves as it grows.
+    let mut reserved = told.unwrap_or(0);
+    after.body_units += units(core.bodies.admit(reserved).ok_or_else(overloaded)?);
+    let mut whole: Option<Bytes> = None;
+    let mut gathered = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(broken)?;
+        let length = gathered.len() + whole.as_ref().map_or(0, Bytes::len) + piece.len();
+        if length > max {
+            return Err(too_large());
+        }
+        if length > reserved {
+            after.body_units += units(core.bodies.admit(length - reserved).ok_or_else(overloaded)?);
+            reserved = length;
+        }
+        match whole.take() {
+            // The usual case: one piece is the body, and is never copied.
+            None if gathered.is_empty() => whole = Some(piece),
+            None => gathered.extend_from_slice(&piece),
+            Some(first) => {
+                gathered.reserve(told.unwrap_or(0).max(length));
+                gathered.extend_from_slice(&first);
+                gathered.extend_from_slice(&piece);
+            }
+        }
+    }
+    Ok(whole.unwrap_or_else(|| gathered.freeze()))
+}
+
+fn units(permit: SemaphorePermit<'_>) -> usize {
+    let units = permit.num_permits();
+    // Given back by `settle`, which always runs.
+    permit.forget();
+    units
+}
+
+/// Gives back what `read` reserved.
+pub fn release(core: &Core, units: usize) {
+    core.bodies.bytes.add_permits(units);
+}
+
+fn broken(fault: BodyFault) -> Refusal {
+    match fault {
+        BodyFault::Broken(what) => Refusal::invalid("broken_body", "body", format!("the body broke off: {what}")),
+        BodyFault::Slow(ms) => Refusal::invalid("slow_body", "body", format!("no byte of the body came for {ms} ms")),
+    }
+}
+
+/// The members of a body that later stages need, borrowed from it.
+#[derive(Default)]
+pub struct BodySays<'a> {
+    pub tollgate: Option<&'a RawValue>,
+    pub stream: bool,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+    prompt_cache_key: Option<String>,
+    metadata_user: Option<String>,
+}
+
+impl<'a> BodySays<'a> {
+    /// Wrong types of members that we read are refused.
+    fn read(body: &'a Bytes, skim: &Skim) -> Result<Self, Refusal> {
+        let mut said = BodySays::default();
+        for member in &skim.members {
+            let raw = &body[member.value.clone()];
+            match member.name(body) {
+                "tollgate" => said.tollgate = serde_json::from_slice(raw).ok(),
+                "stream" => {
+                    said.stream = match raw {
+                        b"true" => true,
+                        b"false" | b"null" => false,
+                        _ => return Err(Refusal::invalid("wrong_type", "stream", "`stream` must be true or false")),
+                    }
+                }
+                "user" => said.user = text(raw, "user")?,
+                "safety_identifier" => said.safety_identifier = text(raw, "safety_identifier")?,
+                "prompt_cache_key" => said.prompt_cache_key = text(raw, "prompt_cache_key")?,
+                "metadata" => said.metadata_user = metadata_user(raw),
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+
+    fn user(&self) -> Option<String> {
+        let coding_agent = self.metadata_user.as_ref().filter(|text| !text.starts_with('{'));
+        [self.user.as_ref(), self.safety_identifier.as_ref(), coding_agent].into_iter().flatten().next().cloned()
+    }
+
+    /// Coding agents put a JSON text with their session id into `metadata.user_id`.
+    fn session(&self) -> Option<String> {
+        let agent: Option<serde_json::Value> = self.metadata_user.as_ref().and_then(|t| serde_json::from_str(t).ok());
+        let inside = agent.as_ref().and_then(|v| v.get("session_id")).and_then(|v| v.as_str()).map(str::to_owned);
+        self.prompt_cache_key.clone().or(inside)
+    }
+}
+
+fn metadata_user(raw: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        user_id: Option<String>,
+    }
+    serde_json::from_slice::<Metadata>(raw).ok().and_then(|m| m.user_id)
+}
+
+fn text(raw: &[u8], name: &'static str) -> Result<Option<String>, Refusal> {
+    let wrong = |_| Refusal::invalid("wrong_type", name, format!("`{name}` must be a text"));
+    serde_json::from_slice::<Option<String>>(raw).map_err(wrong)
+}
+
+fn not_json(error: SkimError) -> Refusal {
+    let code = match &error {
+        SkimError::Empty => "empty_body",
+        SkimError::NotUtf8(_) => "not_utf8",
+        SkimError::NotObject | SkimError::Syntax { .. } => "not_json",
+        SkimError::TooDeep(_) => "too_deep",
+        SkimError::Duplicate(_) => "duplicate_member",
+        SkimError::TooManyMembers => "too_many_members",
+    };
+    Refusal::invalid(code, "body", error.to_string())
+}
+
+/// The metadata of a call: headers and `tollgate` object first, then what SDKs can set.
+fn metadata(declared: &Declared, said: &BodySays<'_>, head: &Head) -> Result<Meta, Refusal> {
+    let text = |field: Field| declared.get(field).unwrap_or_default().to_owned();
+    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let data_class = match declared.get(Field::DataClass) {
+        None => DataClass::Unstated,
+        Some("public") => DataClass::Public,
+        Some("internal") => DataClass::Internal,
+        Some("confidential") => DataClass::Confidential,
+        Some("restricted") => DataClass::Restricted,
+        Some(other) => {
+            let known = ["public", "internal", "confidential", "restricted"];
+            let hint = crate::contract::nearest::hint(other, known);
+            let all = if hint.is_empty() { format!(": use one of `{}`", known.join("`, `")) } else { hint };
+            return Err(Refusal::invalid(
+                "wrong_value",
+                Field::DataClass.header(),
+                format!("`{other}` is no data class{all}"),
+            ));
+        }
+    };
+    let session = declared
+        .get(Field::Session)
+        .map(str::to_owned)
+        .or_else(|| header("x-session-id"))
+        .or_else(|| header("session-id"))
+        .or_else(|| said.session())
+        .unwrap_or_default();
+    Ok(Meta {
+        use_case: text(Field::UseCase),
+        channel: text(Field::Channel),
+        data_class,
+        session,
+        region: text(Field::Region),
+        retention: text(Field::Retention),
+        redaction: text(Field::Redaction),
+        pii_mode: text(Field::PiiMode),
+    })
+}

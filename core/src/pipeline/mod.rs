@@ -1,0 +1,95 @@
+//! The way of one call, from arrival to receipt.
+//!
+//! This file knows the order of the stages and nothing else; each stage is a file beside it.
+//! A stage takes the call by value and returns the next type, so a stage cannot be skipped.
+
+pub mod admit;
+pub mod answer;
+pub mod arrive;
+pub mod head;
+pub mod identify;
+pub mod outlet;
+pub mod plan;
+pub mod settle;
+pub mod shape;
+pub mod sse;
+pub mod stream;
+
+use std::sync::Arc;
+
+use crate::contract::refusal::Refusal;
+use crate::evidence::receipt::Receipt;
+use crate::identity::key::Pepper;
+use crate::ports::{Ledger, Policies, Shelf, Trail, Upstream};
+
+use admit::admit;
+use answer::{Answer, answer};
+use arrive::Arrival;
+use identify::{Bodies, RuntimeKeys, identify};
+use outlet::Outlet;
+use plan::plan;
+
+/// Everything a call needs, made once.
+pub struct Core {
+    pub policies: Arc<dyn Policies>,
+    pub upstream: Arc<dyn Upstream>,
+    pub ledger: Arc<dyn Ledger>,
+    pub shelf: Arc<dyn Shelf>,
+    pub trail: Arc<dyn Trail>,
+    pub clock: Clock,
+    pub pepper: Pepper,
+    pub keys: RuntimeKeys,
+    pub bodies: Bodies,
+    pub bounds: Bounds,
+}
+
+/// Time, as it is given to the core.
+#[derive(Clone)]
+pub struct Clock {
+    /// Milliseconds since 1970.
+    pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Milliseconds on a clock that never steps.
+    pub steady_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// Bounds of the edge that no policy can widen.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of one request body.
+    pub body_bytes_max: usize,
+    /// A JSON answer up to this is read whole; a larger one is passed through.
+    pub answer_bytes_max: usize,
+    /// For all attempts of a call together, where nobody sets a tighter one.
+    pub deadline_ms: u64,
+    pub attempts_max: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { body_bytes_max: 32 << 20, answer_bytes_max: 32 << 20, deadline_ms: 600_000, attempts_max: 4 }
+    }
+}
+
+/// Carries one call to its end. Runs in a task of its own: a caller that leaves closes the outlet, and `settle` still runs.
+pub async fn run(core: Arc<Core>, arrival: Arrival, mut outlet: Outlet) {
+    let mut receipt = Box::new(Receipt::open(arrival.opening()));
+    let mut after = settle::After::new(&arrival);
+    let came = carry(&core, arrival, &mut receipt, &mut after, &mut outlet).await;
+    match came {
+        Ok(answer) => stream::hand_over(&core, answer, receipt, after, outlet).await,
+        Err(refusal) => settle::refused(&core, refusal, receipt, after, outlet).await,
+    }
+}
+
+async fn carry(
+    core: &Core,
+    call: Arrival,
+    receipt: &mut Receipt,
+    after: &mut settle::After,
+    outlet: &mut Outlet,
+) -> Result<Answer, Refusal> {
+    let call = identify(core, call, receipt, after).await?; // hook: pre-auth
+    let call = plan(core, call, receipt).await?; //            hook: pre-route
+    let call = admit(core, call, receipt, after).await?; //    shelf, rates, budget
+    answer(core, call, receipt, after, outlet).await //        targets in turn
+}

@@ -1,0 +1,172 @@
+//! The last stage: holds settled at true cost, the shelf filled, the receipt written. It runs on every way out.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+
+use super::arrive::Arrival;
+use super::outlet::Outlet;
+use super::{Core, head, identify};
+use crate::contract::meta::Field;
+use crate::contract::refusal::{Category, Refusal};
+use crate::evidence::digest;
+use crate::evidence::receipt::{Outcome, Receipt, Recorded};
+use crate::policy::Hook;
+use crate::policy::facts::{AnswerFacts, Facts};
+use crate::policy::revision::Revision;
+use crate::policy::schema::{Group, GroupSet};
+use crate::policy::terms::Terms;
+use crate::ports::{Kept, Used};
+use crate::routing::catalog::Target;
+
+/// What must be undone or finished when the call ends, gathered on its way.
+pub struct After {
+    pub revision: Arc<Revision>,
+    pub hold_id: u128,
+    pub started_ms: u64,
+    /// A hold was taken.
+    pub held: bool,
+    /// Units of the process's budget of body bytes.
+    pub body_units: usize,
+    /// The idempotency key that this call has claimed.
+    pub shelf_key: Option<String>,
+    /// The target that the call has left for: from there on it may have cost something.
+    pub left_for: Option<Arc<Target>>,
+    /// The caller wants cost and usage in a comment behind a stream.
+    pub trailer: bool,
+}
+
+impl After {
+    pub fn new(arrival: &Arrival) -> Self {
+        After {
+            revision: arrival.revision.clone(),
+            hold_id: arrival.hold_id,
+            started_ms: arrival.started_ms,
+            held: false,
+            body_units: 0,
+            shelf_key: None,
+            left_for: None,
+            trailer: arrival.declared.get(Field::Trailer) == Some("on"),
+        }
+    }
+}
+
+/// A refusal that stands for a caller that left: nobody reads it.
+pub fn caller_left() -> Refusal {
+    Refusal::new(Category::Interrupted, CALLER_LEFT, "the caller left before the answer")
+}
+
+const CALLER_LEFT: &str = "caller_left";
+
+/// Ends a call that came to no answer.
+pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
+    let left = refusal.code == CALLER_LEFT;
+    if left && let Some(target) = after.left_for.clone() {
+        // The provider may have counted the prompt already: it is booked as an estimate, never as nothing.
+        let tokens = crate::contract::words::tokens_estimate(receipt.body_bytes as usize);
+        receipt.usage = Some(crate::contract::usage::Usage { input: tokens, estimated: true, ..Default::default() });
+        price(&mut receipt, &target);
+    }
+    let status = refusal.status();
+    let mut headers = head::common(&receipt);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head::retry(&mut headers, &refusal);
+    let body = refusal.openai_json(&receipt.request_id);
+    receipt.outcome = match left {
+        true => Outcome::CallerLeft,
+        false => Outcome::Refused { status: status.as_u16(), refusal },
+    };
+    receipt.answer_bytes = body.len() as u64;
+    settle(core, &mut receipt, after, None).await;
+    outlet.send(status, headers, body.into());
+    core.trail.record(receipt).await;
+}
+
+/// Settles or voids the hold, keeps or forgets the answer, gives back the body's room. The receipt is recorded after it.
+pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Option<Kept>) {
+    if after.held {
+        let now_ms = (core.clock.now_ms)();
+        match (&receipt.usage, receipt.replayed_from.is_some()) {
+            (Some(usage), false) => {
+                let used = Used { nanousd: receipt.cost_nanousd.unwrap_or(0), tokens: usage.total() };
+                core.ledger.settle(after.hold_id, used, now_ms).await;
+            }
+            (Some(_), true) | (None, _) => core.ledger.void(after.hold_id, now_ms).await,
+        }
+    }
+    if let Some(key) = &after.shelf_key {
+        match kept {
+            Some(kept) => core.shelf.finish(key, kept).await,
+            None => core.shelf.forget(key).await,
+        }
+    }
+    identify::release(core, after.body_units);
+    receipt.latency_ms = (core.clock.steady_ms)().saturating_sub(after.started_ms);
+}
+
+/// The cost of what was used, by the target's dated price row.
+pub fn price(receipt: &mut Receipt, target: &Target) {
+    if let (Some(usage), Some(row)) = (&receipt.usage, &target.price) {
+        receipt.cost_nanousd = Some(row.price.cost(usage));
+        receipt.price = Some(row.clone());
+    }
+}
+
+/// Asks the last hook. An error is a denial, which acts only where nothing was sent yet.
+pub fn post_response(
+    core: &Core,
+    receipt: &mut Receipt,
+    after: &After,
+    facts: &Arc<Facts>,
+    status: StatusCode,
+) -> Result<(), Refusal> {
+    let judge = &after.revision.judge;
+    if !judge.sits_at(Hook::PostResponse) {
+        return Ok(());
+    }
+    let usage = receipt.usage.unwrap_or_default();
+    let mut last = Facts::default();
+    last.call = facts.call.clone();
+    last.caller = facts.caller.clone();
+    last.meta = facts.meta.clone();
+    last.intent = facts.intent.clone();
+    last.budget = facts.budget.clone();
+    last.rate = facts.rate.clone();
+    last.words = facts.words.clone();
+    last.give_buckets(facts.buckets());
+    last.answer = Some(AnswerFacts {
+        target: receipt.attempts.last().map_or_else(|| "".into(), |a| a.target.clone()),
+        status: status.as_u16(),
+        input_tokens: usage.input,
+        cached_input_tokens: usage.cached_input,
+        output_tokens: usage.output,
+        reasoning_tokens: usage.reasoning,
+        estimated: usage.estimated,
+        cost_nanousd: receipt.cost_nanousd,
+        latency_ms: (core.clock.steady_ms)().saturating_sub(after.started_ms),
+        first_token_ms: receipt.first_byte_ms.unwrap_or(0),
+        attempts: receipt.attempts.len() as u32,
+        finish_reason: receipt.finish_reason.clone().unwrap_or_default(),
+    });
+    let last = Arc::new(last);
+    let verdicts = judge.ask(Hook::PostResponse, &last);
+    let mut groups: GroupSet = judge.reads(Hook::PostResponse);
+    [Group::Call, Group::Caller, Group::Meta, Group::Intent, Group::Answer].into_iter().for_each(|g| groups.insert(g));
+    if let Some(Recorded::Live { user, address, .. }) = receipt.facts.get(&Hook::PreRoute) {
+        let recorded = Recorded::Live { facts: last, groups, user: user.clone(), address: address.clone() };
+        receipt.facts.insert(Hook::PostResponse, recorded);
+    }
+    let denials_before = receipt.terms.deny.len();
+    receipt.verdicts.extend(verdicts);
+    receipt.decision_digest = digest::decision(&receipt.verdicts);
+    let terms = Terms::resolve(&receipt.verdicts);
+    let shadow = Terms::resolve_shadow(&receipt.verdicts);
+    receipt.shadow = (shadow != terms).then(|| Box::new(shadow));
+    match terms.deny.len() > denials_before {
+        true => super::plan::refuse_denied(terms, receipt).map(|_| ()),
+        false => {
+            receipt.terms = terms;
+            Ok(())
+        }
+    }
+}

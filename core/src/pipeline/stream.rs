@@ -1,0 +1,326 @@
+//! Stage six: the answer handed over, metered on its way, its first byte before its last; hook *post-response*.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use http::{HeaderMap, StatusCode, header};
+
+use super::answer::{Answer, Content, LiveBody};
+use super::outlet::{Outlet, Pieces};
+use super::settle::{self, After};
+use super::sse::Events;
+use super::{Core, head};
+use crate::contract::Operation;
+use crate::contract::refusal::{Category, Refusal};
+use crate::contract::usage::{OpenaiUsage, Usage};
+use crate::contract::words::tokens_estimate;
+use crate::evidence::receipt::{Outcome, Receipt, ReplayedFrom};
+use crate::limits::money::usd_text;
+use crate::policy::facts::Facts;
+use crate::ports::{Fault, Kept, ReplyBody};
+use crate::routing::catalog::Target;
+
+/// Answers of streams are kept for idempotency up to this size.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// Hands an answer over and settles the call.
+pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
+    let Answer { facts, content } = answer;
+    let (target, status, headers, body) = match content {
+        Content::Stored(kept) => return stored(core, kept, receipt, after, outlet).await,
+        Content::Live { target, status, headers, body } => (target, status, headers, body),
+    };
+    match body {
+        LiveBody::Whole(bytes) => {
+            let reply = read_reply(&bytes);
+            let (usage, finish) = reply.unwrap_or_default();
+            receipt.usage = Some(usage.unwrap_or_else(|| estimate(&facts, bytes.len())));
+            receipt.finish_reason = finish;
+            whole(core, Whole { target, status, headers, bytes, facts }, receipt, after, outlet).await;
+        }
+        LiveBody::Error(bytes, refusal) => {
+            let mut headers = head::answer(&receipt, &headers);
+            head::retry(&mut headers, &refusal);
+            receipt.outcome = Outcome::ProviderError { status: status.as_u16(), refusal: *refusal };
+            receipt.answer_bytes = bytes.len() as u64;
+            settle::settle(core, &mut receipt, after, None).await;
+            outlet.send(status, headers, bytes);
+            core.trail.record(receipt).await;
+        }
+        LiveBody::Passing(begun, rest) => {
+            let headers = head::answer(&receipt, &headers);
+            let Some(pieces) = outlet.open(status, headers) else {
+                return left(core, receipt, after, &target, &facts, 0).await;
+            };
+            pass(core, begun, rest, Going { target, facts, status, pieces, receipt, after }).await;
+        }
+        LiveBody::Events { body, strip_usage } => {
+            let mut headers = head::answer(&receipt, &headers);
+            headers.entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-cache"));
+            let kept_headers = headers.clone();
+            let Some(pieces) = outlet.open(status, headers) else {
+                return left(core, receipt, after, &target, &facts, 0).await;
+            };
+            let going = Going { target, facts, status, pieces, receipt, after };
+            events(core, body, Events::new(strip_usage), kept_headers, going).await;
+        }
+    }
+}
+
+struct Whole {
+    target: Arc<Target>,
+    status: StatusCode,
+    headers: HeaderMap,
+    bytes: Bytes,
+    facts: Arc<Facts>,
+}
+
+/// A JSON answer: everything is known before its head leaves, so a policy may still refuse it.
+async fn whole(core: &Core, answer: Whole, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
+    let Whole { target, status, headers, bytes, facts } = answer;
+    let now_ms = (core.clock.steady_ms)();
+    receipt.first_byte_ms = Some(now_ms.saturating_sub(after.started_ms));
+    receipt.answer_bytes = bytes.len() as u64;
+    settle::price(&mut receipt, &target);
+    receipt.outcome = Outcome::Answered { status: status.as_u16() };
+    if let Err(refusal) = settle::post_response(core, &mut receipt, &after, &facts, status) {
+        return settle::refused(core, refusal, receipt, after, outlet).await;
+    }
+    let mut headers = head::answer(&receipt, &headers);
+    head::cost(&mut headers, &receipt);
+    let kept = Kept {
+        status,
+        headers: headers.clone(),
+        body: bytes.clone(),
+        call_id: receipt.call_id.clone(),
+        revision: receipt.revision.clone(),
+    };
+    settle::settle(core, &mut receipt, after, Some(kept)).await;
+    outlet.send(status, headers, bytes);
+    core.trail.record(receipt).await;
+}
+
+/// An answer that was given before: neither routed nor charged again.
+async fn stored(core: &Core, kept: Kept, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
+    receipt.replayed_from = Some(ReplayedFrom { call_id: kept.call_id, revision: kept.revision });
+    receipt.outcome = Outcome::Answered { status: kept.status.as_u16() };
+    receipt.answer_bytes = kept.body.len() as u64;
+    let mut headers = kept.headers;
+    headers.extend(head::common(&receipt));
+    headers.insert("tollgate-cache", http::HeaderValue::from_static("hit"));
+    settle::settle(core, &mut receipt, after, None).await;
+    outlet.send(kept.status, headers, kept.body);
+    core.trail.record(receipt).await;
+}
+
+/// A body under way to the caller.
+struct Going {
+    target: Arc<Target>,
+    facts: Arc<Facts>,
+    status: StatusCode,
+    pieces: Pieces,
+    receipt: Box<Receipt>,
+    after: After,
+}
+
+/// How a body ended on its way.
+enum End {
+    Complete,
+    CallerLeft,
+    Broke(Fault),
+    Unreadable(String),
+}
+
+/// A JSON answer that is too large to be read whole: its cost is in the receipt only, and estimated.
+async fn pass(core: &Core, begun: Bytes, mut rest: ReplyBody, mut going: Going) {
+    going.receipt.first_byte_ms = Some((core.clock.steady_ms)().saturating_sub(going.after.started_ms));
+    let mut bytes = begun.len();
+    let mut end = if going.pieces.send(begun).await { End::Complete } else { End::CallerLeft };
+    while let End::Complete = end {
+        match next(&mut rest, &going.pieces).await {
+            None => end = End::CallerLeft,
+            Some(None) => break,
+            Some(Some(Err(fault))) => end = End::Broke(fault),
+            Some(Some(Ok(piece))) => {
+                bytes += piece.len();
+                if !going.pieces.send(piece).await {
+                    end = End::CallerLeft;
+                }
+            }
+        }
+    }
+    going.receipt.usage = Some(estimate(&going.facts, bytes));
+    finish(core, going, end, bytes, None).await;
+}
+
+/// Server-sent events, whole events at a time.
+async fn events(core: &Core, mut body: ReplyBody, mut meter: Events, headers: HeaderMap, mut going: Going) {
+    let mut ready: Vec<Bytes> = Vec::with_capacity(4);
+    let mut bytes = 0usize;
+    let mut kept = going.after.shelf_key.is_some().then(BytesMut::new);
+    let end = loop {
+        let piece = match next(&mut body, &going.pieces).await {
+            None => break End::CallerLeft,
+            Some(None) => {
+                ready.extend(meter.end());
+                None
+            }
+            Some(Some(Err(fault))) => break End::Broke(fault),
+            Some(Some(Ok(piece))) => Some(piece),
+        };
+        let ended = piece.is_none();
+        if let Some(piece) = piece
+            && let Err(why) = meter.feed(piece, &mut ready)
+        {
+            break End::Unreadable(why.to_string());
+        }
+        if going.receipt.first_byte_ms.is_none() && !ready.is_empty() {
+            going.receipt.first_byte_ms = Some((core.clock.steady_ms)().saturating_sub(going.after.started_ms));
+        }
+        let mut gone = false;
+        for piece in ready.drain(..) {
+            bytes += piece.len();
+            if let Some(gathered) = &mut kept {
+                gathered.extend_from_slice(&piece);
+            }
+            gone = gone || !going.pieces.send(piece).await;
+        }
+        kept = kept.filter(|k| k.len() <= KEPT_BYTES_MAX);
+        match (gone, ended) {
+            (true, _) => break End::CallerLeft,
+            (false, true) if meter.complete() => break End::Complete,
+            (false, true) => break End::Broke(Fault::Broken("the stream ended before its end".to_owned())),
+            (false, false) => {}
+        }
+    };
+    going.receipt.finish_reason.clone_from(&meter.finish_reason);
+    going.receipt.usage = Some(meter.usage.unwrap_or_else(|| Usage {
+        // About one token an event, where nobody counted.
+        output: meter.events,
+        ..estimate(&going.facts, 0)
+    }));
+    let kept = kept.filter(|_| matches!(end, End::Complete)).map(|body| Kept {
+        status: going.status,
+        headers,
+        body: body.freeze(),
+        call_id: going.receipt.call_id.clone(),
+        revision: going.receipt.revision.clone(),
+    });
+    finish(core, going, end, bytes, kept).await;
+}
+
+/// The next piece, or `None` when the caller has left.
+async fn next(body: &mut ReplyBody, pieces: &Pieces) -> Option<Option<Result<Bytes, Fault>>> {
+    match select(body.next(), std::pin::pin!(pieces.closed())).await {
+        Either::Left((piece, _)) => Some(piece),
+        Either::Right(_) => None,
+    }
+}
+
+/// Ends a body: prices it, asks the last hook, tells the caller what went wrong, settles.
+async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<Kept>) {
+    let Going { target, facts, status, pieces, mut receipt, after } = going;
+    receipt.answer_bytes = bytes as u64;
+    settle::price(&mut receipt, &target);
+    let is_events = receipt.stream;
+    receipt.outcome = match end {
+        End::Complete => Outcome::Answered { status: status.as_u16() },
+        End::CallerLeft => Outcome::CallerLeft,
+        End::Broke(fault) => Outcome::Interrupted { refusal: interrupted(&target, &fault.to_string()) },
+        End::Unreadable(why) => Outcome::Interrupted { refusal: interrupted(&target, &why) },
+    };
+    // Nothing can be taken back at the end of a stream: what a policy says now is recorded.
+    let _ = settle::post_response(core, &mut receipt, &after, &facts, status);
+    let trailer = after.trailer && is_events;
+    let cut = match &receipt.outcome {
+        Outcome::Interrupted { refusal } if is_events => {
+            pieces.send(event(&refusal.openai_json(&receipt.request_id))).await;
+            false
+        }
+        Outcome::Interrupted { .. } => true,
+        Outcome::Answered { .. } | Outcome::Refused { .. } | Outcome::ProviderError { .. } | Outcome::CallerLeft => {
+            false
+        }
+    };
+    settle::settle(core, &mut receipt, after, kept).await;
+    if trailer {
+        pieces.send(trailing(&receipt)).await;
+    }
+    if cut {
+        pieces.cut().await;
+    } else {
+        drop(pieces);
+    }
+    core.trail.record(receipt).await;
+}
+
+/// The caller left before the head of the answer.
+async fn left(core: &Core, mut receipt: Box<Receipt>, after: After, target: &Target, facts: &Arc<Facts>, bytes: usize) {
+    receipt.usage = Some(estimate(facts, bytes));
+    settle::price(&mut receipt, target);
+    receipt.outcome = Outcome::CallerLeft;
+    settle::settle(core, &mut receipt, after, None).await;
+    core.trail.record(receipt).await;
+}
+
+fn interrupted(target: &Target, why: &str) -> Refusal {
+    Refusal {
+        provider: Some(target.provider.clone()),
+        ..Refusal::new(
+            Category::Interrupted,
+            "stream_interrupted",
+            format!("the answer of `{}` broke off: {why}", target.id),
+        )
+    }
+}
+
+fn event(json: &str) -> Bytes {
+    Bytes::from(format!("data: {json}\n\n"))
+}
+
+/// A comment that every reader passes over: what headers cannot tell of a stream.
+fn trailing(receipt: &Receipt) -> Bytes {
+    let cost = receipt.cost_nanousd.map_or_else(|| "unknown".to_owned(), usd_text);
+    let usage = receipt.usage.unwrap_or_default();
+    Bytes::from(format!(
+        ": tollgate call-id={} cost-usd={cost} input-tokens={} output-tokens={} estimated={}\n\n",
+        receipt.call_id,
+        usage.input_all(),
+        usage.output_all(),
+        usage.estimated,
+    ))
+}
+
+/// Our count where the provider told none: said to be one.
+fn estimate(facts: &Facts, answer_bytes: usize) -> Usage {
+    let output = match facts.call.operation {
+        Operation::Chat => answer_bytes as u64 / 4,
+        Operation::Embeddings => 0,
+    };
+    let input = match facts.prompt().tokens {
+        0 => tokens_estimate(facts.call.body_bytes as usize),
+        tokens => tokens,
+    };
+    Usage { input, output, estimated: true, ..Usage::default() }
+}
+
+/// Usage and finish reason of a JSON answer.
+fn read_reply(bytes: &[u8]) -> Option<(Option<Usage>, Option<String>)> {
+    #[derive(serde::Deserialize)]
+    struct Reply {
+        #[serde(default)]
+        usage: Option<OpenaiUsage>,
+        #[serde(default)]
+        choices: Option<Vec<Choice>>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Choice {
+        #[serde(default)]
+        finish_reason: Option<String>,
+    }
+    let reply: Reply = serde_json::from_slice(bytes).ok()?;
+    let finish = reply.choices.into_iter().flatten().find_map(|c| c.finish_reason);
+    Some((reply.usage.map(|u| u.disjoint()), finish))
+}

@@ -1,0 +1,212 @@
+//! The things one decision may say. How many of them become one is in `terms`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Hook;
+
+/// One thing a decision says. Money is nano-dollars, time is milliseconds.
+///
+/// Members stand in the order of the alphabet: written out as they are, they are canonical JSON (see `evidence::digest`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    Deny(Deny),
+    Cap(Cap),
+    Require(Require),
+    Reserve(String),
+    Prefer(Prefer),
+    Pin(Pin),
+    Split(Split),
+    Fallback(Vec<String>),
+    /// A parameter of the request body, and the value it gets.
+    Set(String, Value),
+    /// A member of the request body that is not sent on.
+    Drop(String),
+    Tag(String, String),
+    Note(String),
+    Alert(Alert),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deny {
+    pub code: String,
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// An upper bound; the smallest of all counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cap {
+    MaxTokens(u64),
+    MaxCostNanousd(i64),
+    DeadlineMs(u64),
+    Attempts(u32),
+}
+
+/// What of a target a `require` speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trait {
+    Models,
+    Families,
+    Providers,
+    Regions,
+    Tiers,
+}
+
+/// Only targets whose trait matches one of the globs remain.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Require {
+    pub any: BTreeSet<String>,
+    pub of: Trait,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wish {
+    Target(String),
+    Tier(String),
+    Family(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefer {
+    pub score: i32,
+    pub wish: Wish,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_replace_pinned: bool,
+    pub target: String,
+}
+
+/// Sticky shares: a call's bucket (0..9999) chooses one of the targets by weight, in the order of their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    #[serde(default)]
+    pub by: StickyBy,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_replace_pinned: bool,
+    pub name: String,
+    pub weights: BTreeMap<String, u32>,
+}
+
+/// What stays together in a split or a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StickyBy {
+    /// The session, else the user, else the key, else the call.
+    #[default]
+    Sticky,
+    Tenant,
+    App,
+    User,
+    Key,
+    Session,
+    Call,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alert {
+    pub severity: Severity,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+/// The line that said it: `policies/tiers/policy.rhai:12:5`. The revision is known from the receipt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct At {
+    pub file: Arc<str>,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl std::fmt::Display for At {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// An effect and the line that said it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    #[serde(flatten)]
+    pub effect: Effect,
+    pub at: At,
+}
+
+/// Parameters that `set` may write: members of the request that shape sampling, never its words.
+pub const SETTABLE: [&str; 14] = [
+    "temperature",
+    "top_p",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "frequency_penalty",
+    "presence_penalty",
+    "reasoning_effort",
+    "service_tier",
+    "parallel_tool_calls",
+    "store",
+    "n",
+    "dimensions",
+    "verbosity",
+];
+
+/// Members of the request that `drop` may never take: without them there is no call.
+pub const UNDROPPABLE: [&str; 4] = ["model", "messages", "input", "stream"];
+
+impl Effect {
+    /// The name in rules, receipts and messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Effect::Deny(_) => "deny",
+            Effect::Cap(_) => "cap",
+            Effect::Require(_) => "require",
+            Effect::Reserve(_) => "reserve",
+            Effect::Prefer(_) => "prefer",
+            Effect::Pin(_) => "pin",
+            Effect::Split(_) => "split",
+            Effect::Fallback(_) => "fallback",
+            Effect::Set(..) => "set",
+            Effect::Drop(_) => "drop",
+            Effect::Tag(..) => "tag",
+            Effect::Note(_) => "note",
+            Effect::Alert(_) => "alert",
+        }
+    }
+
+    /// The names of all effects that this version knows.
+    pub const NAMES: [&'static str; 13] = [
+        "deny", "cap", "require", "reserve", "prefer", "pin", "split", "fallback", "set", "drop", "tag", "note",
+        "alert",
+    ];
+
+    /// May this be said at `hook`? Elsewhere it is a load error, or a policy error where only a run can tell.
+    pub fn name_legal_at(name: &str, hook: Hook) -> bool {
+        match hook {
+            Hook::PreRoute => true,
+            Hook::PreAuth | Hook::PostResponse => matches!(name, "deny" | "tag" | "note" | "alert"),
+        }
+    }
+
+    pub fn legal_at(&self, hook: Hook) -> bool {
+        Self::name_legal_at(self.name(), hook)
+    }
+}

@@ -1,0 +1,39 @@
+//! One commit of the policy repository, compiled and immutable: the tables, and somebody to ask.
+
+use std::sync::Arc;
+
+use super::Hook;
+use super::facts::Facts;
+use super::schema::GroupSet;
+use super::tree::RevisionId;
+use super::verdict::Verdict;
+use crate::identity::tenants::Tenants;
+use crate::limits::rules::Limits;
+use crate::routing::catalog::Catalog;
+
+/// Everything that a call is decided by. A call pins one and keeps it to its end.
+pub struct Revision {
+    pub id: RevisionId,
+    pub catalog: Catalog,
+    pub tenants: Tenants,
+    pub limits: Limits,
+    pub judge: Box<dyn Judge>,
+}
+
+/// The compiled policies of a revision.
+pub trait Judge: Send + Sync {
+    /// Asks every policy of the hook. Never fails: a failing policy is an outcome of its own.
+    fn ask(&self, hook: Hook, facts: &Arc<Facts>) -> Vec<Verdict>;
+
+    /// Is there any policy at this hook?
+    fn sits_at(&self, hook: Hook) -> bool;
+
+    /// The groups that some policy of the hook reads: only these are made.
+    fn reads(&self, hook: Hook) -> GroupSet;
+}
+
+impl std::fmt::Debug for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Revision({})", self.id)
+    }
+}

@@ -1,0 +1,264 @@
+//! The one list of facts: path, type, hooks, and how each is read. Engines, docs and checks are made from it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::Hook;
+use super::facts::{Facts, LimitFact, Source};
+
+/// The groups that a policy names in `reads`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    Call,
+    Caller,
+    Meta,
+    Intent,
+    Prompt,
+    Text,
+    Budget,
+    Rate,
+    Answer,
+}
+
+impl Group {
+    pub const ALL: [Group; 9] = [
+        Group::Call,
+        Group::Caller,
+        Group::Meta,
+        Group::Intent,
+        Group::Prompt,
+        Group::Text,
+        Group::Budget,
+        Group::Rate,
+        Group::Answer,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::Call => "call",
+            Group::Caller => "caller",
+            Group::Meta => "meta",
+            Group::Intent => "intent",
+            Group::Prompt => "prompt",
+            Group::Text => "text",
+            Group::Budget => "budget",
+            Group::Rate => "rate",
+            Group::Answer => "answer",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Group> {
+        Group::ALL.into_iter().find(|g| g.name() == name)
+    }
+
+    /// Are its facts known at this hook?
+    pub fn known_at(self, hook: Hook) -> bool {
+        match self {
+            Group::Call | Group::Caller | Group::Meta => true,
+            Group::Intent | Group::Prompt | Group::Text | Group::Budget | Group::Rate => hook != Hook::PreAuth,
+            Group::Answer => hook == Hook::PostResponse,
+        }
+    }
+}
+
+/// A set of groups, small enough to copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GroupSet(u16);
+
+impl GroupSet {
+    pub fn insert(&mut self, group: Group) {
+        self.0 |= 1 << group as u16;
+    }
+
+    pub fn contains(self, group: Group) -> bool {
+        self.0 & (1 << group as u16) != 0
+    }
+
+    pub fn union(self, other: GroupSet) -> GroupSet {
+        GroupSet(self.0 | other.0)
+    }
+}
+
+/// What kind of value a fact is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Int,
+    Float,
+    Bool,
+    TextList,
+}
+
+/// The value of a fact, borrowed from the facts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FactValue<'a> {
+    Text(Cow<'a, str>),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    TextList(Vec<&'a str>),
+}
+
+/// One fact. `budget` and `rate` are tables by rule name; their fields are in [`LIMIT_FIELDS`].
+pub struct Field {
+    pub group: Group,
+    pub name: &'static str,
+    pub kind: Kind,
+    pub about: &'static str,
+    pub get: for<'a> fn(&'a Facts) -> FactValue<'a>,
+}
+
+fn text(s: &str) -> FactValue<'_> {
+    FactValue::Text(Cow::Borrowed(s))
+}
+
+fn count(n: u64) -> FactValue<'static> {
+    FactValue::Int(i64::try_from(n).unwrap_or(i64::MAX))
+}
+
+fn source(s: Source) -> FactValue<'static> {
+    FactValue::Text(Cow::Borrowed(match s {
+        Source::Absent => "absent",
+        Source::Asserted => "asserted",
+        Source::Verified => "verified",
+    }))
+}
+
+fn texts(list: &[String]) -> FactValue<'_> {
+    FactValue::TextList(list.iter().map(String::as_str).collect())
+}
+
+macro_rules! fields {
+    ($($group:ident . $name:ident : $kind:ident = $get:expr, $about:literal;)*) => {
+        /// All facts but the rules of `budget` and `rate`.
+        pub static FIELDS: &[Field] = &[$(Field {
+            group: Group::$group, name: stringify!($name), kind: Kind::$kind, about: $about, get: $get,
+        }),*];
+    };
+}
+
+fields! {
+    Call.id: Text = |f| text(&f.call.id), "the call id";
+    Call.time_ms: Int = |f| FactValue::Int(f.call.time_ms), "milliseconds since 1970 (UTC), frozen for the call";
+    Call.hour: Int = |f| FactValue::Int(f.call.time_ms.div_euclid(3_600_000).rem_euclid(24)), "hour of the day, UTC, 0 to 23";
+    Call.weekday: Int = |f| FactValue::Int((f.call.time_ms.div_euclid(86_400_000) + 3).rem_euclid(7) + 1), "day of the week, UTC, 1 = Monday to 7";
+    Call.dialect: Text = |f| text(f.call.dialect.name()), "the wire protocol of the caller";
+    Call.operation: Text = |f| text(f.call.operation.name()), "`chat` or `embeddings`";
+    Call.stream: Bool = |f| FactValue::Bool(f.call.stream), "the caller asked for a stream";
+    Call.body_bytes: Int = |f| count(f.call.body_bytes), "bytes of the request body; 0 at pre-auth";
+    Call.user_agent: Text = |f| text(&f.call.user_agent), "the header, at most 256 bytes";
+    Caller.tenant: Text = |f| text(&f.caller.tenant), "the tenant";
+    Caller.tenant_source: Text = |f| source(f.caller.tenant_source), "`verified`, `asserted` or `absent`";
+    Caller.app: Text = |f| text(&f.caller.app), "the application";
+    Caller.app_source: Text = |f| source(f.caller.app_source), "`verified`, `asserted` or `absent`";
+    Caller.user: Text = |f| text(&f.caller.user), "the end user; a keyed digest in receipts";
+    Caller.user_source: Text = |f| source(f.caller.user_source), "`verified`, `asserted` or `absent`";
+    Caller.key: Text = |f| text(&f.caller.key), "the id of the key, empty at pre-auth";
+    Caller.groups: TextList = |f| FactValue::TextList(f.caller.groups.iter().map(|g| &**g).collect()), "groups of the key";
+    Caller.region: Text = |f| text(&f.caller.region), "the tenant's region, from `tenants.yaml`";
+    Caller.address: Text = |f| text(&f.caller.address), "the peer's address; a keyed digest in receipts";
+    Meta.use_case: Text = |f| text(&f.meta.use_case), "`tollgate-use-case`";
+    Meta.channel: Text = |f| text(&f.meta.channel), "`tollgate-channel`";
+    Meta.data_class: Text = |f| text(f.meta.data_class.name()), "`public`, `internal`, `confidential`, `restricted` or empty";
+    Meta.session: Text = |f| text(&f.meta.session), "`tollgate-session` and its like";
+    Meta.region: Text = |f| text(&f.meta.region), "`tollgate-region`";
+    Meta.retention: Text = |f| text(&f.meta.retention), "`tollgate-retention`";
+    Meta.redaction: Text = |f| text(&f.meta.redaction), "`tollgate-redaction`";
+    Meta.pii_mode: Text = |f| text(&f.meta.pii_mode), "`tollgate-pii-mode`";
+    Intent.asked: Text = |f| text(&f.intent.asked), "the model string as sent";
+    Intent.model: Text = |f| text(&f.intent.model), "the model, where one is named";
+    Intent.provider: Text = |f| text(&f.intent.provider), "the provider, where the caller pinned one";
+    Intent.family: Text = |f| text(&f.intent.family), "the family asked for, else the named model's";
+    Intent.tier: Text = |f| text(&f.intent.tier), "the tier asked for, else the named model's";
+    Intent.region: Text = |f| text(&f.intent.region), "the region asked for";
+    Intent.max_tokens: Int = |f| count(f.intent.max_tokens.unwrap_or(0)), "the caller's bound on output tokens; 0 = none";
+    Intent.max_cost_nanousd: Int = |f| FactValue::Int(f.intent.max_cost_nanousd.unwrap_or(0)), "the caller's bound on cost, nano-dollars; 0 = none";
+    Intent.max_latency_ms: Int = |f| count(f.intent.max_latency_ms.unwrap_or(0)), "the caller's deadline; 0 = none";
+    Prompt.tokens: Int = |f| count(f.prompt().tokens), "estimated tokens of the prompt";
+    Prompt.messages: Int = |f| count(f.prompt().messages), "number of messages (or inputs)";
+    Prompt.roles: TextList = |f| texts(&f.prompt().roles), "roles in order of the messages, at most 1000";
+    Prompt.tools: TextList = |f| texts(&f.prompt().tools), "names of the tools offered";
+    Prompt.has_images: Bool = |f| FactValue::Bool(f.prompt().has_images), "a message has an image";
+    Prompt.has_audio: Bool = |f| FactValue::Bool(f.prompt().has_audio), "a message has sound";
+    Prompt.features: TextList = |f| texts(&f.prompt().features), "features that the call needs of a model";
+    Answer.target: Text = |f| f.answer.as_ref().map_or(text(""), |a| text(&a.target)), "who answered";
+    Answer.status: Int = |f| f.answer.as_ref().map_or(FactValue::Int(0), |a| FactValue::Int(a.status.into())), "HTTP status";
+    Answer.input_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.input_tokens)), "input tokens, without cached ones";
+    Answer.cached_input_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.cached_input_tokens)), "input tokens read from the provider's cache";
+    Answer.output_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.output_tokens)), "output tokens, without reasoning";
+    Answer.reasoning_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.reasoning_tokens)), "reasoning tokens";
+    Answer.estimated: Bool = |f| FactValue::Bool(f.answer.as_ref().is_some_and(|a| a.estimated)), "the usage is our estimate";
+    Answer.cost_nanousd: Int = |f| FactValue::Int(f.answer.as_ref().and_then(|a| a.cost_nanousd).unwrap_or(0)), "nano-dollars; 0 where the price is not known";
+    Answer.cost_known: Bool = |f| FactValue::Bool(f.answer.as_ref().is_some_and(|a| a.cost_nanousd.is_some())), "the price is known";
+    Answer.latency_ms: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.latency_ms)), "from arrival to the end of the answer";
+    Answer.first_token_ms: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.first_token_ms)), "from arrival to its first byte";
+    Answer.attempts: Int = |f| FactValue::Int(f.answer.as_ref().map_or(0, |a| a.attempts.into())), "attempts made";
+    Answer.finish_reason: Text = |f| f.answer.as_ref().map_or(text(""), |a| text(&a.finish_reason)), "why the model stopped";
+}
+
+/// One field of a rule in `budget` and `rate`.
+pub struct LimitField {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub about: &'static str,
+    pub get: fn(&LimitFact) -> FactValue<'static>,
+}
+
+/// The fields of `budget["NAME"]` and `rate["NAME"]`. A rule that does not apply reads as ratio 0 without limit.
+pub static LIMIT_FIELDS: &[LimitField] = &[
+    LimitField {
+        name: "limit",
+        kind: Kind::Int,
+        about: "in the rule's unit; 0 = no limit",
+        get: |l| FactValue::Int(l.limit),
+    },
+    LimitField { name: "used", kind: Kind::Int, about: "settled", get: |l| FactValue::Int(l.used) },
+    LimitField { name: "held", kind: Kind::Int, about: "reserved by calls under way", get: |l| FactValue::Int(l.held) },
+    LimitField {
+        name: "remaining",
+        kind: Kind::Int,
+        about: "limit less used less held, never below 0",
+        get: |l| FactValue::Int(l.remaining),
+    },
+    LimitField { name: "ratio", kind: Kind::Float, about: "(used + held) / limit", get: |l| FactValue::Float(l.ratio) },
+    LimitField {
+        name: "resets_at_ms",
+        kind: Kind::Int,
+        about: "milliseconds since 1970",
+        get: |l| FactValue::Int(l.resets_at_ms),
+    },
+];
+
+/// The field by its path, for look-ups at load.
+pub fn field(group: Group, name: &str) -> Option<&'static Field> {
+    FIELDS.iter().find(|f| f.group == group && f.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_gives_the_kind_that_the_list_says() {
+        let mut facts = Facts::default();
+        facts.answer = Some(Default::default());
+        for field in FIELDS {
+            let kind = match (field.get)(&facts) {
+                FactValue::Text(_) => Kind::Text,
+                FactValue::Int(_) => Kind::Int,
+                FactValue::Float(_) => Kind::Float,
+                FactValue::Bool(_) => Kind::Bool,
+                FactValue::TextList(_) => Kind::TextList,
+            };
+            assert_eq!(kind, field.kind, "{}.{}", field.group.name(), field.name);
+        }
+    }
+
+    #[test]
+    fn the_first_of_january_1970_was_a_thursday() {
+        let facts = Facts::default();
+        assert_eq!((field(Group::Call, "weekday").unwrap().get)(&facts), FactValue::Int(4));
+    }
+}

@@ -1,0 +1,145 @@
+//! The five places where the core meets the world: Policies, Upstream, Ledger, Shelf, Trail.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use crate::contract::Dialect;
+use crate::evidence::receipt::Receipt;
+use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
+use crate::policy::revision::Revision;
+use crate::routing::catalog::Target;
+
+/// A future behind a port.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Which revision decides now.
+pub trait Policies: Send + Sync {
+    /// The active revision; the call that pins it keeps it to its end.
+    fn pin(&self) -> Arc<Revision>;
+}
+
+/// Where calls are sent on.
+pub trait Upstream: Send + Sync {
+    /// Is this provider configured here?
+    fn serves(&self, provider: &str) -> bool;
+
+    /// Does this provider take models that no catalog lists?
+    fn takes_unlisted(&self, provider: &str) -> bool;
+
+    /// The provider that takes every model that nobody knows, where one is configured so.
+    fn default_provider(&self) -> Option<&str>;
+
+    /// Headers of the caller that go on to this provider besides those that go to all.
+    fn forwards(&self, provider: &str) -> &[HeaderName];
+
+    /// Sends one attempt; answers when the head of the reply is there. Never follows a redirect.
+    fn send<'a>(&'a self, target: &'a Target, outgoing: Outgoing) -> Later<'a, Result<Reply, Fault>>;
+}
+
+/// One attempt as it leaves.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    pub dialect: Dialect,
+    /// Of the caller's URL, without `?`.
+    pub query: Option<String>,
+    /// What of the caller's headers goes on; credentials and hop-by-hop headers are never among them.
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub stream: bool,
+    /// Milliseconds left for the whole attempt.
+    pub deadline_ms: u64,
+}
+
+/// The reply of a provider: head now, body as it comes.
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
+}
+
+pub type ReplyBody = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;
+
+/// Why an attempt failed on the way, or a body broke off.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("could not connect: {0}")]
+    Connect(String),
+    #[error("no answer within {0} ms")]
+    FirstByte(u64),
+    #[error("nothing came for {0} ms")]
+    Idle(u64),
+    #[error("the deadline of {0} ms passed")]
+    Deadline(u64),
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    #[error("the secret of provider `{provider}` is not there: {why}")]
+    NoSecret { provider: String, why: String },
+}
+
+/// Balances of money, tokens, requests and calls in flight.
+pub trait Ledger: Send + Sync {
+    /// How the rules that apply stand. Advisory.
+    fn standing<'a>(&'a self, claims: &'a [Claim], now_ms: i64) -> Later<'a, Vec<Standing>>;
+
+    /// Holds all claims at once, or none. One hold per id, however often it is asked.
+    fn hold<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>>;
+
+    /// Replaces what is held by what was used. A second time does nothing.
+    fn settle<'a>(&'a self, id: HoldId, used: Used, now_ms: i64) -> Later<'a, ()>;
+
+    /// Gives back what is held, except for the request itself. A second time does nothing.
+    fn void<'a>(&'a self, id: HoldId, now_ms: i64) -> Later<'a, ()>;
+}
+
+/// What a call used in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Used {
+    pub nanousd: i64,
+    pub tokens: u64,
+}
+
+/// Where answers are kept: idempotency records, and later the caches.
+pub trait Shelf: Send + Sync {
+    /// Claims `key` for a call with this body.
+    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun>;
+
+    /// Keeps the answer under the key that `begin` gave to this call.
+    fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()>;
+
+    /// Gives the key back: the call came to no answer worth keeping.
+    fn forget<'a>(&'a self, key: &'a str) -> Later<'a, ()>;
+}
+
+/// What became of a claim on an idempotency key.
+#[derive(Debug, Clone)]
+pub enum Begun {
+    /// The key is this call's.
+    Fresh,
+    /// Another call under this key is on its way.
+    InFlight,
+    /// The key was used with another body.
+    OtherBody,
+    /// The answer is there.
+    Answered(Kept),
+}
+
+/// An answer as it was sent.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub call_id: Arc<str>,
+    pub revision: Arc<str>,
+}
+
+/// Where receipts go.
+pub trait Trail: Send + Sync {
+    /// Hands over the receipt; waits while the bounded queue is full, never drops.
+    fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()>;
+}

@@ -1,0 +1,82 @@
+//! The callers' side: HTTP in, one call to the core, HTTP out. No decision is made here.
+
+pub mod body;
+pub mod calls;
+pub mod models;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use tollgate_core::contract::Dialect;
+use tollgate_core::contract::nearest;
+use tollgate_core::contract::refusal::{Category, Refusal};
+use tollgate_core::pipeline::Core;
+
+use crate::metrics::Metrics;
+
+/// What every call needs; shared by all connections.
+pub struct Gate {
+    pub core: Arc<Core>,
+    pub metrics: Arc<Metrics>,
+    /// A body of which no byte comes for this long is given up.
+    pub body_idle: Duration,
+}
+
+/// One connection: the gate, and who is at the other end.
+#[derive(Clone)]
+pub struct Connection {
+    pub gate: Arc<Gate>,
+    pub peer: IpAddr,
+}
+
+/// The routes, before they know their connection.
+pub fn router() -> Router<Connection> {
+    Router::new()
+        .route("/", get(hello))
+        .route("/v1/chat/completions", post(|c, r| calls::call(Dialect::OpenaiChat, c, r)))
+        .route("/v1/embeddings", post(|c, r| calls::call(Dialect::OpenaiEmbeddings, c, r)))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+}
+
+const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/embeddings", "/v1/models"];
+
+/// Some clients ask for `HEAD /` before their first call.
+async fn hello() -> &'static str {
+    "tollgate: POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models\n"
+}
+
+async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let path = uri.path();
+    let hint = nearest::hint(path, PATHS);
+    let hint = if hint.is_empty() { format!(": here are {}", PATHS.join(", ")) } else { hint };
+    refuse(&headers, Refusal::new(Category::NoRoute, "unknown_path", format!("nothing is at `{method} {path}`{hint}")))
+}
+
+async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let told = format!("`{}` does not take `{method}`", uri.path());
+    let mut response = refuse(&headers, Refusal::invalid("wrong_method", "method", told));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+/// A refusal outside any call: it has no receipt, but the same shape.
+pub fn refuse(headers: &HeaderMap, refusal: Refusal) -> Response {
+    let id = headers.get("x-request-id").and_then(|v| v.to_str().ok()).filter(|id| id.len() <= 128).unwrap_or("-");
+    let mut response = Response::new(refusal.openai_json(id).into());
+    *response.status_mut() = refusal.status();
+    let out = response.headers_mut();
+    tollgate_core::pipeline::head::retry(out, &refusal);
+    out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        out.insert("x-request-id", id);
+    }
+    response
+}

@@ -1,0 +1,218 @@
+//! `tollgate explain ID`: the chain of decisions of one call, from its receipt.
+
+use std::fmt::Write as _;
+
+use tollgate_core::evidence::receipt::{Outcome, Receipt};
+use tollgate_core::limits::money::usd_text;
+use tollgate_core::pipeline::plan;
+use tollgate_core::policy::terms::Terms;
+use tollgate_core::policy::verdict::{Outcome as Said, Verdict};
+use tollgate_core::policy::{Hook, Mode, OnError};
+use tollgate_core::policy::tree::RevisionId;
+use tollgate_store::trail;
+
+use super::{Ended, Explain};
+
+pub fn run(args: &Explain) -> Result<(), Ended> {
+    let state = super::trail::open(&args.places)?;
+    let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));
+    let line = match &args.id {
+        Some(id) => trail::find(&state.trail(), id).map_err(told)?,
+        None => trail::tail(&state.trail(), 1).map_err(told)?.pop(),
+    };
+    let Some(line) = line else {
+        let what = args.id.as_ref().map_or("no call".to_owned(), |id| format!("no call `{id}`"));
+        return Err(Ended::failed(format!(
+            "{what} is in the trail `{}` (the id is in the answer's header `tollgate-call-id`)",
+            state.trail().display()
+        )));
+    };
+    if args.json {
+        println!("{line}");
+        return Ok(());
+    }
+    let receipt: Receipt = serde_json::from_str(&line)
+        .map_err(|why| Ended::failed(format!("the receipt cannot be read by this version: {why}")))?;
+    print!("{}", tree(&receipt));
+    Ok(())
+}
+
+/// The receipt as a tree: hooks, policies, effects with their lines, terms, candidates, attempts, cost.
+fn tree(receipt: &Receipt) -> String {
+    let mut out = String::new();
+    head(&mut out, receipt);
+    for hook in Hook::ALL {
+        let verdicts: Vec<&Verdict> = receipt.verdicts.iter().filter(|v| v.hook == hook).collect();
+        if !verdicts.is_empty() {
+            line(&mut out, 0, hook.name());
+            verdicts.iter().for_each(|v| policy(&mut out, v));
+        }
+    }
+    line(&mut out, 0, "terms");
+    terms(&mut out, &receipt.terms);
+    if let Some(shadow) = &receipt.shadow {
+        line(&mut out, 0, "terms if `observe` and `warn` acted");
+        terms(&mut out, shadow);
+    }
+    route(&mut out, receipt);
+    end(&mut out, receipt);
+    out
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    let indent = "  ".repeat(depth);
+    writeln!(out, "{indent}{text}").expect("writing to a text cannot fail");
+}
+
+fn head(out: &mut String, r: &Receipt) {
+    let time = jiff::Timestamp::from_millisecond(r.time_ms).map(|t| t.to_string()).unwrap_or_default();
+    line(out, 0, &format!("call {} at {time}", r.call_id));
+    if r.request_id != r.call_id {
+        line(out, 1, &format!("request id {}", r.request_id));
+    }
+    let c = &r.caller;
+    let mut who = Vec::new();
+    for (name, value, source) in
+        [("tenant", &c.tenant, Some(c.tenant_source)), ("app", &c.app, Some(c.app_source)), ("user", &c.user, Some(c.user_source)), ("key", &c.key, None)]
+    {
+        if !value.is_empty() {
+            let source = source.map_or(String::new(), |s| format!(" ({})", format!("{s:?}").to_lowercase()));
+            who.push(format!("{name} {value}{source}"));
+        }
+    }
+    line(out, 1, &format!("who: {}", if who.is_empty() { "not known".to_owned() } else { who.join(", ") }));
+    let asked = r.asked().map(|(intent, meta)| {
+        let use_case = if meta.use_case.is_empty() { String::new() } else { format!(", use case {}", meta.use_case) };
+        format!(" for `{}`{use_case}", intent.asked)
+    });
+    let stream = if r.stream { ", streaming" } else { "" };
+    line(out, 1, &format!("asked: {}{}{stream}, {} bytes", r.dialect.name(), asked.unwrap_or_default(), r.body_bytes));
+    line(out, 1, &format!("revision {}", RevisionId(r.revision.clone()).short()));
+}
+
+fn policy(out: &mut String, v: &Verdict) {
+    let mode = match v.mode {
+        Mode::Enforce => "",
+        Mode::Warn => " [warn: did not act]",
+        Mode::Observe => " [observe: did not act]",
+        Mode::Off => " [off]",
+    };
+    let name = &v.policy.name;
+    match &v.outcome {
+        Said::NotMatched(why) => line(out, 1, &format!("- {name}: not asked, `{why}` did not match")),
+        Said::Decided(effects) if effects.is_empty() => line(out, 1, &format!("- {name}{mode}: nothing to say")),
+        Said::Decided(effects) => {
+            line(out, 1, &format!("- {name}{mode}"));
+            for said in effects {
+                let effect = serde_json::to_value(&said.effect).map(|v| told(&v)).unwrap_or_default();
+                line(out, 3, &format!("{effect}    {}", said.at));
+            }
+        }
+        Said::Failed(failure) => {
+            let then = match failure.on_error {
+                OnError::Deny => "the call was refused (`on_error: deny`)",
+                OnError::Skip => "it counted as absent (`on_error: skip`)",
+                OnError::Degrade => "it counted as absent and the answer says so (`on_error: degrade`)",
+            };
+            line(out, 1, &format!("- {name}{mode}: failed at {}: {}; {then}", failure.at, failure.what));
+        }
+    }
+}
+
+/// `{"prefer":{"score":100,"wish":{"tier":"x"}}}` as `prefer score 100, wish tier x`.
+fn told(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().map(|(k, v)| format!("{k} {}", told(v))).collect::<Vec<_>>().join(", ")
+        }
+        serde_json::Value::Array(list) => format!("[{}]", list.iter().map(told).collect::<Vec<_>>().join(", ")),
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn terms(out: &mut String, terms: &Terms) {
+    let Ok(serde_json::Value::Object(map)) = serde_json::to_value(terms) else { return };
+    if map.is_empty() {
+        line(out, 1, "none: no policy had anything to say");
+    }
+    for (name, value) in &map {
+        match value {
+            serde_json::Value::Array(list) => list.iter().for_each(|v| line(out, 1, &format!("{name}: {}", told(v)))),
+            other => line(out, 1, &format!("{name}: {}", told(other))),
+        }
+    }
+}
+
+fn route(out: &mut String, r: &Receipt) {
+    if let Some(replaced) = &r.intent_replaced {
+        line(out, 0, &format!("intent replaced by policy: {replaced}"));
+    }
+    if !r.candidates.is_empty() {
+        line(out, 0, "candidates");
+    }
+    for c in &r.candidates {
+        let score = if c.score == 0 { String::new() } else { format!(", score {}", c.score) };
+        let cut = c.cut.as_ref().map_or(String::new(), |cut| format!(": dropped, {}", plan::words(cut)));
+        line(out, 1, &format!("- {} ({}{score}){cut}", c.target, c.why));
+    }
+    if !r.holds.is_empty() || r.hold_refused.is_some() {
+        line(out, 0, "limits");
+    }
+    for hold in &r.holds {
+        line(out, 1, &format!("- {} held {} of {} ({} used) in {}", hold.rule, hold.held, hold.limit, hold.used, hold.scope));
+    }
+    if let Some(refused) = &r.hold_refused {
+        line(out, 1, &format!(
+            "- {} refused: {} wanted, limit {}, {} used, {} held in {}",
+            refused.rule, refused.wanted, refused.limit, refused.used, refused.held, refused.scope
+        ));
+    }
+    if !r.attempts.is_empty() {
+        line(out, 0, "attempts");
+    }
+    for a in &r.attempts {
+        let status = a.status.map_or_else(String::new, |s| format!(" {s}"));
+        let fault = a.fault.as_ref().map_or_else(String::new, |f| format!(", {f}"));
+        let id = a.provider_request_id.as_ref().map_or_else(String::new, |id| format!(", its id {id}"));
+        line(out, 1, &format!("- {}{status} in {} ms{fault}{id}", a.target, a.latency_ms));
+    }
+}
+
+fn end(out: &mut String, r: &Receipt) {
+    line(out, 0, "end");
+    let how = match &r.outcome {
+        Outcome::Answered { status } => format!("answered {status}"),
+        Outcome::Refused { status, refusal } => {
+            let at = refusal.at.as_ref().map_or(String::new(), |at| format!(" at {at}"));
+            let policy = refusal.policy.as_ref().map_or(String::new(), |p| format!(" by policy `{p}`{at}"));
+            format!("refused {status} {} ({}){policy}: {}", refusal.category.name(), refusal.code, refusal.reason)
+        }
+        Outcome::ProviderError { refusal, .. } => format!("the provider's error was handed over: {}", refusal.reason),
+        Outcome::Interrupted { refusal } => format!("interrupted: {}", refusal.reason),
+        Outcome::CallerLeft => "the caller left before the end".to_owned(),
+    };
+    line(out, 1, &how);
+    if let Some(from) = &r.replayed_from {
+        line(out, 1, &format!("the stored answer of call {} (same idempotency key, revision {})", from.call_id, from.revision));
+    }
+    if let Some(u) = &r.usage {
+        let estimated = if u.estimated { " (estimated)" } else { "" };
+        line(out, 1, &format!(
+            "used: {} input, {} cached input, {} output, {} reasoning tokens{estimated}",
+            u.input, u.cached_input, u.output, u.reasoning
+        ));
+        match (&r.cost_nanousd, &r.price) {
+            (Some(cost), Some(row)) => {
+                line(out, 1, &format!("cost: {} USD (price of {}, {})", usd_text(*cost), row.as_of, row.source));
+            }
+            _ => line(out, 1, "cost: not known, the catalog has no price for this target"),
+        }
+    }
+    let first = r.first_byte_ms.map_or(String::new(), |ms| format!(", first byte after {ms} ms"));
+    line(out, 1, &format!("took {} ms{first}, {} bytes", r.latency_ms, r.answer_bytes));
+    if !r.decision_digest.is_empty() {
+        line(out, 1, &format!("decision digest {}", r.decision_digest));
+    }
+}

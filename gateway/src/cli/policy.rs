@@ -1,0 +1,70 @@
+//! `tollgate policy ...`: for authors; needs no server.
+
+use std::path::Path;
+use std::process::Command;
+
+use include_dir::{Dir, include_dir};
+use serde_json::json;
+
+use super::{Ended, Places, diagnostics};
+use crate::{policies, start};
+
+/// The repository of the third example is what `init` makes: one text, tried by one test.
+static BEGINNING: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../examples/03-policies-from-git/policies");
+
+/// Makes a policy repository to begin with, and its first commit.
+pub fn init(dir: &Path) -> Result<(), Ended> {
+    let told = |why: std::io::Error| Ended::failed(format!("cannot make `{}`: {why}", dir.display()));
+    if dir.exists() && std::fs::read_dir(dir).map_err(told)?.next().is_some() {
+        return Err(Ended::usage(format!("`{}` is not empty: name a new folder", dir.display())));
+    }
+    std::fs::create_dir_all(dir).map_err(told)?;
+    BEGINNING.extract(dir).map_err(told)?;
+    let git = |args: &[&str]| {
+        let run = Command::new("git").arg("-C").arg(dir).args(args).output();
+        run.is_ok_and(|out| out.status.success())
+    };
+    let author = ["-c", "user.name=tollgate", "-c", "user.email=tollgate@localhost"];
+    let committed = git(&["init", "-q", "-b", "main"])
+        && git(&["add", "-A"])
+        && git(&[&author[..], &["commit", "-q", "-m", "A policy repository to begin with"]].concat());
+    println!("made {}", dir.display());
+    if !committed {
+        println!("git is not here: the folder serves as it is, and its changes act when they are saved");
+    }
+    println!("try it:   tollgate check --policies {0}\nserve it: tollgate --policies {0}", dir.display());
+    Ok(())
+}
+
+/// Runs the cases of the policies.
+pub fn test(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(), Ended> {
+    let config = start::config(places)?;
+    let repository = policies::once(&config, places)?;
+    let builtin = policies::builtin();
+    let loaded = repository.load(&builtin);
+    let report = repository.test(&builtin, filter);
+    if as_json {
+        println!("{}", json!({ "passed": report.passed, "failed": report.failed, "cases": report.results, "findings": loaded.findings }));
+    } else {
+        for result in &report.results {
+            let sign = if result.passed { "ok  " } else { "FAIL" };
+            println!("{sign} {}: {}", result.policy, result.case);
+            for difference in &result.differences {
+                println!("       {difference}");
+            }
+            if !result.passed {
+                println!("       {}:{}", result.file, result.line);
+            }
+        }
+        // Failed cases are told above; what does not even load is told here.
+        let rest: Vec<_> = loaded.findings.into_iter().filter(|f| !f.code.starts_with("TG03")).collect();
+        diagnostics::print(&rest, &[&repository.tree, &builtin]);
+        println!("{} passed, {} failed", report.passed, report.failed);
+    }
+    let loads = loaded.revision.is_some() || report.failed > 0;
+    match (report.failed, loads, report.results.is_empty()) {
+        (0, true, false) => Ok(()),
+        (0, true, true) => Err(Ended::failed("no case was run: name another filter, or write `cases.yaml` beside the policy")),
+        (0, false, _) | (1.., _, _) => Err(Ended::failed("")),
+    }
+}

@@ -1,0 +1,80 @@
+//! `tollgate trail tail`: the last receipts, a line each.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use tollgate_core::evidence::receipt::{Outcome, Receipt};
+use tollgate_core::limits::money::usd_text;
+use tollgate_store::trail;
+
+use super::{Ended, Places};
+use crate::start;
+use crate::state::State;
+
+/// How often the trail is looked at for more.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+pub fn tail(places: &Places, lines: usize, follow: bool, json: bool) -> Result<(), Ended> {
+    let state = open(places)?;
+    let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));
+    let mut follower = trail::Follower::new(state.trail(), lines).map_err(told)?;
+    loop {
+        for line in follower.read().map_err(told)? {
+            if !print(&line, json) {
+                return Ok(());
+            }
+        }
+        if !follow {
+            return Ok(());
+        }
+        std::thread::sleep(FOLLOW);
+    }
+}
+
+/// The state folder that the places name.
+pub fn open(places: &Places) -> Result<State, Ended> {
+    let named = match &places.state {
+        Some(path) => Some(path.clone()),
+        None => start::config(places)?.store.path,
+    };
+    State::open(named.as_deref()).map_err(Ended::usage)
+}
+
+/// `false` = nobody reads any more.
+fn print(line: &str, json: bool) -> bool {
+    let text = match (json, serde_json::from_str::<Receipt>(line)) {
+        (false, Ok(receipt)) => short(&receipt),
+        (true, _) | (false, Err(_)) => line.to_owned(),
+    };
+    writeln!(std::io::stdout(), "{text}").is_ok()
+}
+
+/// One receipt in one line.
+pub fn short(receipt: &Receipt) -> String {
+    let time = jiff::Timestamp::from_millisecond(receipt.time_ms).map(|t| t.strftime("%H:%M:%S%.3f").to_string());
+    let ended = match &receipt.outcome {
+        Outcome::Answered { status } => format!("{status}"),
+        Outcome::Refused { status, refusal } => format!("{status} {} ({})", refusal.category.name(), refusal.code),
+        Outcome::ProviderError { status, refusal } => format!("{status} provider: {}", refusal.category.name()),
+        Outcome::Interrupted { .. } => "interrupted".to_owned(),
+        Outcome::CallerLeft => "caller left".to_owned(),
+    };
+    let target = receipt.attempts.last().map_or("-", |a| &a.target);
+    let cost = receipt.cost_nanousd.map_or_else(|| "-".to_owned(), |c| format!("${}", usd_text(c)));
+    let who = [&*receipt.caller.tenant, &*receipt.caller.app].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>();
+    let colour = super::colour(std::io::stdout().is_terminal());
+    let (on, off) = match (&receipt.outcome, colour) {
+        (Outcome::Answered { .. }, true) => ("\x1b[32m", "\x1b[0m"),
+        (_, true) => ("\x1b[31m", "\x1b[0m"),
+        (_, false) => ("", ""),
+    };
+    format!(
+        "{} {} {:<18} {:<10} {:<28} {on}{ended}{off} {} ms {cost}",
+        time.unwrap_or_default(),
+        receipt.call_id,
+        if who.is_empty() { "-".to_owned() } else { who.join("/") },
+        receipt.operation.name(),
+        target,
+        receipt.latency_ms,
+    )
+}

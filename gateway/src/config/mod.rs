@@ -1,0 +1,215 @@
+//! `tollgate.yaml`, key for key. Unknown keys are refused; types do the checking.
+
+pub mod text;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use text::Text;
+
+/// The whole file. Every section may be left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub listen: Listen,
+    pub policies: Policies,
+    pub store: Store,
+    /// Absent = found by the environment (`OPENAI_API_KEY` and its like), and always `sim`.
+    pub providers: Option<BTreeMap<String, Provider>>,
+    pub trail: Trail,
+    pub edge: Edge,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    pub callers: SocketAddr,
+    pub operators: SocketAddr,
+}
+
+/// Where policies come from.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policies {
+    /// A folder, a bare repository, `file://`, `https://` or `ssh://`. Absent = the built-in policies.
+    pub repository: Option<Text>,
+    pub branch: Text,
+    /// The folder of the repository that holds the policies; empty = its root.
+    pub folder: Text,
+    /// How often a remote repository is asked for a new revision, in seconds. Local ones are watched.
+    pub poll_s: NonZeroU64,
+    /// Take a history that does not descend from the active revision (after a force-push).
+    pub allow_rewind: bool,
+}
+
+/// Where state lives.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Default: `$XDG_STATE_HOME/tollgate`, else `~/.local/state/tollgate`.
+    pub path: Option<PathBuf>,
+}
+
+/// One provider. A known name (`openai`, `groq`, ...) needs no address.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Provider {
+    pub base_url: Option<Text>,
+    pub secret: Option<Secret>,
+    /// Models that no catalog lists are sent on too, as `PROVIDER/MODEL`.
+    pub unlisted: Option<bool>,
+    /// Models that nobody knows go here.
+    pub default: bool,
+    pub timers: Timers,
+}
+
+/// A secret by reference; exactly one of the three.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Secret {
+    Env(String),
+    File(PathBuf),
+    Command(Vec<String>),
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timers {
+    pub connect_ms: Option<NonZeroU64>,
+    pub first_byte_ms: Option<NonZeroU64>,
+    pub idle_ms: Option<NonZeroU64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trail {
+    /// A file of the trail ends at this size and the next begins.
+    pub file_bytes_max: NonZeroU64,
+}
+
+/// Bounds that no policy can widen.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Edge {
+    /// Of one request body.
+    pub body_bytes_max: NonZeroUsize,
+    /// Of all request bodies under way.
+    pub bodies_bytes_max: NonZeroUsize,
+    /// A body of which no byte comes for this long is given up.
+    pub body_idle_ms: NonZeroU64,
+    /// For all attempts of a call together.
+    pub deadline_ms: NonZeroU64,
+    pub attempts_max: u32,
+    /// Connections of callers at a time.
+    pub connections_max: NonZeroUsize,
+    /// Threads that carry calls; absent = one per core.
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen { callers: ([127, 0, 0, 1], 4000).into(), operators: ([127, 0, 0, 1], 4001).into() }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Policies {
+            repository: None,
+            branch: Text("main".to_owned()),
+            folder: Text::default(),
+            poll_s: NonZeroU64::new(30).expect("30 is not 0"),
+            allow_rewind: false,
+        }
+    }
+}
+
+impl Default for Trail {
+    fn default() -> Self {
+        Trail { file_bytes_max: NonZeroU64::new(64 << 20).expect("64 MiB are not 0") }
+    }
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        let size = |n: usize| NonZeroUsize::new(n).expect("the defaults are not 0");
+        let ms = |n: u64| NonZeroU64::new(n).expect("the defaults are not 0");
+        Edge {
+            body_bytes_max: size(32 << 20),
+            bodies_bytes_max: size(512 << 20),
+            body_idle_ms: ms(30_000),
+            deadline_ms: ms(600_000),
+            attempts_max: 4,
+            connections_max: size(10_000),
+            threads: None,
+        }
+    }
+}
+
+/// A file that could not be read as a config: the sentence, and the place where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read `{path}`: {why}")]
+    Unreadable { path: PathBuf, why: std::io::Error },
+    #[error("{path}: {why}")]
+    Wrong { path: PathBuf, source_text: String, line: u32, column: u32, why: String },
+}
+
+/// Reads a config file. Relative paths in it are below its folder.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let source_text = std::fs::read_to_string(path)
+        .map_err(|why| ConfigError::Unreadable { path: path.to_owned(), why })?;
+    serde_saphyr::from_str::<Option<Config>>(&source_text).map(Option::unwrap_or_default).map_err(|error| {
+        let (line, column) = error.location().map_or((0, 0), |at| (at.line() as u32, at.column() as u32));
+        ConfigError::Wrong { path: path.to_owned(), source_text, line, column, why: told(&error.to_string()) }
+    })
+}
+
+/// The first sentence of a parser's error, with the nearest key where it lists the known ones.
+fn told(error: &str) -> String {
+    let first = error.lines().find(|l| !l.trim().is_empty()).unwrap_or(error).trim();
+    let first = first.trim_start_matches("error: ");
+    let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
+    match names.split_first() {
+        Some((wrong, known)) if first.contains("unknown field") => {
+            format!("{first}{}", tollgate_core::contract::nearest::hint(wrong, known.iter().copied()))
+        }
+        Some(_) | None => first.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let file = std::env::temp_dir().join(format!("tollgate-config-{}-{:?}.yaml", std::process::id(), std::thread::current().id()));
+        std::fs::write(&file, text).unwrap();
+        load(&file)
+    }
+
+    #[test]
+    fn an_empty_file_is_the_defaults() {
+        let config = read("").unwrap();
+        assert_eq!(config.listen.callers.port(), 4000);
+        assert!(config.providers.is_none());
+    }
+
+    #[test]
+    fn wrong_settings_are_told_with_their_place() {
+        for (text, line, part) in [
+            ("listen:\n  caller: 127.0.0.1:1\n", 2, "did you mean `callers`?"),
+            ("edge:\n  body_bytes_max: 0\n", 2, "nonzero"),
+            ("listen:\n  callers: here\n", 2, "socket address"),
+            ("policies: [", 1, ""),
+        ] {
+            let Err(ConfigError::Wrong { line: at, why, .. }) = read(text) else { panic!("{text} was taken") };
+            assert!(why.contains(part), "{text}: {why}");
+            assert!(at >= line, "{text}: line {at}");
+        }
+    }
+}

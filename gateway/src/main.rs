@@ -1,0 +1,21 @@
+//! The `tollgate` program: the gateway, and the tools around it.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod cli;
+mod config;
+mod metrics;
+mod operators;
+mod policies;
+mod start;
+mod state;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,198 @@
+//! What `/metrics` tells. Labels are bounded: never a user, a key, a request or a caller's text.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tollgate_core::evidence::receipt::{Outcome, Receipt};
+use tollgate_core::policy::verdict::Outcome as Said;
+use tollgate_core::ports::{Later, Trail};
+
+/// Upper bounds of the time buckets, in seconds.
+const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Call {
+    operation: &'static str,
+    outcome: &'static str,
+    category: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tokens {
+    target: Arc<str>,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Target {
+    target: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Attempt {
+    target: Arc<str>,
+    status: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decision {
+    policy: Arc<str>,
+    hook: &'static str,
+    mode: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Load {
+    result: &'static str,
+}
+
+/// All meters of the process.
+pub struct Metrics {
+    registry: Registry,
+    calls: Family<Call, Counter>,
+    duration: Family<Operation, Histogram>,
+    first_byte: Family<Operation, Histogram>,
+    tokens: Family<Tokens, Counter>,
+    cost: Family<Target, Counter<u64, AtomicU64>>,
+    attempts: Family<Attempt, Counter>,
+    decisions: Family<Decision, Counter>,
+    loads: Family<Load, Counter>,
+    active_since: Gauge<i64, AtomicI64>,
+    /// Calls under way.
+    pub in_flight: Gauge<i64, AtomicI64>,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        fn seconds() -> Histogram {
+            Histogram::new(SECONDS)
+        }
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("tollgate"),
+            calls: Family::default(),
+            duration: Family::new_with_constructor(seconds),
+            first_byte: Family::new_with_constructor(seconds),
+            tokens: Family::default(),
+            cost: Family::default(),
+            attempts: Family::default(),
+            decisions: Family::default(),
+            loads: Family::default(),
+            active_since: Gauge::default(),
+            in_flight: Gauge::default(),
+        };
+        let r = &mut metrics.registry;
+        r.register("calls", "Calls by how they ended", metrics.calls.clone());
+        r.register_with_unit("call_duration", "From arrival to the end of the answer", Unit::Seconds, metrics.duration.clone());
+        r.register_with_unit("first_byte", "From arrival to the first byte of the answer", Unit::Seconds, metrics.first_byte.clone());
+        r.register("tokens", "Tokens used, by kind", metrics.tokens.clone());
+        r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.clone());
+        r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.clone());
+        r.register("policy_decisions", "What policies decided", metrics.decisions.clone());
+        r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
+        r.register("policy_active_since_seconds", "When the active revision became active, seconds since 1970", metrics.active_since.clone());
+        r.register("calls_in_flight", "Calls under way", metrics.in_flight.clone());
+        metrics
+    }
+
+    /// The text that `/metrics` answers.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a text cannot fail");
+        text
+    }
+
+    /// A revision was taken or rejected.
+    pub fn loaded(&self, accepted: bool, now_s: i64) {
+        self.loads.get_or_create(&Load { result: if accepted { "accepted" } else { "rejected" } }).inc();
+        if accepted {
+            self.active_since.set(now_s);
+        }
+    }
+
+    fn count(&self, receipt: &Receipt) {
+        let operation = receipt.operation.name();
+        let (outcome, category) = match &receipt.outcome {
+            Outcome::Answered { .. } => ("answered", ""),
+            Outcome::Refused { refusal, .. } => ("refused", refusal.category.name()),
+            Outcome::ProviderError { refusal, .. } => ("provider_error", refusal.category.name()),
+            Outcome::Interrupted { refusal } => ("interrupted", refusal.category.name()),
+            Outcome::CallerLeft => ("caller_left", ""),
+        };
+        self.calls.get_or_create(&Call { operation, outcome, category }).inc();
+        self.duration.get_or_create(&Operation { operation }).observe(receipt.latency_ms as f64 / 1e3);
+        if let Some(ms) = receipt.first_byte_ms {
+            self.first_byte.get_or_create(&Operation { operation }).observe(ms as f64 / 1e3);
+        }
+        for attempt in &receipt.attempts {
+            let status = attempt.status.map_or_else(|| "fault".to_owned(), |s| s.to_string());
+            self.attempts.get_or_create(&Attempt { target: label(receipt, &attempt.target), status }).inc();
+        }
+        if let (Some(usage), Some(attempt)) = (receipt.usage, receipt.attempts.last()) {
+            let target = label(receipt, &attempt.target);
+            for (kind, count) in [
+                ("input", usage.input),
+                ("cached_input", usage.cached_input),
+                ("output", usage.output),
+                ("reasoning", usage.reasoning),
+            ] {
+                if count > 0 {
+                    self.tokens.get_or_create(&Tokens { target: target.clone(), kind }).inc_by(count);
+                }
+            }
+            if let Some(cost) = receipt.cost_nanousd.and_then(|c| u64::try_from(c).ok()) {
+                self.cost.get_or_create(&Target { target }).inc_by(cost);
+            }
+        }
+        for verdict in receipt.verdicts.iter().filter(|v| v.matched()) {
+            let outcome = match &verdict.outcome {
+                Said::Decided(effects) if effects.is_empty() => "nothing",
+                Said::Decided(effects) if effects.iter().any(|e| e.effect.name() == "deny") => "deny",
+                Said::Decided(_) => "effects",
+                Said::Failed(_) => "failed",
+                Said::NotMatched(_) => "not_matched",
+            };
+            let mode = match verdict.mode {
+                tollgate_core::policy::Mode::Off => "off",
+                tollgate_core::policy::Mode::Observe => "observe",
+                tollgate_core::policy::Mode::Warn => "warn",
+                tollgate_core::policy::Mode::Enforce => "enforce",
+            };
+            let policy = verdict.policy.name.clone();
+            self.decisions.get_or_create(&Decision { policy, hook: verdict.hook.name(), mode, outcome }).inc();
+        }
+    }
+}
+
+/// Targets of the catalog by their id; models that callers make up share one label.
+fn label(receipt: &Receipt, target: &Arc<str>) -> Arc<str> {
+    match receipt.price.is_some() {
+        true => target.clone(),
+        false => target.split('/').next().map_or_else(|| "unlisted".into(), |p| format!("{p}/unlisted").into()),
+    }
+}
+
+/// A trail that counts what goes into it.
+pub struct Counted {
+    pub trail: Arc<dyn Trail>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Trail for Counted {
+    fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()> {
+        self.metrics.count(&receipt);
+        self.metrics.in_flight.dec();
+        self.trail.record(receipt)
+    }
+}

@@ -1,0 +1,148 @@
+//! Where policies come from: the built-in ones, a folder, or a git repository; read once, or watched.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tollgate_core::policy::tree::Tree;
+use tollgate_policy_git::{GitOptions, GitSource};
+use tollgate_policy_runtime::cases::CaseReport;
+use tollgate_policy_runtime::load::{self, Given, Loaded};
+use tollgate_policy_runtime::source::{Fixed, FolderSource, Source, SourceError};
+use tollgate_policy_runtime::stdlib;
+
+use crate::cli::{Ended, Places};
+use crate::config::Config;
+
+/// The policies that are part of the program.
+pub fn builtin() -> Tree {
+    stdlib::tree()
+}
+
+/// One reading of a repository, for verbs that need no server.
+pub struct Repository {
+    pub tree: Tree,
+    /// Where it was read, for people.
+    pub described: String,
+}
+
+impl Repository {
+    pub fn load(&self, builtin: &Tree) -> Loaded {
+        load::load(&self.tree, builtin, &given(None))
+    }
+
+    pub fn test(&self, builtin: &Tree, filter: Option<&str>) -> CaseReport {
+        load::test(&self.tree, builtin, &given(None), filter)
+    }
+}
+
+/// What the loader is told besides the files.
+pub fn given(pepper: Option<&str>) -> Given {
+    Given { today: Some(jiff::Zoned::now().date()), pepper: pepper.map(Into::into) }
+}
+
+/// Reads the repository that flags or config name, once.
+pub fn once(config: &Config, places: &Places) -> Result<Repository, Ended> {
+    let mirror = std::env::temp_dir().join(format!("tollgate-check-{}", std::process::id()));
+    let named = source(config, places, &mirror, &Accepted::default())?;
+    let (mut source, described) = (named.source, named.described);
+    let read = source.poll().map_err(|why| Ended::usage(format!("{described}: {why}"))).and_then(|tree| {
+        let empty = || Ended::usage(format!("{described} has nothing to read"));
+        Ok(Repository { tree: tree.ok_or_else(empty)?, described })
+    });
+    // The mirror of a check is of no further use; where it cannot be removed, the system's cleaning will.
+    let _ = std::fs::remove_dir_all(mirror);
+    read
+}
+
+/// A source, and how often it is asked when it does not ring by itself.
+pub struct Named {
+    pub source: Box<dyn Source>,
+    pub described: String,
+    pub pause: Duration,
+}
+
+/// The commit that was accepted last: written by who loads, read by the source before it fetches again.
+pub type Accepted = Arc<Mutex<Option<String>>>;
+
+/// A repository on this machine costs a fraction of a millisecond to ask.
+const LOCAL_PAUSE: Duration = Duration::from_millis(200);
+/// A folder rings by itself; this is for file systems that do not.
+const FOLDER_PAUSE: Duration = Duration::from_secs(2);
+/// The built-in policies never change.
+const BUILTIN_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The source that flags or config name, else the built-in policies.
+pub fn source(config: &Config, places: &Places, mirror: &Path, accepted: &Accepted) -> Result<Named, Ended> {
+    let named = places.policies.as_deref().or(config.policies.repository.as_deref());
+    let Some(named) = named else {
+        let source = Box::new(Fixed::new(builtin()));
+        return Ok(Named { source, described: "the built-in policies".to_owned(), pause: BUILTIN_PAUSE });
+    };
+    let (url, branch) = match named.rsplit_once('#') {
+        Some((url, branch)) if !branch.is_empty() => (url, branch),
+        Some(_) | None => (named, &*config.policies.branch),
+    };
+    let plain = Path::new(url);
+    if plain.is_dir() && !is_bare(plain) {
+        let root = plain.join(&*config.policies.folder);
+        let described = root.display().to_string();
+        return Ok(Named { source: Box::new(FolderSource::new(root)), described, pause: FOLDER_PAUSE });
+    }
+    if !url.contains("://") && !plain.exists() && !url.contains('@') {
+        return Err(Ended::usage(format!(
+            "there is no policy repository at `{url}`: name a folder, a bare repository or a URL"
+        )));
+    }
+    let is_local = plain.exists() || url.starts_with("file://");
+    let options = GitOptions {
+        url: url.to_owned(),
+        branch: branch.to_owned(),
+        mirror_dir: mirror.to_owned(),
+        subfolder: Some(config.policies.folder.0.clone()).filter(|f| !f.is_empty()),
+        allow_rewind: config.policies.allow_rewind,
+    };
+    let git = GitSource::open(options).map_err(|why| Ended::usage(why.to_string()))?;
+    let described = format!("{url} ({branch})");
+    let pause = if is_local { LOCAL_PAUSE } else { Duration::from_secs(config.policies.poll_s.get()) };
+    let source = Git { git, described: described.clone(), seen: None, accepted: accepted.clone() };
+    Ok(Named { source: Box::new(source), described, pause })
+}
+
+fn is_bare(path: &Path) -> bool {
+    path.join("HEAD").is_file() && path.join("objects").is_dir() && path.join("refs").is_dir()
+}
+
+/// A branch of a git repository as a source of trees.
+struct Git {
+    git: GitSource,
+    described: String,
+    seen: Option<String>,
+    accepted: Accepted,
+}
+
+impl Source for Git {
+    fn poll(&mut self) -> Result<Option<Tree>, SourceError> {
+        let told = |why: tollgate_policy_git::GitError| SourceError::Other(why.to_string());
+        let accepted = self.accepted.lock().expect("no code panics while it holds the commit").take();
+        if let Some(commit) = accepted {
+            self.git.accept(&commit).map_err(told)?;
+        }
+        let head = self.git.head().map_err(told)?;
+        if self.seen.as_ref() == Some(&head) {
+            return Ok(None);
+        }
+        let commit = self.git.fetch().map_err(told)?;
+        self.seen = Some(commit.id.clone());
+        Ok(Some(commit.tree))
+    }
+
+    fn describe(&self) -> String {
+        self.described.clone()
+    }
+}
+
+/// The mirror of the policy repository below the state folder.
+pub fn mirror(state: &Path) -> PathBuf {
+    state.join("revisions").join("mirror.git")
+}

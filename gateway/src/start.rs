@@ -1,0 +1,343 @@
+//! From config to a running gateway: everything is made here once, and taken down in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tollgate_core::identity::key;
+use tollgate_core::identity::tenants::KeyRecord;
+use tollgate_core::pipeline::identify::{Bodies, RuntimeKeys};
+use tollgate_core::pipeline::{Bounds, Clock, Core};
+use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
+use tollgate_policy_runtime::watch::Watch;
+use tollgate_providers::{Provider, Providers, SecretSource, Timers, known, sim};
+use tollgate_store::ledger::MemoryLedger;
+use tollgate_store::shelf::MemoryShelf;
+use tollgate_store::trail::FileTrail;
+
+use crate::api::{self, Connection, Gate};
+use crate::cli::{Ended, Places, Serve};
+use crate::config::{self, Config, ConfigError, Secret};
+use crate::metrics::{Counted, Metrics};
+use crate::operators::{self, Operators};
+use crate::policies::{self, Named};
+use crate::state::{self, State};
+
+/// A connection that has not sent a whole head after this long is closed.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+/// Calls under way may end within this long after a signal.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// The config file that is taken where none is named.
+const CONFIG_FILE: &str = "tollgate.yaml";
+/// The tenant of the one-time key.
+const ONE_TIME_TENANT: &str = "default";
+
+/// Logs to stderr; `TOLLGATE_LOG` sets what (`info` where it is not set).
+pub fn log() {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let colour = crate::cli::colour(std::io::stderr().is_terminal());
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).try_init();
+}
+
+/// The config that the places name, or the defaults.
+pub fn config(places: &Places) -> Result<Config, Ended> {
+    let here = PathBuf::from(CONFIG_FILE);
+    let path = match &places.config {
+        Some(path) => path.clone(),
+        None if here.is_file() => here,
+        None => return Ok(Config::default()),
+    };
+    config::load(&path).map_err(|error| match error {
+        ConfigError::Unreadable { .. } => Ended::usage(error.to_string()),
+        ConfigError::Wrong { path, source_text, line, column, why } => {
+            let finding = tollgate_policy_runtime::diagnostic::Diagnostic::error("TG0001", &path.display().to_string(), why);
+            let text = crate::cli::render(&finding.at(line, column), Some(source_text));
+            Ended::usage(format!("the config is wrong\n{text}"))
+        }
+    })
+}
+
+/// Runs until a signal.
+pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
+    let state = State::open(args.places.state.as_deref().or(config.store.path.as_deref())).map_err(Ended::usage)?;
+    let _lock = state.lock().map_err(Ended::usage)?;
+    let pepper = state.pepper().map_err(Ended::usage)?;
+    let metrics = Arc::new(Metrics::new());
+    let (active, watch) = policies(&config, &args.places, &state, pepper.id(), &metrics)?;
+    let (providers, found) = providers(&config).await?;
+    let trail = Arc::new(
+        FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
+            .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
+    );
+    let core = Arc::new(Core {
+        policies: active.clone(),
+        upstream: Arc::new(providers),
+        ledger: Arc::new(MemoryLedger::default()),
+        shelf: Arc::new(MemoryShelf::default()),
+        trail: Arc::new(Counted { trail: trail.clone(), metrics: metrics.clone() }),
+        clock: clock(),
+        pepper,
+        keys: RuntimeKeys::default(),
+        bodies: Bodies::new(config.edge.bodies_bytes_max.get()),
+        bounds: Bounds {
+            body_bytes_max: config.edge.body_bytes_max.get(),
+            deadline_ms: config.edge.deadline_ms.get(),
+            attempts_max: config.edge.attempts_max.max(1),
+            ..Bounds::default()
+        },
+    });
+    let one_time = one_time_key(&core)?;
+    let callers = listen(args.listen.unwrap_or(config.listen.callers), "callers").await?;
+    let operators_at = listen(args.operators.unwrap_or(config.listen.operators), "operators").await?;
+    greet(&callers, &operators_at, one_time.as_deref(), &found, &core);
+
+    let gate = Arc::new(Gate {
+        core: core.clone(),
+        metrics: metrics.clone(),
+        body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
+    });
+    let operators = operators::router(Operators { metrics, policies: active, providers: found.into() });
+    let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
+    let drained = accept(callers, gate, config.edge.connections_max.get()).await;
+    side.abort();
+    watch.stop();
+    let kept = trail.close(Duration::from_secs(10)).await;
+    match (drained, kept) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs()))),
+        (true, false) => Err(Ended::failed("receipts were not written: the trail's disk did not take them in time")),
+    }
+}
+
+fn clock() -> Clock {
+    let steady = Instant::now();
+    Clock {
+        now_ms: Arc::new(|| {
+            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            since.map_or(0, |d| d.as_millis() as i64)
+        }),
+        steady_ms: Arc::new(move || steady.elapsed().as_millis() as u64),
+    }
+}
+
+/// The policies and who watches them; at least the last good revision decides before the first call comes.
+fn policies(
+    config: &Config,
+    places: &Places,
+    state: &State,
+    pepper: &str,
+    metrics: &Arc<Metrics>,
+) -> Result<(Arc<Active>, Watch), Ended> {
+    let accepted = policies::Accepted::default();
+    let Named { mut source, pause, .. } = policies::source(config, places, &policies::mirror(&state.path), &accepted)?;
+    let (counted, clock) = (metrics.clone(), clock());
+    let now_ms = clock.now_ms.clone();
+    let setup = Setup {
+        builtin: Arc::new(policies::builtin()),
+        pepper: Some(pepper.into()),
+        clock: clock.now_ms,
+        kept: Some(state.revisions()),
+        on_event: Some(Box::new(move |event| match event {
+            Event::Accepted { id, .. } => {
+                *accepted.lock().expect("no code panics while it holds the commit") = Some(id.to_string());
+                counted.loaded(true, now_ms() / 1_000);
+            }
+            Event::Rejected { .. } => counted.loaded(false, 0),
+            _ => {}
+        })),
+    };
+    let active = Active::start(source.as_mut(), setup).map_err(|why| {
+        if let StartError::Rejected { findings, .. } = &why {
+            let tree = policies::once(config, places).map(|r| r.tree).ok();
+            let builtin = policies::builtin();
+            let trees: Vec<_> = tree.iter().chain([&builtin]).collect();
+            crate::cli::print(findings, &trees);
+        }
+        Ended::usage(why.to_string())
+    })?;
+    let watch = Watch::begin(active.clone(), source, pause)
+        .map_err(|why| Ended::failed(format!("the policies cannot be watched: {why}")))?;
+    Ok((active, watch))
+}
+
+/// Providers of the config, else those whose keys the environment holds, and `sim`; with what was found, for people.
+async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+    let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
+    let mut list: Vec<Provider> = Vec::new();
+    let mut wants_sim = config.providers.is_none();
+    match &config.providers {
+        None => list.extend(tollgate_providers::found(&environment)),
+        Some(table) => {
+            for (name, section) in table {
+                wants_sim |= name == sim::NAME && section.base_url.is_none();
+                if name != sim::NAME || section.base_url.is_some() {
+                    list.push(provider(name, section, &environment)?);
+                }
+            }
+        }
+    }
+    if wants_sim {
+        list.push(own_sim().await?);
+    }
+    let found = list.iter().map(|p| p.name.to_string()).collect();
+    let (providers, warnings) = Providers::new(list).map_err(|why| Ended::usage(format!("providers: {why}")))?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((providers, found))
+}
+
+fn provider(name: &str, section: &config::Provider, environment: &dyn Fn(&str) -> Option<String>) -> Result<Provider, Ended> {
+    let base = known().iter().find(|k| k.name == name).map(|k| k.provider(environment));
+    let mut provider = match (base, &section.base_url) {
+        (Some(base), _) => base,
+        (None, Some(url)) => Provider::at(name, url),
+        (None, None) => {
+            let names: Vec<&str> = known().iter().map(|k| k.name).collect();
+            let hint = tollgate_core::contract::nearest::hint(name, names.iter().copied());
+            return Err(Ended::usage(format!("provider `{name}` is not a known one{hint}: give it a `base_url`")));
+        }
+    };
+    if let Some(url) = &section.base_url {
+        provider.base_url = url.to_string();
+    }
+    if let Some(secret) = &section.secret {
+        provider.secret = Some(match secret.clone() {
+            Secret::Env(name) => SecretSource::Env(name),
+            Secret::File(path) => SecretSource::File(path),
+            Secret::Command(words) => SecretSource::Command(words),
+        });
+    }
+    provider.unlisted = section.unlisted.unwrap_or(provider.unlisted);
+    provider.default = section.default;
+    let ms = |set: Option<std::num::NonZeroU64>, default: u64| set.map_or(default, std::num::NonZeroU64::get);
+    provider.timers = Timers {
+        connect_ms: ms(section.timers.connect_ms, provider.timers.connect_ms),
+        first_byte_ms: ms(section.timers.first_byte_ms, provider.timers.first_byte_ms),
+        idle_ms: ms(section.timers.idle_ms, provider.timers.idle_ms),
+    };
+    Ok(provider)
+}
+
+/// The scripted provider on a loopback socket of its own: reached like any other.
+async fn own_sim() -> Result<Provider, Ended> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .map_err(|why| Ended::failed(format!("cannot start the scripted provider: {why}")))?;
+    let address = listener.local_addr().map_err(|why| Ended::failed(why.to_string()))?;
+    tokio::spawn(sim::serve(listener, sim::SimOptions::default()));
+    Ok(sim::provider(&format!("http://{address}/v1")))
+}
+
+/// Without a table of tenants there is one key, made anew at each start; with one, only the table's keys count.
+fn one_time_key(core: &Core) -> Result<Option<String>, Ended> {
+    if core.policies.pin().tenants.present {
+        return Ok(None);
+    }
+    let (id, text) = key::mint(&state::random().map_err(Ended::failed)?);
+    core.keys.add(KeyRecord {
+        id: id.as_str().into(),
+        hash: core.pepper.hash(&text),
+        tenant: ONE_TIME_TENANT.into(),
+        ..KeyRecord::default()
+    });
+    Ok(Some(text))
+}
+
+async fn listen(address: SocketAddr, whose: &str) -> Result<TcpListener, Ended> {
+    TcpListener::bind(address).await.map_err(|why| {
+        Ended::usage(format!("cannot listen on {address} for {whose}: {why}; choose another with `--{}`", match whose {
+            "callers" => "listen",
+            _ => "operators",
+        }))
+    })
+}
+
+/// Says where the gateway is and how to make the first call. The line names `sim`: it never spends anybody's key.
+fn greet(callers: &TcpListener, operators: &TcpListener, key: Option<&str>, found: &[String], core: &Core) {
+    let address = |l: &TcpListener| l.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
+    let at = address(callers);
+    println!("tollgate {} at http://{at}/v1 (operators: http://{})", env!("CARGO_PKG_VERSION"), address(operators));
+    println!("providers: {}", found.join(", "));
+    println!("policies: revision {}", core.policies.pin().id.short());
+    let Some(key) = key else {
+        println!("keys: those of tenants.yaml");
+        return;
+    };
+    println!("key: {key}   (one-time: it ends with this process)");
+    if found.iter().any(|name| name == sim::NAME) {
+        println!(
+            "\nfirst call:\n  curl http://{at}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\\n    -d '{{\"model\": \"sim/sim-1\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\nwhy it went there:\n  tollgate explain"
+        );
+    }
+}
+
+/// Takes connections until a signal, then lets calls end. `false` = some were cut.
+async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) -> bool {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).pipeline_flush(true);
+    http.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    let http = Arc::new(http);
+    let graceful = GracefulShutdown::new();
+    let routes = api::router();
+    let room = Arc::new(Semaphore::new(connections_max));
+    let mut signal = std::pin::pin!(stopped());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut signal => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(why) => {
+                // Out of file descriptors: the ones under way will give some back.
+                tracing::warn!(%why, "a connection could not be taken");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = room.clone().try_acquire_owned() else {
+            tracing::warn!(connections_max, "a connection was closed: no more are taken (`edge.connections_max`)");
+            continue;
+        };
+        // Small answers must not wait for an acknowledgement; where it fails the answer is only slower.
+        let _ = stream.set_nodelay(true);
+        let connection = Connection { gate: gate.clone(), peer: peer.ip() };
+        let service = tower_http::catch_panic::CatchPanic::new(routes.clone().with_state(connection));
+        let watched = graceful.watcher();
+        let http = http.clone();
+        tokio::spawn(async move {
+            let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+            // A broken connection is the caller's affair; its call settles by itself.
+            let _ = watched.watch(served).await;
+            drop(permit);
+        });
+    }
+    tracing::info!("stopping: calls under way may end within {} s", DRAIN_MAX.as_secs());
+    tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_ok()
+}
+
+/// SIGTERM or SIGINT.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

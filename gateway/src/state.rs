@@ -1,0 +1,132 @@
+//! The state folder: `trail/ revisions/ pepper lock`, mode 0700, one gateway at a time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use tollgate_core::identity::key::Pepper;
+
+/// The folder, ready for use.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub path: PathBuf,
+}
+
+/// Held while a gateway runs.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl State {
+    /// The folder that `--state`, the config or the environment names; made where it is not there.
+    pub fn open(named: Option<&Path>) -> Result<State, String> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => default_path().ok_or("no state folder: set `--state DIR`, `XDG_STATE_HOME` or `HOME`")?,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|why| format!("cannot make the state folder `{}`: {why}", path.display()))?;
+        Ok(State { path })
+    }
+
+    pub fn trail(&self) -> PathBuf {
+        self.path.join("trail")
+    }
+
+    pub fn revisions(&self) -> PathBuf {
+        self.path.join("revisions")
+    }
+
+    /// One gateway per folder: two would write into one trail.
+    pub fn lock(&self) -> Result<Lock, String> {
+        let path = self.path.join("lock");
+        let told = |why: String| format!("cannot lock `{}`: {why}", path.display());
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|why| told(why.to_string()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock { _file: file }),
+            Err(fs::TryLockError::WouldBlock) => Err(format!(
+                "another gateway runs on the state folder `{}`: stop it, or give this one its own with `--state DIR`",
+                self.path.display()
+            )),
+            Err(fs::TryLockError::Error(why)) => Err(told(why.to_string())),
+        }
+    }
+
+    /// The pepper of key hashes; made once, where there is none.
+    pub fn pepper(&self) -> Result<Pepper, String> {
+        let path = self.path.join("pepper");
+        let told = |why: String| format!("cannot read the pepper `{}`: {why}", path.display());
+        match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                let bytes: [u8; 32] = random()?;
+                file.write_all(hex(&bytes).as_bytes()).and_then(|()| file.sync_all()).map_err(|w| told(w.to_string()))?;
+                Ok(Pepper::new(bytes))
+            }
+            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {
+                let text = fs::read_to_string(&path).map_err(|why| told(why.to_string()))?;
+                let wrong = || told("it is not 64 hex digits; restore it from a backup, or remove it and mint all keys anew".into());
+                unhex(text.trim()).map(Pepper::new).ok_or_else(wrong)
+            }
+            Err(why) => Err(told(why.to_string())),
+        }
+    }
+}
+
+fn default_path() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    set("XDG_STATE_HOME").or_else(|| set("HOME").map(|home| home.join(".local/state"))).map(|p| p.join("tollgate"))
+}
+
+/// Bytes from the system's randomness.
+pub fn random<const N: usize>() -> Result<[u8; N], String> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(&mut bytes))
+        .map_err(|why| format!("the system gives no randomness: {why}"))?;
+    Ok(bytes)
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pepper_is_made_once_and_the_folder_is_locked() {
+        let path = std::env::temp_dir().join(format!("tollgate-state-{}", std::process::id()));
+        let state = State::open(Some(&path)).unwrap();
+        assert_eq!(state.pepper().unwrap().id(), state.pepper().unwrap().id());
+        let held = state.lock().unwrap();
+        assert!(state.lock().unwrap_err().contains("another gateway"));
+        drop(held);
+        assert!(state.lock().is_ok());
+        fs::write(path.join("pepper"), "short").unwrap();
+        assert!(state.pepper().unwrap_err().contains("64 hex digits"));
+        fs::remove_dir_all(path).unwrap();
+    }
+}

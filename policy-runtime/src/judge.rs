@@ -1,0 +1,195 @@
+//! The compiled policies of a revision, and the asking: index, `for`, share, `when`, program, in this order.
+//!
+//! On the hot path: what does not match costs a comparison, and what is told of a policy shares its `Standing`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tollgate_core::policy::effect::{At, StickyBy};
+use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::revision::Judge;
+use tollgate_core::policy::schema::{Group, GroupSet};
+use tollgate_core::policy::verdict::{Failure, Outcome, Standing, Verdict};
+use tollgate_core::policy::{Hook, Mode, OnError};
+
+use crate::engine::{Program, Stop};
+use crate::engines::Selector;
+use crate::selectors::Scope;
+
+/// A hook with more policies than this tells nothing of those that speak of other tenants by name: a receipt would list
+/// thousands of them, and each call would pay for it.
+const TOLD_MAX: usize = 64;
+
+/// One policy, ready to be asked.
+pub struct Seat {
+    pub standing: Arc<Standing>,
+    pub hooks: Vec<Hook>,
+    pub mode: Mode,
+    pub on_error: OnError,
+    pub share: Option<Quota>,
+    pub scope: Scope,
+    pub when: Option<Selector>,
+    /// The groups listed in `reads`; `None` = all but `text`.
+    pub reads: Option<GroupSet>,
+    pub program: Arc<dyn Program>,
+}
+
+/// For whom of those that match the policy acts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quota {
+    /// The bucket's name: `share:NAME`.
+    pub bucket: Box<str>,
+    pub below: u16,
+    pub by: StickyBy,
+}
+
+/// All policies of a revision.
+#[derive(Default)]
+pub struct Bench {
+    /// In the order of `Hook::ALL`.
+    rows: [Row; 3],
+}
+
+/// The policies of one hook, in the order of the manifest.
+#[derive(Default)]
+struct Row {
+    seats: Vec<Arc<Seat>>,
+    /// Positions of the policies that speak of this tenant by name, ascending.
+    named: HashMap<Arc<str>, Vec<u32>>,
+    /// Positions of all others, ascending: their globs must be tried.
+    rest: Vec<u32>,
+    reads: GroupSet,
+}
+
+impl Bench {
+    /// Policies in mode `off` are left out: they are not asked.
+    pub fn of(seats: impl IntoIterator<Item = Arc<Seat>>) -> Bench {
+        let mut bench = Bench::default();
+        for seat in seats.into_iter().filter(|seat| seat.mode != Mode::Off) {
+            for hook in Hook::ALL.into_iter().filter(|hook| seat.hooks.contains(hook)) {
+                bench.rows[hook as usize].seat(hook, seat.clone());
+            }
+        }
+        bench
+    }
+}
+
+impl Row {
+    fn seat(&mut self, hook: Hook, seat: Arc<Seat>) {
+        let at = self.seats.len() as u32;
+        match seat.scope.exact_tenants() {
+            Some(tenants) => {
+                for tenant in tenants {
+                    let named = self.named.entry(tenant.into()).or_default();
+                    // A tenant may be listed twice; the policy is asked once.
+                    if named.last() != Some(&at) {
+                        named.push(at);
+                    }
+                }
+            }
+            None => self.rest.push(at),
+        }
+        self.reads = self.reads.union(seat.reads_at(hook));
+        self.seats.push(seat);
+    }
+
+    /// Positions of the policies whose tenants may match, ascending: two sorted lists merged.
+    fn candidates<'a>(&'a self, tenant: &str) -> impl Iterator<Item = u32> + 'a {
+        let named = self.named.get(tenant).map_or(&[][..], Vec::as_slice);
+        let (mut named, mut rest) = (named.iter().copied().peekable(), self.rest.iter().copied().peekable());
+        std::iter::from_fn(move || match (named.peek(), rest.peek()) {
+            (Some(a), Some(b)) if a < b => named.next(),
+            (Some(_), None) => named.next(),
+            (Some(_) | None, Some(_)) => rest.next(),
+            (None, None) => None,
+        })
+    }
+}
+
+impl Judge for Bench {
+    fn ask(&self, hook: Hook, facts: &Arc<Facts>) -> Vec<Verdict> {
+        let row = &self.rows[hook as usize];
+        let tell_all = row.seats.len() <= TOLD_MAX;
+        let mut verdicts = Vec::with_capacity(if tell_all { row.seats.len() } else { TOLD_MAX });
+        let mut told = 0;
+        for at in row.candidates(&facts.caller.tenant) {
+            if tell_all {
+                let passed = &row.seats[told..at as usize];
+                verdicts.extend(passed.iter().map(|seat| seat.verdict(hook, seat.mode, other_tenant(), 0)));
+                told = at as usize + 1;
+            }
+            verdicts.push(row.seats[at as usize].ask(hook, facts));
+        }
+        if tell_all {
+            let passed = &row.seats[told..];
+            verdicts.extend(passed.iter().map(|seat| seat.verdict(hook, seat.mode, other_tenant(), 0)));
+        }
+        verdicts
+    }
+
+    fn sits_at(&self, hook: Hook) -> bool {
+        !self.rows[hook as usize].seats.is_empty()
+    }
+
+    fn reads(&self, hook: Hook) -> GroupSet {
+        self.rows[hook as usize].reads
+    }
+}
+
+fn other_tenant() -> Outcome {
+    Outcome::NotMatched("for.tenant".into())
+}
+
+impl Seat {
+    fn ask(&self, hook: Hook, facts: &Arc<Facts>) -> Verdict {
+        if let Some(key) = self.scope.mismatch(facts) {
+            return self.verdict(hook, self.mode, Outcome::NotMatched(key.into()), 0);
+        }
+        let mode = self.mode_for(facts);
+        match self.when.as_ref().map_or(Ok(true), |when| when.matches(facts)) {
+            Ok(true) => {}
+            Ok(false) => return self.verdict(hook, mode, Outcome::NotMatched("when".into()), 0),
+            Err(stop) => return self.failed(hook, mode, stop),
+        }
+        match self.program.decide(hook, facts) {
+            Ok(answer) => self.verdict(hook, mode, Outcome::Decided(answer.effects), answer.ops),
+            Err(stop) => self.failed(hook, mode, stop),
+        }
+    }
+
+    /// Outside its share a policy is observed.
+    fn mode_for(&self, facts: &Facts) -> Mode {
+        match (&self.share, self.mode) {
+            (Some(quota), Mode::Enforce | Mode::Warn) if facts.bucket(&quota.bucket, quota.by) >= quota.below => {
+                Mode::Observe
+            }
+            (Some(_) | None, mode) => mode,
+        }
+    }
+
+    fn failed(&self, hook: Hook, mode: Mode, stop: Stop) -> Verdict {
+        let at = if stop.at == At::default() { self.standing.declared.clone() } else { stop.at };
+        let failure = Failure { kind: stop.kind, what: stop.what, at, on_error: self.on_error };
+        self.verdict(hook, mode, Outcome::Failed(failure), stop.ops)
+    }
+
+    fn verdict(&self, hook: Hook, mode: Mode, outcome: Outcome, ops: u64) -> Verdict {
+        Verdict { policy: self.standing.clone(), hook, mode, outcome, ops }
+    }
+
+    /// What must be known before it is asked.
+    fn reads_at(&self, hook: Hook) -> GroupSet {
+        let mut groups = GroupSet::default();
+        for group in Group::ALL {
+            let listed = match self.reads {
+                Some(reads) => reads.contains(group),
+                None => group != Group::Text,
+            };
+            let selected = self.when.as_ref().is_some_and(|when| when.reads().contains(group));
+            if group.known_at(hook) && (listed || selected) {
+                groups.insert(group);
+            }
+        }
+        groups
+    }
+}

@@ -1,0 +1,24 @@
+//! Policies from a tree of files: parsed, checked, compiled, tried on their cases, and asked.
+//!
+//! Engines (`cel`, `rhai`) turn one policy's files into a [`engine::Program`]; the loader (`load`) turns a whole tree into
+//! a `Revision`; `reload` watches a source and swaps. Git is behind its own crate and reaches this one as a plain tree.
+
+pub mod cases;
+pub mod codes;
+pub mod diagnostic;
+pub mod engine;
+pub mod engines;
+pub mod home;
+pub mod judge;
+pub mod kept;
+pub mod load;
+pub mod manifest;
+pub mod params;
+pub mod reading;
+pub mod reload;
+pub mod selectors;
+pub mod source;
+pub mod stdlib;
+pub mod tables;
+pub mod watch;
+pub mod yaml;

@@ -1,0 +1,378 @@
+//! A tree of files becomes a revision, or a list of everything that is wrong with it.
+//!
+//! Order: tables, manifest, then per entry its folder, parameters, selector and program, then all cases. Nothing stops at
+//! the first mistake; one error anywhere and there is no revision.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tollgate_core::policy::effect::At;
+use tollgate_core::policy::revision::Revision;
+use tollgate_core::policy::schema::{Group, GroupSet};
+use tollgate_core::policy::tree::Tree;
+use tollgate_core::policy::verdict::{Engine, Layer, Standing};
+use tollgate_core::policy::{Hook, Mode, OnError};
+
+use crate::cases::{self, CaseReport, Trial};
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::engine::{Bounds, Program};
+use crate::engines;
+use crate::home::{self, Home, Want};
+use crate::judge::{Bench, Quota, Seat};
+use crate::manifest::{self, Entry, Program as Where};
+use crate::reading::{MANIFEST, Reading};
+use crate::tables::{catalog, limits, tenants};
+use crate::yaml::{Data, Node};
+
+/// What the loader cannot know from the files.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// For `expires`; `None` = nothing has expired.
+    pub today: Option<Date>,
+    /// The id of the gateway's pepper; `None` = hashes of any pepper are taken.
+    pub pepper: Option<Arc<str>>,
+}
+
+/// What became of a tree.
+#[derive(Debug)]
+pub struct Loaded {
+    /// `None` where a finding is an error.
+    pub revision: Option<Arc<Revision>>,
+    pub findings: Vec<Diagnostic>,
+    pub policies: Vec<PolicyInfo>,
+    pub cases: CaseReport,
+}
+
+/// One policy, for listings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PolicyInfo {
+    pub name: Arc<str>,
+    /// Where the manifest declares it: `tollgate-policies.yaml` and the line.
+    pub declared: At,
+    pub hooks: Vec<Hook>,
+    pub mode: Mode,
+    /// Hundredths of a percent of the callers for whom it acts; `None` = all.
+    pub share_below: Option<u16>,
+    pub layer: Layer,
+    pub priority: i32,
+    pub engine: Engine,
+    /// The program: `policies/tiers/policy.rhai`, `std/residency/rules.yaml`.
+    pub file: String,
+    pub when: Option<String>,
+    /// Parameters over the defaults of the schema.
+    pub with: Arc<Value>,
+    pub on_error: OnError,
+    pub owner: Option<String>,
+    pub expires: Option<String>,
+}
+
+/// Loads a tree; `std/...` and the base of the catalog come from `builtin`. The same tree may be both.
+pub fn load(tree: &Tree, builtin: &Tree, given: &Given) -> Loaded {
+    Loader::read(tree, builtin, given).finish()
+}
+
+/// Runs the cases whose `policy/case` contains `filter`, those of folders that no manifest entry uses included.
+/// What does not load is told by `load`; its cases are not run.
+pub fn test(tree: &Tree, builtin: &Tree, given: &Given, filter: Option<&str>) -> CaseReport {
+    let mut loader = Loader::read(tree, builtin, given);
+    loader.run_unused();
+    let mut report = CaseReport::default();
+    for result in loader.cases.results {
+        if filter.is_none_or(|part| format!("{}/{}", result.policy, result.case).contains(part)) {
+            report.add(result);
+        }
+    }
+    report
+}
+
+struct Loader<'t> {
+    tree: &'t Tree,
+    builtin: &'t Tree,
+    findings: Vec<Diagnostic>,
+    /// Folders found so far; `None` = it was told already that there is none.
+    homes: BTreeMap<Where, Option<Home<'t>>>,
+    tried: BTreeSet<(Where, Vec<Hook>)>,
+    limits: limits::Read,
+    tables: Option<(tollgate_core::routing::catalog::Catalog, tollgate_core::identity::tenants::Tenants)>,
+    seats: Vec<Arc<Seat>>,
+    policies: Vec<PolicyInfo>,
+    cases: CaseReport,
+}
+
+impl<'t> Loader<'t> {
+    fn read(tree: &'t Tree, builtin: &'t Tree, given: &Given) -> Self {
+        let mut findings = Vec::new();
+        unread(tree, &mut findings);
+        let catalog = catalog::read(tree, builtin, &mut findings);
+        let tenants = tenants::read(tree.read(tenants::FILE), &catalog, given.pepper.as_deref(), &mut findings);
+        let limits = limits::read(tree.read(limits::FILE), &mut findings);
+        let entries = match tree.read(manifest::FILE) {
+            Some(bytes) => {
+                let (entries, told) = manifest::parse(bytes, given.today);
+                findings.extend(told);
+                entries
+            }
+            None => {
+                let message = format!("there is no `{}`", manifest::FILE);
+                let help = format!("put one at the root; the smallest is `api: {}` and `policies: []`", manifest::API);
+                findings.push(Diagnostic::error("TG0101", manifest::FILE, message).help(help));
+                Vec::new()
+            }
+        };
+        let mut loader = Loader {
+            tree,
+            builtin,
+            findings,
+            homes: BTreeMap::new(),
+            tried: BTreeSet::new(),
+            limits,
+            tables: Some((catalog, tenants)),
+            seats: Vec::new(),
+            policies: Vec::new(),
+            cases: CaseReport::default(),
+        };
+        for entry in &entries {
+            loader.enter(entry);
+        }
+        loader.warn_of_unused();
+        loader
+    }
+
+    fn finish(mut self) -> Loaded {
+        self.findings.extend(self.cases.findings());
+        let refused = self.findings.iter().any(|f| f.severity == Severity::Error);
+        let revision = self.tables.take().filter(|_| !refused).map(|(catalog, tenants)| {
+            Arc::new(Revision {
+                id: self.tree.id.clone(),
+                catalog,
+                tenants,
+                limits: self.limits.limits,
+                judge: Box::new(Bench::of(self.seats)),
+            })
+        });
+        Loaded { revision, findings: self.findings, policies: self.policies, cases: self.cases }
+    }
+
+    /// One entry of the manifest: from declared to ready to be asked.
+    fn enter(&mut self, entry: &Entry) {
+        self.find_home(entry);
+        let Some(Some(home)) = self.homes.get(&entry.program) else { return };
+        let reading = Reading::of(manifest::FILE, MANIFEST);
+        let params = params(&reading, home, entry).map(Arc::new);
+        let when = match selector(&reading, entry) {
+            Ok(when) => Some(when),
+            Err(told) => {
+                self.findings.extend(told);
+                None
+            }
+        };
+        let budgets: Vec<&str> = self.limits.budgets.iter().map(|n| &**n).collect();
+        let rates: Vec<&str> = self.limits.rates.iter().map(|n| &**n).collect();
+        let program = params.as_ref().filter(|_| !entry.hooks.is_empty()).and_then(|params| {
+            let want = Want {
+                name: &entry.name,
+                hooks: &entry.hooks,
+                params: params.clone(),
+                budgets: &budgets,
+                rates: &rates,
+                reads: entry.reads,
+                bounds: entry.bounds,
+            };
+            home.compile(&want).map_err(|told| self.findings.extend(told)).ok()
+        });
+        self.findings.extend(reading.findings());
+        let (Some(params), Some(when), Some(program)) = (params, when, program) else { return };
+        let first = self.tried.insert((entry.program.clone(), entry.hooks.clone()));
+        if !home.is_std || first {
+            let trial = trial(home, entry, &params, &program, &budgets, &rates);
+            cases::run(&trial, &mut self.cases, &mut self.findings);
+        }
+        let standing = standing(entry, home.engine);
+        self.policies.push(info(entry, home, &standing, params));
+        self.seats.push(Arc::new(Seat {
+            standing,
+            hooks: entry.hooks.clone(),
+            mode: entry.mode,
+            on_error: entry.on_error,
+            share: entry.share.map(|s| Quota {
+                bucket: format!("share:{}", entry.name).into(),
+                below: s.below,
+                by: s.by,
+            }),
+            scope: entry.scope.clone(),
+            when,
+            reads: entry.reads,
+            program,
+        }));
+    }
+
+    fn find_home(&mut self, entry: &Entry) {
+        if self.homes.contains_key(&entry.program) {
+            return;
+        }
+        let home = Home::find(&entry.program, self.tree, self.builtin, &mut self.findings);
+        let home = home.map_err(|(message, help)| {
+            let at = entry.program_at;
+            self.findings.push(
+                Diagnostic::error("TG0110", manifest::FILE, message).at(at.line, at.column).over(at.length).help(help),
+            );
+        });
+        self.homes.insert(entry.program.clone(), home.ok());
+    }
+
+    /// Folders with a program that no entry uses.
+    fn unused(&self) -> Vec<&'t str> {
+        let tree = self.tree;
+        let is_builtin = tree.id == self.builtin.id;
+        let used = |folder: &str| {
+            let std = folder.strip_prefix("policies/").map(|name| Where::Std(name.to_owned()));
+            self.homes.contains_key(&Where::Path(folder.to_owned()))
+                || std.is_some_and(|std| is_builtin && self.homes.contains_key(&std))
+        };
+        let is_policy = |folder: &str| {
+            engines::PROGRAMS.iter().any(|(program, _)| tree.files.contains_key(&format!("{folder}/{program}")))
+        };
+        home::folders(tree).into_iter().filter(|folder| is_policy(folder) && !used(folder)).collect()
+    }
+
+    fn warn_of_unused(&mut self) {
+        // The built-in tree holds policies for others to use, and an entry that was not read may be the one that uses it.
+        let broken = self.findings.iter().any(|f| f.severity == Severity::Error);
+        if broken || self.tree.id == self.builtin.id {
+            return;
+        }
+        for folder in self.unused() {
+            let message = format!("`{folder}` is used by no entry of the manifest: it is neither compiled nor asked");
+            self.findings.push(Diagnostic::warning("TG0119", manifest::FILE, message));
+        }
+    }
+
+    /// For `test`: the cases of folders that no entry uses, each at its own hook, else at pre-route.
+    fn run_unused(&mut self) {
+        let is_builtin = self.tree.id == self.builtin.id;
+        for folder in self.unused() {
+            let place = match folder.strip_prefix("policies/") {
+                Some(name) if is_builtin => Where::Std(name.to_owned()),
+                Some(_) | None => Where::Path(folder.to_owned()),
+            };
+            let Ok(home) = Home::find(&place, self.tree, self.builtin, &mut self.findings) else { continue };
+            let mut all = GroupSet::default();
+            Group::ALL.into_iter().for_each(|group| all.insert(group));
+            let empty = Node { at: Default::default(), data: Data::Map(Vec::new()) };
+            let reading = Reading::of(manifest::FILE, MANIFEST);
+            let params = home.schema.as_ref().map_or(Value::Object(Map::new()), |s| s.fill(&reading, &empty));
+            let trial = Trial {
+                home: &home,
+                policy: &home.shown,
+                hooks: &[Hook::PreRoute],
+                params: Arc::new(params),
+                compiled: None,
+                budgets: &[],
+                rates: &[],
+                reads: Some(all),
+                bounds: Bounds::default(),
+            };
+            cases::run(&trial, &mut self.cases, &mut self.findings);
+        }
+    }
+}
+
+/// Built-in policies are tried as their authors wrote them: a case without `with` means the defaults, whatever this
+/// repository sets. Cases of its own policies are tried with what its entry sets.
+fn trial<'a>(
+    home: &'a Home<'a>,
+    entry: &'a Entry,
+    params: &Arc<Value>,
+    program: &Arc<dyn Program>,
+    budgets: &'a [&'a str],
+    rates: &'a [&'a str],
+) -> Trial<'a> {
+    let defaults = || {
+        let reading = Reading::of(manifest::FILE, MANIFEST);
+        let empty = Node { at: Default::default(), data: Data::Map(Vec::new()) };
+        Arc::new(home.schema.as_ref().map_or(Value::Object(Map::new()), |s| s.fill(&reading, &empty)))
+    };
+    Trial {
+        home,
+        policy: if home.is_std { &home.shown } else { &entry.name },
+        hooks: &entry.hooks,
+        params: if home.is_std { defaults() } else { params.clone() },
+        compiled: if home.is_std { None } else { Some(program.clone()) },
+        budgets,
+        rates,
+        reads: entry.reads,
+        bounds: entry.bounds,
+    }
+}
+
+/// `with` over the defaults; `None` where it does not fit.
+fn params(reading: &Reading<'_>, home: &Home<'_>, entry: &Entry) -> Option<Value> {
+    match (&home.schema, &entry.with) {
+        (None, None) => Some(Value::Object(Map::new())),
+        (None, Some(with)) => {
+            let message = format!("`{}` has no `params.schema.json` and takes no `with`", home.shown);
+            reading.tell_help("TG0113", with.at, message, "add the schema to the folder, or take `with` out");
+            None
+        }
+        (Some(schema), with) => {
+            let empty = Node { at: entry.at, data: Data::Map(Vec::new()) };
+            let filled = schema.fill(reading, with.as_ref().unwrap_or(&empty));
+            (!reading.has_errors()).then_some(filled)
+        }
+    }
+}
+
+/// The compiled `when`, and whether it reads what the entry lists.
+fn selector(reading: &Reading<'_>, entry: &Entry) -> Result<Option<engines::Selector>, Vec<Diagnostic>> {
+    let Some(when) = &entry.when else { return Ok(None) };
+    let selector = engines::selector(when, entry)?;
+    for group in Group::ALL.into_iter().filter(|g| selector.reads().contains(*g)) {
+        if entry.reads.is_some_and(|reads| !reads.contains(group)) {
+            let message = format!("`when` reads `{}`, which `reads` does not list", group.name());
+            reading.tell_help("TG0116", when.at, message, format!("add `{}` to `reads`", group.name()));
+        }
+        if let Some(hook) = entry.hooks.iter().find(|hook| !group.known_at(**hook)) {
+            let message = format!("`when` reads `{}`, which is not known at {}", group.name(), hook.name());
+            reading.tell("TG0115", when.at, message);
+        }
+    }
+    Ok(Some(selector))
+}
+
+fn standing(entry: &Entry, engine: Engine) -> Arc<Standing> {
+    let declared = At { file: manifest::FILE.into(), line: entry.at.line, column: entry.at.column };
+    Arc::new(Standing { name: entry.name.clone(), layer: Layer::Platform, priority: entry.priority, engine, declared })
+}
+
+fn info(entry: &Entry, home: &Home<'_>, standing: &Standing, with: Arc<Value>) -> PolicyInfo {
+    PolicyInfo {
+        name: entry.name.clone(),
+        declared: standing.declared.clone(),
+        hooks: entry.hooks.clone(),
+        mode: entry.mode,
+        share_below: entry.share.map(|s| s.below),
+        layer: standing.layer,
+        priority: entry.priority,
+        engine: home.engine,
+        file: home.program_shown(),
+        when: entry.when.as_ref().map(|w| w.text.clone()),
+        with,
+        on_error: entry.on_error,
+        owner: entry.owner.clone(),
+        expires: entry.expires.map(|d| d.to_string()),
+    }
+}
+
+/// Parts of a repository that this version does not read. Silence would let their authors believe that they act.
+fn unread(tree: &Tree, findings: &mut Vec<Diagnostic>) {
+    for (folder, what) in [("orgs", "policies of organisations, teams and apps"), ("redaction", "redaction profiles")] {
+        if let Some((path, _)) = tree.below(folder).find(|(path, _)| path.ends_with(".yaml")) {
+            let message = format!("`{folder}/`: {what} are not read by this version of the gateway");
+            let help = "move policies into the manifest at the root, narrowed by `for`, or take the folder out";
+            findings.push(Diagnostic::error("TG0120", path, message).help(help));
+        }
+    }
+}

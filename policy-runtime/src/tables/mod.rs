@@ -1,0 +1,5 @@
+//! The tables of a repository, read into the core's types: `catalog/*.yaml`, `tenants.yaml`, `limits.yaml`.
+
+pub mod catalog;
+pub mod limits;
+pub mod tenants;

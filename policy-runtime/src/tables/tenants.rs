@@ -1,0 +1,232 @@
+//! `tenants.yaml`: tenants and apps, keys (hashes only), and grants.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
+use tollgate_core::contract::{Operation, VERSIONS, nearest};
+use tollgate_core::identity::tenants::{Grant, KeyRecord, Tenant, Tenants};
+use tollgate_core::policy::facts::Glob;
+use tollgate_core::routing::catalog::Catalog;
+
+use crate::diagnostic::Diagnostic;
+use crate::reading::{Reading, TABLES, Table};
+use crate::yaml::{Node, Place};
+
+/// The file's path in a repository.
+pub const FILE: &str = "tenants.yaml";
+/// The one way in which keys are hashed.
+const HASH: &str = "hmac-sha256";
+/// No repository has more keys or grants: others are kept by the gateway.
+const ROWS_MAX: usize = 20_000;
+
+const OPERATIONS: [(&str, Operation); 2] = [("chat", Operation::Chat), ("embeddings", Operation::Embeddings)];
+
+/// Without the file, the zero-config table. `pepper` is the id of the gateway's pepper, where one is known.
+pub fn read(bytes: Option<&[u8]>, catalog: &Catalog, pepper: Option<&str>, findings: &mut Vec<Diagnostic>) -> Tenants {
+    let Some(bytes) = bytes else { return Tenants::default() };
+    let reading = Reading::of(FILE, TABLES);
+    let mut tenants = Tenants { present: true, ..Tenants::default() };
+    if let Some(node) = reading.parse(bytes).filter(|n| !n.is_null())
+        && let Some(table) = reading.table(&node, "the file", &["tenants", "keys", "grants"])
+    {
+        read_tenants(&reading, &table, &mut tenants);
+        read_keys(&reading, &table, pepper, &mut tenants);
+        read_grants(&reading, &table, catalog, &mut tenants);
+    }
+    findings.extend(reading.findings());
+    tenants
+}
+
+fn read_tenants(reading: &Reading<'_>, table: &Table<'_, '_>, tenants: &mut Tenants) {
+    let Some(rows) = table.get("tenants").and_then(|v| reading.open_table(v, "`tenants`")) else { return };
+    for (key, node) in rows.members {
+        let what = format!("tenant `{}`", key.text);
+        let tenant = match node.is_null() {
+            true => Tenant::default(),
+            false => match reading.table(node, &what, &["region", "apps"]) {
+                Some(row) => Tenant { region: row.name("region").unwrap_or_default(), apps: row.names("apps") },
+                None => continue,
+            },
+        };
+        tenants.tenants.insert(key.text.as_str().into(), tenant);
+    }
+}
+
+fn read_keys(reading: &Reading<'_>, table: &Table<'_, '_>, pepper: Option<&str>, tenants: &mut Tenants) {
+    let rows = table.get("keys").map_or(&[][..], |v| reading.list(v, "`keys`"));
+    let mut lines: HashMap<Arc<str>, u32> = HashMap::new();
+    for node in rows.iter().take(ROWS_MAX) {
+        let Some(key) = key(reading, node, pepper, tenants) else { continue };
+        if let Some(line) = lines.insert(key.id.clone(), node.at.line) {
+            reading.tell("TG0212", node.at, format!("the key `{}` is there twice, first in line {line}", key.id));
+        }
+        tenants.keys.insert(key.id.clone(), Arc::new(key));
+    }
+    if let Some(node) = rows.get(ROWS_MAX) {
+        reading.tell("TG0206", node.at, format!("at most {ROWS_MAX} keys"));
+    }
+}
+
+fn key(reading: &Reading<'_>, node: &Node, pepper: Option<&str>, tenants: &Tenants) -> Option<KeyRecord> {
+    let known = ["id", "hash", "tenant", "app", "user", "groups", "may_assert", "expires", "version"];
+    let table = reading.table(node, "a key", &known)?;
+    let id = table.need("id", "the part of the key behind `tg_`").and_then(|_| table.name("id"));
+    let hash = table.need("hash", "take the row that `tollgate key new` prints").and_then(|v| hash(reading, v, pepper));
+    let tenant = table.need("tenant", "the tenant that calls with this key").and_then(|_| table.name("tenant"));
+    let app = table.name("app").unwrap_or_default();
+    if let Some(tenant) = &tenant {
+        check_tenant(reading, &table, tenant, &app, tenants);
+    }
+    let expires_ms = match table.get("expires") {
+        None => None,
+        Some(node) => Some(expires_ms(reading, node)?),
+    };
+    let versions = VERSIONS.map(|v| (v, v));
+    let version = table.pick("version", &versions).map(Arc::from);
+    Some(KeyRecord {
+        id: id?,
+        hash: hash?,
+        tenant: tenant?,
+        app,
+        user: table.name("user").unwrap_or_default(),
+        groups: table.names("groups"),
+        may_assert: table.flag("may_assert").unwrap_or(false),
+        expires_ms,
+        version,
+    })
+}
+
+fn check_tenant(reading: &Reading<'_>, table: &Table<'_, '_>, tenant: &str, app: &str, tenants: &Tenants) {
+    let at = |key: &str| table.get(key).map_or(table.at, |v| v.at);
+    let Some(row) = tenants.tenants.get(tenant) else {
+        let hint = nearest::hint(tenant, tenants.tenants.keys().map(|n| &**n));
+        let message = format!("`tenants` lists no `{tenant}`{hint}");
+        reading.tell("TG0217", at("tenant"), message);
+        return;
+    };
+    if !app.is_empty() && !row.apps.is_empty() && !row.apps.iter().any(|a| **a == *app) {
+        let hint = nearest::hint(app, row.apps.iter().map(|a| &**a));
+        reading.tell("TG0217", at("app"), format!("tenant `{tenant}` has no app `{app}`{hint}"));
+    }
+}
+
+/// `hmac-sha256:PEPPERID:HEX64`
+fn hash(reading: &Reading<'_>, node: &Node, pepper: Option<&str>) -> Option<[u8; 32]> {
+    let text = reading.text(node, "`hash`")?;
+    let mut parts = text.split(':');
+    let (kind, id, hex) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let bytes = bytes_of_hex(hex).filter(|_| kind == HASH && !id.is_empty() && parts.next().is_none());
+    let Some(bytes) = bytes else {
+        // The text is not told: somebody may have put the key itself here.
+        let help = "take the row that `tollgate key new` prints; the key itself never stands in a repository";
+        let message = format!("`hash` must read `{HASH}:PEPPERID:` and 64 hexadecimal digits");
+        reading.tell_help("TG0215", node.at, message, help);
+        return None;
+    };
+    if let Some(own) = pepper.filter(|own| *own != id) {
+        let message =
+            format!("hashed with the pepper `{id}`, but this gateway has `{own}`: the key can never match here");
+        let help = "use the same pepper on all replicas, or make the key anew with `tollgate key new`";
+        reading.tell_help("TG0216", node.at, message, help);
+        return None;
+    }
+    Some(bytes)
+}
+
+fn bytes_of_hex(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// A date holds to its end in UTC; a time is the time.
+fn expires_ms(reading: &Reading<'_>, node: &Node) -> Option<i64> {
+    let text = reading.text(node, "`expires`")?;
+    let end = match text.len() {
+        10 => text.parse::<Date>().ok().and_then(|date| {
+            let next = date.checked_add(1.day()).ok()?;
+            Some(next.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+        }),
+        _ => text.parse::<Timestamp>().ok(),
+    };
+    if end.is_none() {
+        let message = format!("`{text}` is no date and no time: write 2027-03-31 or 2027-03-31T12:00:00Z");
+        reading.tell("TG0218", node.at, message);
+    }
+    end.map(Timestamp::as_millisecond)
+}
+
+fn read_grants(reading: &Reading<'_>, table: &Table<'_, '_>, catalog: &Catalog, tenants: &mut Tenants) {
+    let rows = table.get("grants").map_or(&[][..], |v| reading.list(v, "`grants`"));
+    for node in rows.iter().take(ROWS_MAX) {
+        if let Some(grant) = grant(reading, node, catalog, tenants) {
+            tenants.grants.push(grant);
+        }
+    }
+    if let Some(node) = rows.get(ROWS_MAX) {
+        reading.tell("TG0206", node.at, format!("at most {ROWS_MAX} grants"));
+    }
+}
+
+fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenants) -> Option<Grant> {
+    let known = ["for", "operations", "models", "families", "tiers", "providers", "regions"];
+    let table = reading.table(node, "a grant", &known)?;
+    let whom = table.need("for", "whom the grant speaks of; `for: {}` is everybody")?;
+    let whom = reading.table(whom, "`for`", &["tenant", "app", "use_case"])?;
+    let globs = |table: &Table<'_, '_>, key: &str| {
+        refuse_empty(reading, table, key);
+        table.globs(key, "TG0207")
+    };
+    let grant = Grant {
+        line: node.at.line,
+        tenant: globs(&whom, "tenant"),
+        app: globs(&whom, "app"),
+        use_case: globs(&whom, "use_case"),
+        operations: table.picks("operations", &OPERATIONS),
+        models: globs(&table, "models"),
+        families: globs(&table, "families"),
+        tiers: globs(&table, "tiers"),
+        providers: globs(&table, "providers"),
+        regions: globs(&table, "regions"),
+    };
+    refuse_empty(reading, &table, "operations");
+    warn_of_unknown(reading, &whom, "tenant", &grant.tenant, tenants.tenants.keys().map(|n| &**n));
+    let targets = || catalog.targets().iter();
+    warn_of_unknown(reading, &table, "families", &grant.families, targets().map(|t| &*t.family));
+    warn_of_unknown(reading, &table, "tiers", &grant.tiers, targets().map(|t| &*t.tier));
+    Some(grant)
+}
+
+/// An empty list would grant everything, and whoever writes one means nothing.
+fn refuse_empty(reading: &Reading<'_>, table: &Table<'_, '_>, key: &str) {
+    if let Some(node) = table.get(key)
+        && matches!(&node.data, crate::yaml::Data::List(items) if items.is_empty())
+    {
+        let help = "take the key out to grant all; take the row out to grant nothing";
+        reading.tell_help("TG0207", node.at, format!("`{key}` lists nothing"), help);
+    }
+}
+
+/// A grant that names what nobody has is most often a typing mistake; it grants nothing.
+fn warn_of_unknown<'a>(
+    reading: &Reading<'_>,
+    table: &Table<'_, '_>,
+    key: &str,
+    globs: &[Glob],
+    known: impl Iterator<Item = &'a str> + Clone,
+) {
+    for exact in globs.iter().filter_map(Glob::exact) {
+        if !known.clone().any(|name| name == exact) {
+            let at: Place = table.texts(key).iter().find(|(text, _)| *text == exact).map_or(table.at, |(_, at)| *at);
+            let hint = nearest::hint(exact, known.clone());
+            reading.warn("TG0214", at, format!("`{key}`: nobody is called `{exact}`{hint}"));
+        }
+    }
+}

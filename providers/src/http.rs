@@ -1,0 +1,296 @@
+//! Every provider over HTTP: one pooled client, no redirects, no proxy that nobody asked for, and a bound on every wait.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body::Body as _;
+use reqwest::{Client, Method, Request, Url};
+use tokio::time::{Instant, Sleep};
+use tollgate_core::contract::Dialect;
+use tollgate_core::ports::{Fault, Later, Outgoing, Reply, Upstream};
+use tollgate_core::routing::catalog::Target;
+
+use crate::secret::{Secret, SecretSource};
+
+/// One provider, as config and the table of known ones name it.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    pub name: Arc<str>,
+    /// With its version path and without a slash at the end: `https://api.openai.com/v1`.
+    pub base_url: String,
+    pub secret: Option<SecretSource>,
+    /// Models that no catalog lists are sent on too.
+    pub unlisted: bool,
+    /// Models that nobody knows go here.
+    pub default: bool,
+    /// Headers of callers that go on to it, besides those that go to all.
+    pub forwards: Vec<HeaderName>,
+    pub timers: Timers,
+}
+
+/// How long one waits, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timers {
+    pub connect_ms: u64,
+    /// From the request to the head of the reply. Long: a model may think for minutes before it answers whole.
+    pub first_byte_ms: u64,
+    /// Between two pieces of a body.
+    pub idle_ms: u64,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Timers { connect_ms: 5_000, first_byte_ms: 600_000, idle_ms: 120_000 }
+    }
+}
+
+impl Provider {
+    /// A compatible server at an address, without a secret.
+    pub fn at(name: &str, base_url: &str) -> Provider {
+        Provider {
+            name: name.into(),
+            base_url: base_url.to_owned(),
+            secret: None,
+            unlisted: true,
+            default: false,
+            forwards: Vec::new(),
+            timers: Timers::default(),
+        }
+    }
+}
+
+/// All configured providers.
+pub struct Providers {
+    table: HashMap<Arc<str>, Endpoint>,
+    default: Option<Arc<str>>,
+}
+
+/// A provider, made ready: nothing is parsed per call.
+struct Endpoint {
+    provider: Provider,
+    client: Client,
+    urls: Vec<(Dialect, Url)>,
+    credential: RwLock<Credential>,
+}
+
+/// The header with the secret, as it was last read.
+#[derive(Clone)]
+enum Credential {
+    None,
+    Header(HeaderValue),
+    Missing(String),
+}
+
+impl Providers {
+    /// Checks addresses and reads secrets. A secret that is not there is told when a call needs it; here it is a warning.
+    pub fn new(list: Vec<Provider>) -> Result<(Providers, Vec<String>), String> {
+        let mut table = HashMap::new();
+        let mut warnings = Vec::new();
+        let mut default: Option<Arc<str>> = None;
+        for provider in list {
+            let name = provider.name.clone();
+            if provider.default && default.replace(name.clone()).is_some_and(|first| first != name) {
+                return Err("two providers are `default`: models that nobody knows can go to one only".to_owned());
+            }
+            let endpoint = Endpoint::new(provider, &mut warnings)?;
+            if table.insert(name.clone(), endpoint).is_some() {
+                return Err(format!("provider `{name}` is there twice"));
+            }
+        }
+        Ok((Providers { table, default }, warnings))
+    }
+}
+
+impl Endpoint {
+    fn new(provider: Provider, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
+        let (name, text) = (&provider.name, provider.base_url.trim_end_matches('/'));
+        let base = Url::parse(text).map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
+        }
+        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() || base.fragment().is_some() {
+            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
+        }
+        let credential = read(&provider);
+        if let Credential::Missing(why) = &credential {
+            warnings.push(format!("provider `{name}` has no secret now: {why}"));
+        }
+        let loopback = base.host_str().is_some_and(|h| h == "localhost" || h == "[::1]" || h.starts_with("127."));
+        if base.scheme() == "http" && !loopback && provider.secret.is_some() {
+            warnings.push(format!("provider `{name}` gets its secret over plain http at `{text}`"));
+        }
+        let urls = [Dialect::OpenaiChat, Dialect::OpenaiEmbeddings]
+            .into_iter()
+            .map(|dialect| Ok((dialect, Url::parse(&format!("{text}{}", dialect.path())).map_err(|e| e.to_string())?)))
+            .collect::<Result<_, String>>()?;
+        let client = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(Duration::from_millis(provider.timers.connect_ms))
+            .pool_max_idle_per_host(1_024)
+            .build()
+            .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
+        Ok(Endpoint { client, urls, credential: RwLock::new(credential), provider })
+    }
+
+    fn url(&self, dialect: Dialect, query: Option<&str>) -> Url {
+        let known = self.urls.iter().find(|(d, _)| *d == dialect).map(|(_, url)| url.clone());
+        let mut url = known.expect("every dialect has its URL from the start");
+        url.set_query(query);
+        url
+    }
+
+    fn credential(&self) -> Credential {
+        self.credential.read().expect("no code panics while it holds the secret").clone()
+    }
+
+    /// A provider that refuses its secret may have got a new one: it is read again.
+    fn refresh(&self) {
+        let fresh = read(&self.provider);
+        *self.credential.write().expect("no code panics while it holds the secret") = fresh;
+    }
+}
+
+fn read(provider: &Provider) -> Credential {
+    match provider.secret.as_ref().map(SecretSource::read) {
+        None => Credential::None,
+        Some(Ok(secret)) => Credential::Header(Secret::header(&secret, "Bearer ")),
+        Some(Err(why)) => Credential::Missing(why),
+    }
+}
+
+impl Upstream for Providers {
+    fn serves(&self, provider: &str) -> bool {
+        self.table.contains_key(provider)
+    }
+
+    fn takes_unlisted(&self, provider: &str) -> bool {
+        self.table.get(provider).is_some_and(|e| e.provider.unlisted)
+    }
+
+    fn default_provider(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+
+    fn forwards(&self, provider: &str) -> &[HeaderName] {
+        self.table.get(provider).map_or(&[], |e| &e.provider.forwards)
+    }
+
+    fn send<'a>(&'a self, target: &'a Target, outgoing: Outgoing) -> Later<'a, Result<Reply, Fault>> {
+        Box::pin(async move {
+            let Some(endpoint) = self.table.get(&target.provider) else {
+                return Err(Fault::Connect(format!("provider `{}` is not configured here", target.provider)));
+            };
+            let begun = Instant::now();
+            let deadline_ms = outgoing.deadline_ms;
+            let first_ms = endpoint.provider.timers.first_byte_ms.min(deadline_ms);
+            let request = request(endpoint, outgoing)?;
+            let sent = tokio::time::timeout(Duration::from_millis(first_ms), endpoint.client.execute(request)).await;
+            let response = match sent {
+                Ok(sent) => sent.map_err(|error| fault(&error))?,
+                Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
+                Err(_) => return Err(Fault::FirstByte(first_ms)),
+            };
+            if response.status() == http::StatusCode::UNAUTHORIZED {
+                endpoint.refresh();
+            }
+            let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+            let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);
+            let ends = begun + Duration::from_millis(deadline_ms);
+            let body = Incoming { body, idle, ends, deadline_ms, waiting: false, timer: None };
+            Ok(Reply { status: head.status, headers: head.headers, body: Box::pin(body) })
+        })
+    }
+}
+
+fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request, Fault> {
+    let mut request = Request::new(Method::POST, endpoint.url(outgoing.dialect, outgoing.query.as_deref()));
+    let mut headers: HeaderMap = outgoing.headers;
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Bodies are passed on as they are: what is packed could not be metered.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    match endpoint.credential() {
+        Credential::None => {}
+        Credential::Header(value) => {
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        Credential::Missing(why) => {
+            endpoint.refresh();
+            match endpoint.credential() {
+                Credential::Header(value) => drop(headers.insert(header::AUTHORIZATION, value)),
+                Credential::None | Credential::Missing(_) => {
+                    return Err(Fault::NoSecret { provider: endpoint.provider.name.to_string(), why });
+                }
+            }
+        }
+    }
+    *request.headers_mut() = headers;
+    *request.body_mut() = Some(outgoing.body.into());
+    Ok(request)
+}
+
+/// What went wrong, without the address or any header of it.
+fn fault(error: &reqwest::Error) -> Fault {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    match error.is_connect() {
+        true => Fault::Connect(root.to_string()),
+        false => Fault::Broken(root.to_string()),
+    }
+}
+
+/// A reply's body. One timer serves the whole of it, made when one has to wait for the first time.
+struct Incoming {
+    body: reqwest::Body,
+    idle: Duration,
+    ends: Instant,
+    deadline_ms: u64,
+    /// The timer runs since the last piece.
+    waiting: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream for Incoming {
+    type Item = Result<Bytes, Fault>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let me = &mut *self;
+        loop {
+            match Pin::new(&mut me.body).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(fault(&error)))),
+                Poll::Ready(Some(Ok(frame))) => {
+                    // The timer is only moved when one waits again: a body that flows never touches it.
+                    me.waiting = false;
+                    if let Ok(data) = frame.into_data() {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+                Poll::Pending => break,
+            }
+        }
+        let until = (Instant::now() + me.idle).min(me.ends);
+        match &mut me.timer {
+            None => me.timer = Some(Box::pin(tokio::time::sleep_until(until))),
+            Some(timer) if !me.waiting => timer.as_mut().reset(until),
+            Some(_) => {}
+        }
+        me.waiting = true;
+        let timer = me.timer.as_mut().expect("it was made above");
+        match timer.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(()) if Instant::now() >= me.ends => Poll::Ready(Some(Err(Fault::Deadline(me.deadline_ms)))),
+            Poll::Ready(()) => Poll::Ready(Some(Err(Fault::Idle(me.idle.as_millis() as u64)))),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Where calls are sent: real providers over one pooled client each, and `sim`, the scripted one.
+
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod known;
+pub mod secret;
+pub mod sim;
+
+pub use http::{Provider, Providers, Timers};
+pub use known::{found, known};
+pub use secret::SecretSource;

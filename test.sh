@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs everything that can be checked on one machine; installs what it needs. `--long` adds the slow forms.
+#
+# One build profile (release) serves the program, its tests and everyday use, so that nothing is built twice.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+long=""
+for argument in "$@"; do
+  case "$argument" in
+    --long) long=1 ;;
+    *) echo "test.sh: unknown argument \`$argument\`: the only one is --long" >&2; exit 2 ;;
+  esac
+done
+export TOLLGATE_LONG="$long"
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
+
+# The official SDK is the judge of the callers' side. It lives in a folder of its own.
+python="${TOLLGATE_PYTHON:-target/venv/bin/python}"
+if [ ! -x "$python" ]; then
+  echo "test.sh: making target/venv with the official openai package"
+  mkdir -p target
+  python3 -m venv target/venv
+  target/venv/bin/pip install --quiet --disable-pip-version-check "openai==3.54.0"
+fi
+export TOLLGATE_PYTHON="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")"
+
+cargo fmt --all --check
+cargo clippy --release --workspace --all-targets -- -D warnings
+cargo build --release --workspace
+cargo test --release --workspace

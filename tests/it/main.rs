@@ -1,0 +1,4 @@
+//! Whole calls, whole repositories, whole processes: one binary, a file per concern.
+
+mod corpus;
+mod support;
