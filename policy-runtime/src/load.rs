@@ -19,7 +19,8 @@ use tollgate_core::policy::{Hook, Mode, OnError};
 use crate::cases::{self, CaseReport, Trial};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::engine::{Bounds, Program};
-use crate::engines;
+use crate::engines::{self, Selector};
+use crate::expr::Names;
 use crate::home::{self, Home, Want};
 use crate::judge::{Bench, Quota, Seat};
 use crate::manifest::{self, Entry, Program as Where};
@@ -143,6 +144,14 @@ impl<'t> Loader<'t> {
 
     fn finish(mut self) -> Loaded {
         self.findings.extend(self.cases.findings());
+        // A program that several entries or cases compile tells the same mistake each time.
+        let mut told: Vec<Diagnostic> = Vec::with_capacity(self.findings.len());
+        for finding in std::mem::take(&mut self.findings) {
+            if !told.contains(&finding) {
+                told.push(finding);
+            }
+        }
+        self.findings = told;
         let refused = self.findings.iter().any(|f| f.severity == Severity::Error);
         let revision = self.tables.take().filter(|_| !refused).map(|(catalog, tenants)| {
             Arc::new(Revision {
@@ -162,16 +171,10 @@ impl<'t> Loader<'t> {
         let Some(Some(home)) = self.homes.get(&entry.program) else { return };
         let reading = Reading::of(manifest::FILE, MANIFEST);
         let params = params(&reading, home, entry).map(Arc::new);
-        let when = match selector(&reading, entry) {
-            Ok(when) => Some(when),
-            Err(told) => {
-                self.findings.extend(told);
-                None
-            }
-        };
         let budgets: Vec<&str> = self.limits.budgets.iter().map(|n| &**n).collect();
         let rates: Vec<&str> = self.limits.rates.iter().map(|n| &**n).collect();
-        let program = params.as_ref().filter(|_| !entry.hooks.is_empty()).and_then(|params| {
+        let mut compiled = None;
+        if let Some(params) = params.as_ref().filter(|_| !entry.hooks.is_empty()) {
             let want = Want {
                 name: &entry.name,
                 hooks: &entry.hooks,
@@ -181,10 +184,13 @@ impl<'t> Loader<'t> {
                 reads: entry.reads,
                 bounds: entry.bounds,
             };
-            home.compile(&want).map_err(|told| self.findings.extend(told)).ok()
-        });
+            match (selector(&reading, entry, &want), home.compile(&want)) {
+                (Ok(when), Ok(program)) => compiled = Some((when, program)),
+                (when, program) => self.findings.extend([when.err(), program.err()].into_iter().flatten().flatten()),
+            }
+        }
         self.findings.extend(reading.findings());
-        let (Some(params), Some(when), Some(program)) = (params, when, program) else { return };
+        let (Some(params), Some((when, program))) = (params, compiled) else { return };
         let first = self.tried.insert((entry.program.clone(), entry.hooks.clone()));
         if !home.is_std || first {
             let trial = trial(home, entry, &params, &program, &budgets, &rates);
@@ -326,17 +332,20 @@ fn params(reading: &Reading<'_>, home: &Home<'_>, entry: &Entry) -> Option<Value
 }
 
 /// The compiled `when`, and whether it reads what the entry lists.
-fn selector(reading: &Reading<'_>, entry: &Entry) -> Result<Option<engines::Selector>, Vec<Diagnostic>> {
+fn selector(reading: &Reading<'_>, entry: &Entry, want: &Want<'_>) -> Result<Option<Selector>, Vec<Diagnostic>> {
     let Some(when) = &entry.when else { return Ok(None) };
-    let selector = engines::selector(when, entry)?;
+    let names = Names {
+        hooks: want.hooks,
+        params: &want.params,
+        budgets: want.budgets,
+        rates: want.rates,
+        bounds: want.bounds,
+    };
+    let selector = engines::selector(when, names)?;
     for group in Group::ALL.into_iter().filter(|g| selector.reads().contains(*g)) {
-        if entry.reads.is_some_and(|reads| !reads.contains(group)) {
+        if !entry.reads.map_or(group != Group::Text, |reads| reads.contains(group)) {
             let message = format!("`when` reads `{}`, which `reads` does not list", group.name());
             reading.tell_help("TG0116", when.at, message, format!("add `{}` to `reads`", group.name()));
-        }
-        if let Some(hook) = entry.hooks.iter().find(|hook| !group.known_at(**hook)) {
-            let message = format!("`when` reads `{}`, which is not known at {}", group.name(), hook.name());
-            reading.tell("TG0115", when.at, message);
         }
     }
     Ok(Some(selector))

@@ -1,171 +1,264 @@
-//! The ledger under order, disorder and crowds.
+//! The ledger from outside: one story per rule of the port, then chance, then many threads.
 
+use std::collections::HashMap;
+use std::sync::atomic::AtomicI64;
+
+use jiff::tz::TimeZone;
 use proptest::prelude::*;
 use tollgate_core::limits::rules::{Calendar, ScopeGlobs, Window};
 
 use super::*;
 
+const DAY_MS: i64 = 86_400_000;
+
 fn rule(name: &str, unit: Unit, limit: u64, window: Window) -> Arc<Rule> {
-    Arc::new(Rule { name: name.into(), per: vec![], scope: ScopeGlobs::default(), unit, limit, window })
+    Arc::new(Rule { name: name.into(), per: Vec::new(), scope: ScopeGlobs::default(), unit, limit, window })
+}
+
+fn daily(name: &str, unit: Unit, limit: u64) -> Arc<Rule> {
+    rule(name, unit, limit, Window::Calendar { every: Calendar::Day, zone: TimeZone::UTC })
 }
 
 fn claim(rule: &Arc<Rule>, worst: u64) -> Claim {
-    Claim { rule: rule.clone(), scope: rule.name.as_ref().into(), worst }
+    Claim { rule: rule.clone(), scope: (&*rule.name).into(), worst }
 }
 
-fn month() -> Window {
-    Window::Calendar { every: Calendar::Month, zone: jiff::tz::TimeZone::UTC }
-}
-
-fn used(ledger: &MemoryLedger, rule: &Arc<Rule>, now_ms: i64) -> (u64, u64) {
-    let claims = [claim(rule, 0)];
-    let mut locked = ledger.lock(claims.iter().map(|c| &*c.scope));
-    let standing = entry(&mut locked, &claims[0], now_ms).standing(rule);
+fn standing(ledger: &MemoryLedger, rule: &Arc<Rule>, now_ms: i64) -> (u64, u64) {
+    let standing = ledger.standing_of(&claim(rule, 0), now_ms);
     (standing.used, standing.held)
 }
 
-#[test]
-fn a_hold_is_taken_settled_and_voided_once() {
-    let ledger = MemoryLedger::default();
-    let budget = rule("budget", Unit::Nanousd, 100, month());
-    let spent = |nanousd| Used { nanousd, tokens: 0 };
-    assert!(ledger.try_hold(1, &[claim(&budget, 60)], 0).is_ok());
-    assert!(ledger.try_hold(1, &[claim(&budget, 60)], 0).is_ok(), "asked again: held once");
-    assert_eq!(used(&ledger, &budget, 0), (0, 60));
-    let refused = ledger.try_hold(2, &[claim(&budget, 41)], 0).unwrap_err();
-    assert_eq!((refused.wanted, refused.held, refused.limit), (41, 60, 100));
-    ledger.end(1, Some(spent(10)), 0);
-    ledger.end(1, Some(spent(10)), 0);
-    ledger.end(1, None, 0);
-    assert_eq!(used(&ledger, &budget, 0), (10, 0), "settled once");
-    assert!(ledger.try_hold(3, &[claim(&budget, 90)], 0).is_ok());
-    ledger.end(3, None, 0);
-    ledger.end(3, Some(spent(90)), 0);
-    assert_eq!(used(&ledger, &budget, 0), (10, 0), "voided, and nothing after it");
+fn settled(nanousd: i64, tokens: u64) -> End {
+    End::Settled(Used { nanousd, tokens })
 }
 
 #[test]
-fn all_scopes_are_held_or_none() {
+fn all_claims_are_held_or_none() {
     let ledger = MemoryLedger::default();
-    let (wide, narrow) = (rule("wide", Unit::Tokens, 100, month()), rule("narrow", Unit::Tokens, 5, month()));
-    let refused = ledger.try_hold(1, &[claim(&wide, 10), claim(&narrow, 10)], 0).unwrap_err();
-    assert_eq!(&*refused.rule, "narrow");
-    assert_eq!(refused.retry_after_ms, None, "it never fits");
-    assert_eq!(used(&ledger, &wide, 0), (0, 0));
+    let (money, tokens) = (daily("money", Unit::Nanousd, 100), daily("tokens", Unit::Tokens, 10));
+    let requests = rule("requests", Unit::Requests, 5, Window::Rolling { per_ms: 1_000 });
+    let flight = rule("flight", Unit::InFlight, 2, Window::None);
+    let claims = [claim(&requests, 1), claim(&flight, 1), claim(&money, 40), claim(&tokens, 6)];
+    assert_eq!(ledger.hold_now(1, &claims, 0).unwrap().iter().map(|h| h.held).collect::<Vec<_>>(), [1, 1, 40, 6]);
+    let refused = ledger.hold_now(2, &claims, 0).unwrap_err();
+    assert_eq!(
+        refused,
+        Refused {
+            rule: "tokens".into(),
+            scope: "tokens".into(),
+            unit: Unit::Tokens,
+            is_budget: true,
+            wanted: 6,
+            limit: 10,
+            used: 0,
+            held: 6,
+            retry_after_ms: Some(DAY_MS as u64),
+        }
+    );
+    for (rule, stands) in [(&requests, (1, 0)), (&flight, (0, 1)), (&money, (0, 40)), (&tokens, (0, 6))] {
+        assert_eq!(standing(&ledger, rule, 0), stands, "`{}` has nothing of the refused call", rule.name);
+    }
+    ledger.end(1, settled(33, 4), 0);
+    for (rule, stands) in [(&requests, (1, 0)), (&flight, (0, 0)), (&money, (33, 0)), (&tokens, (4, 0))] {
+        assert_eq!(standing(&ledger, rule, 0), stands, "`{}` has what was used", rule.name);
+    }
+    ledger.check().unwrap();
 }
 
 #[test]
-fn windows_pass_as_their_kinds_say() {
+fn a_hold_ends_once_however_often_it_is_asked() {
     let ledger = MemoryLedger::default();
-    let rate = rule("rate", Unit::Requests, 2, Window::Rolling { per_ms: 1_000 });
-    let flight = rule("flight", Unit::InFlight, 1, Window::None);
-    for (id, at_ms, granted, why) in [
-        (1, 0, true, "the first of two"),
-        (2, 0, true, "the second"),
-        (3, 0, false, "the bucket is full"),
-        (4, 499, false, "half a second brings one back, not less"),
-        (5, 500, true, "one is back"),
-        (6, 100, false, "a clock that steps back gives nothing"),
+    let (money, requests) = (daily("money", Unit::Nanousd, 100), daily("requests", Unit::Requests, 10));
+    let claims = [claim(&money, 40), claim(&requests, 1)];
+    let first = ledger.hold_now(1, &claims, 0).unwrap();
+    assert_eq!(ledger.hold_now(1, &claims, 0).unwrap().len(), first.len());
+    assert_eq!((standing(&ledger, &money, 0), standing(&ledger, &requests, 0)), ((0, 40), (1, 0)), "held once");
+    for (end, stands, why) in [
+        (settled(30, 0), (30, 0), "settled"),
+        (settled(30, 0), (30, 0), "a second settle does nothing"),
+        (End::Voided, (30, 0), "nor does a void behind it"),
     ] {
-        let got = ledger.try_hold(id, &[claim(&rate, 1)], at_ms);
-        ledger.end(id, None, at_ms);
-        assert_eq!(got.is_ok(), granted, "{why}");
-        if let Err(refused) = got {
-            assert!(refused.retry_after_ms.is_some_and(|ms| (1..=1_000).contains(&ms)), "{why}: {refused:?}");
+        ledger.end(1, end, 0);
+        assert_eq!(standing(&ledger, &money, 0), stands, "{why}");
+    }
+    ledger.hold_now(2, &claims, 0).unwrap();
+    for (end, why) in [(End::Voided, "given back"), (End::Voided, "once"), (settled(30, 0), "and never settled")] {
+        ledger.end(2, end, 0);
+        assert_eq!(standing(&ledger, &money, 0), (30, 0), "{why}");
+    }
+    assert_eq!(standing(&ledger, &requests, 0), (2, 0), "a voided call was a request all the same");
+    ledger.hold_now(3, &claims, 0).unwrap();
+    ledger.end(3, settled(90, 0), 0);
+    assert_eq!(standing(&ledger, &money, 0), (120, 0), "usage above a hold is booked");
+    ledger.check().unwrap();
+}
+
+#[test]
+fn a_hold_counts_in_the_period_it_was_made_in() {
+    let ledger = MemoryLedger::default();
+    let money = daily("money", Unit::Nanousd, 100);
+    ledger.hold_now(1, &[claim(&money, 60)], DAY_MS - 1).unwrap();
+    ledger.hold_now(2, &[claim(&money, 40)], DAY_MS - 1).unwrap();
+    ledger.end(2, settled(40, 0), DAY_MS);
+    assert_eq!(standing(&ledger, &money, DAY_MS - 1), (40, 60), "settled after midnight, booked before it");
+    ledger.hold_now(3, &[claim(&money, 100)], DAY_MS).expect("the new day begins at zero");
+    ledger.check().unwrap();
+    ledger.end(1, settled(60, 0), DAY_MS + 1);
+    assert_eq!(standing(&ledger, &money, DAY_MS + 1), (0, 100), "yesterday's hold neither books nor gives back here");
+    ledger.check().unwrap();
+}
+
+#[test]
+fn a_lost_call_gives_back_and_is_booked_if_it_comes_back_late() {
+    let ledger = MemoryLedger::default();
+    let (money, flight) = (daily("money", Unit::Nanousd, 100), rule("flight", Unit::InFlight, 1, Window::None));
+    ledger.hold_now(48, &[claim(&money, 2)], 0).unwrap();
+    ledger.end(48, settled(2, 0), 0);
+    ledger.hold_now(16, &[claim(&money, 98), claim(&flight, 1)], 0).unwrap();
+    assert!(ledger.hold_now(32, &[claim(&money, 1)], HOLD_MS_MAX - 1).is_err());
+    ledger.hold_now(32, &[claim(&money, 1)], HOLD_MS_MAX + SWEEP_EVERY_MS).expect("the lost call's hold expired");
+    ledger.check().unwrap();
+    ledger.end(16, settled(70, 0), HOLD_MS_MAX + SWEEP_EVERY_MS);
+    assert_eq!(standing(&ledger, &money, HOLD_MS_MAX + SWEEP_EVERY_MS), (72, 1));
+    assert_eq!(standing(&ledger, &flight, HOLD_MS_MAX + SWEEP_EVERY_MS), (0, 0));
+    ledger.check().unwrap();
+}
+
+#[test]
+fn scopes_are_bounded_and_idle_ones_make_room() {
+    let ledger = MemoryLedger { scopes_max: 8, ..MemoryLedger::default() };
+    let tokens = daily("tokens", Unit::Tokens, 10);
+    let scoped = |n: u128| [Claim { rule: tokens.clone(), scope: format!("tokens|user={n}").into(), worst: 5 }];
+    let mut refused = 0;
+    for n in 0..1_000 {
+        match ledger.hold_now(n, &scoped(n), 0) {
+            Ok(_) => ledger.end(n, settled(0, 5), 0),
+            Err(full) => {
+                assert_eq!((full.retry_after_ms, full.is_budget), (Some(FULL_RETRY_MS), false));
+                refused += 1;
+            }
         }
     }
-    assert!(ledger.try_hold(10, &[claim(&flight, 1)], 0).is_ok());
-    assert!(ledger.try_hold(11, &[claim(&flight, 1)], 0).is_err());
-    ledger.end(10, Some(Used::default()), 0);
-    assert!(ledger.try_hold(11, &[claim(&flight, 1)], 0).is_ok());
-}
-
-#[test]
-fn a_closed_period_is_never_reopened() {
-    let ledger = MemoryLedger::default();
-    let budget = rule("budget", Unit::Nanousd, 100, month());
-    let next_month = 32 * 86_400_000;
-    assert!(ledger.try_hold(1, &[claim(&budget, 60)], 0).is_ok());
-    assert_eq!(used(&ledger, &budget, next_month), (0, 60), "what is under way is held in the new period too");
-    ledger.end(1, Some(Used { nanousd: 50, tokens: 0 }), next_month);
-    assert_eq!(used(&ledger, &budget, next_month), (0, 0), "but it was spent in the old one");
-}
-
-#[test]
-fn a_forgotten_hold_expires() {
-    let ledger = MemoryLedger::default();
-    let budget = rule("budget", Unit::Nanousd, 100, month());
-    assert!(ledger.try_hold(16, &[claim(&budget, 100)], 0).is_ok());
-    let later = HOLD_MS_MAX + SWEEP_MS;
-    assert!(ledger.try_hold(32, &[claim(&budget, 100)], later).is_ok(), "the same shard of holds was swept");
+    assert_eq!(refused, 1_000 - 8 * SHARDS);
+    ledger.hold_now(5_000, &scoped(0), 0).expect("who is known goes on");
+    ledger.hold_now(5_001, &scoped(999), DAY_MS).expect("the next day has room: the counts of yesterday say nothing");
     ledger.check().unwrap();
 }
 
-#[test]
-fn a_crowd_never_overspends() {
-    let ledger = MemoryLedger::default();
-    let budget = rule("budget", Unit::Nanousd, 1_000, month());
-    let granted: u64 = std::thread::scope(|scope| {
-        let run = |thread: u128| {
-            let (ledger, budget) = (&ledger, &budget);
-            move || {
-                let ids = (0..200u128).map(|n| thread * 1_000 + n);
-                ids.filter(|id| ledger.try_hold(*id, &[claim(budget, 7)], 0).is_ok())
-                    .map(|id| ledger.end(id, Some(Used { nanousd: 7, tokens: 0 }), 0))
-                    .count() as u64
-            }
-        };
-        let threads: Vec<_> = (0..50).map(|n| scope.spawn(run(n))).collect();
-        threads.into_iter().map(|t| t.join().unwrap()).sum()
-    });
-    assert_eq!(granted, 1_000 / 7, "as many as fit, and not one more");
-    assert_eq!(used(&ledger, &budget, 0), (granted * 7, 0));
-    ledger.check().unwrap();
-}
-
+/// One step of a random life.
 #[derive(Debug, Clone)]
 enum Step {
-    Hold { id: u8, a: u64, b: u64 },
-    Settle { id: u8, share: u8 },
-    Void { id: u8 },
+    Hold { id: HoldId, claims: Vec<(usize, u64)> },
+    Settle { id: HoldId, percent: u64 },
+    Void { id: HoldId },
+    Wait { ms: i64 },
 }
 
-fn any_step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Step> {
+    let id = 0..24u128;
     prop_oneof![
-        (0u8..12, 0u64..40, 0u64..40).prop_map(|(id, a, b)| Step::Hold { id, a, b }),
-        (0u8..12, 0u8..=100).prop_map(|(id, share)| Step::Settle { id, share }),
-        (0u8..12).prop_map(|id| Step::Void { id }),
+        4 => (id.clone(), prop::collection::vec((0..6usize, 0..40u64), 1..5)).prop_map(|(id, claims)| Step::Hold { id, claims }),
+        3 => (id.clone(), 0..=100u64).prop_map(|(id, percent)| Step::Settle { id, percent }),
+        1 => id.prop_map(|id| Step::Void { id }),
+        1 => prop_oneof![4 => 0..10_000i64, 1 => -1_000..0i64].prop_map(|ms| Step::Wait { ms }),
     ]
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
     #[test]
-    fn any_order_of_steps_keeps_the_books(steps in proptest::collection::vec(any_step(), 0..80)) {
+    fn no_order_of_steps_overspends_or_loses_a_hold(steps in prop::collection::vec(step(), 1..120)) {
         let ledger = MemoryLedger::default();
-        let (money, tokens) = (rule("money", Unit::Nanousd, 100, month()), rule("tokens", Unit::Tokens, 120, month()));
-        let mut worst: HashMap<u8, (u64, u64)> = HashMap::new();
+        let rules = [
+            daily("money", Unit::Nanousd, 100),
+            daily("tokens", Unit::Tokens, 90),
+            rule("rate", Unit::Tokens, 70, Window::Rolling { per_ms: 1_000 }),
+            rule("requests", Unit::Requests, 7, Window::Rolling { per_ms: 3_000 }),
+            daily("requests-day", Unit::Requests, 50),
+            rule("flight", Unit::InFlight, 9, Window::None),
+        ];
+        let mut smallest: HashMap<HoldId, u64> = HashMap::new();
+        // Shortly before midnight, so that lives cross it; too short for a hold to expire.
+        let mut now_ms = DAY_MS - 60_000;
         for step in steps {
             match step {
-                Step::Hold { id, a, b } => {
-                    if ledger.try_hold(id.into(), &[claim(&money, a), claim(&tokens, b)], 0).is_ok() {
-                        worst.entry(id).or_insert((a, b));
+                Step::Hold { id, claims } => {
+                    let claims: Vec<Claim> = claims.iter().map(|(at, worst)| {
+                        let one = matches!(rules[*at].unit, Unit::Requests | Unit::InFlight);
+                        claim(&rules[*at], if one { 1 } else { *worst })
+                    }).collect();
+                    let before: Vec<_> = rules.iter().map(|r| standing(&ledger, r, now_ms)).collect();
+                    match ledger.hold_now(id, &claims, now_ms) {
+                        Ok(_) => {
+                            // Within what every rule holds: the smallest claim in money or tokens.
+                            let counted = claims.iter().filter(|c| matches!(c.rule.unit, Unit::Nanousd | Unit::Tokens));
+                            smallest.entry(id).or_insert(counted.map(|c| c.worst).min().unwrap_or(0));
+                        }
+                        Err(refused) => {
+                            let after: Vec<_> = rules.iter().map(|r| standing(&ledger, r, now_ms)).collect();
+                            prop_assert_eq!(before, after, "a refused hold leaves nothing behind");
+                            prop_assert!(refused.wanted > 0 && refused.used + refused.held + refused.wanted > refused.limit);
+                        }
                     }
                 }
-                Step::Settle { id, share } => {
-                    let (a, b) = worst.remove(&id).unwrap_or_default();
-                    let part = |n: u64| n * u64::from(share) / 100;
-                    ledger.end(id.into(), Some(Used { nanousd: part(a) as i64, tokens: part(b) }), 0);
+                Step::Settle { id, percent } => {
+                    let used = smallest.remove(&id).unwrap_or(0) * percent / 100;
+                    ledger.end(id, settled(used as i64, used), now_ms);
                 }
                 Step::Void { id } => {
-                    worst.remove(&id);
-                    ledger.end(id.into(), None, 0);
+                    smallest.remove(&id);
+                    ledger.end(id, End::Voided, now_ms);
                 }
+                Step::Wait { ms } => now_ms += ms,
             }
-            prop_assert!(ledger.check().is_ok());
-            for rule in [&money, &tokens] {
-                let (used, held) = used(&ledger, rule, 0);
-                prop_assert!(used + held <= rule.limit, "{}: {used} used, {held} held", rule.name);
+            prop_assert_eq!(ledger.check(), Ok(()));
+            for rule in &rules {
+                let (used, held) = standing(&ledger, rule, now_ms);
+                prop_assert!(used + held <= rule.limit, "`{}`: {used} used and {held} held of {}", rule.name, rule.limit);
             }
         }
     }
+}
+
+#[test]
+fn fifty_threads_on_a_nearly_spent_budget_overspend_nothing() {
+    let ledger = MemoryLedger::default();
+    let budgets = [daily("a", Unit::Nanousd, 1_000), daily("b", Unit::Nanousd, 5_000), daily("c", Unit::Tokens, 900)];
+    let flight = rule("flight", Unit::InFlight, 20, Window::None);
+    let spent = AtomicI64::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..50u128 {
+            let (ledger, budgets, flight, spent) = (&ledger, &budgets, &flight, &spent);
+            scope.spawn(move || {
+                for n in 0..400u128 {
+                    let id = thread << 64 | n;
+                    // Claims in different orders: shards are locked in one order all the same.
+                    let mut claims: Vec<Claim> =
+                        budgets.iter().map(|b| claim(b, 7)).chain([claim(flight, 1)]).collect();
+                    claims.rotate_left((n % 4) as usize);
+                    if ledger.hold_now(id, &claims, 0).is_err() {
+                        continue;
+                    }
+                    std::thread::yield_now();
+                    match (thread + n) % 3 {
+                        0 => ledger.end(id, End::Voided, 0),
+                        _ => {
+                            let used = (n % 8) as i64;
+                            ledger.end(id, settled(used, used as u64), 0);
+                            spent.fetch_add(used, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    ledger.check().unwrap();
+    let spent = spent.into_inner() as u64;
+    for rule in &budgets {
+        assert_eq!(standing(&ledger, rule, 0), (spent, 0), "`{}` has every call once", rule.name);
+        assert!(spent <= rule.limit);
+    }
+    assert!(spent > 850, "{spent} of 900 were spent: the budget did come near its end");
+    assert_eq!(standing(&ledger, &flight, 0), (0, 0));
 }

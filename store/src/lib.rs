@@ -1,8 +1,9 @@
-//! What the gateway remembers: the ledger, the shelf and the trail, behind core's ports.
-
+//! Where state is kept: balances, answers and receipts, for one node.
+//!
+//! Each file fulfils one port of the core; none knows of the others.
 #![forbid(unsafe_code)]
 
-pub mod counter;
+mod counter;
 pub mod ledger;
 pub mod shelf;
 pub mod trail;

@@ -1,105 +1,202 @@
-//! The shelf in memory: answers by idempotency key, bounded in bytes and time. A restart forgets.
+//! Idempotency records in memory: who is on the way with a key, and the answers that were given.
+//!
+//! Answers lie in a cache with bounds in bytes and age. Keys on their way do not: a cache may forget at any time, and a
+//! forgotten key would let the same call run twice.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tollgate_core::ports::{Begun, Kept, Later, Shelf};
 
-/// A key may be used again with another body after this long.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
-/// All kept answers together.
-const KEPT_BYTES_MAX: u64 = 64 << 20;
-/// Keys of calls under way; above it further ones are not joined.
-const UNDER_WAY_MAX: usize = 100_000;
+/// As long as clients may repeat a call.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// All answers together; the least recently used go first.
+const ANSWERS_BYTES_MAX: u64 = 64 << 20;
+/// What an entry costs beside its texts.
+const ENTRY_BYTES: usize = 256;
+/// Keys on their way. Calls in flight are fewer.
+const ON_THEIR_WAY_MAX: usize = 65_536;
+/// A key that is longer on its way belongs to a call that was lost: twice the longest call.
+const ON_THEIR_WAY_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// Who waits for what.
+/// The shelf of one node.
 pub struct MemoryShelf {
-    kept: Cache<String, (blake3::Hash, Kept)>,
-    under_way: Mutex<HashMap<String, blake3::Hash>>,
+    on_their_way: Mutex<HashMap<Box<str>, Marker>>,
+    answers: Cache<String, Record>,
+    on_their_way_max: usize,
+    age_max: Duration,
+}
+
+#[derive(Clone, Copy)]
+struct Marker {
+    body_digest: [u8; 32],
+    since: Instant,
+}
+
+#[derive(Clone)]
+struct Record {
+    body_digest: [u8; 32],
+    kept: Kept,
 }
 
 impl Default for MemoryShelf {
     fn default() -> Self {
-        let weight = |key: &String, (_, kept): &(blake3::Hash, Kept)| {
-            u32::try_from(key.len() + kept.body.len() + 512).unwrap_or(u32::MAX)
-        };
-        let kept = Cache::builder().weigher(weight).max_capacity(KEPT_BYTES_MAX).time_to_live(KEPT_FOR).build();
-        MemoryShelf { kept, under_way: Mutex::default() }
-    }
-}
-
-impl MemoryShelf {
-    fn claim(&self, key: &str, digest: blake3::Hash) -> Begun {
-        let mut under_way = self.under_way.lock().expect("no code panics while it holds the keys");
-        // Looked up under the lock: a call that ends in between is found on one of both sides.
-        if let Some((known, kept)) = self.kept.get(key) {
-            return if known == digest { Begun::Answered(kept) } else { Begun::OtherBody };
+        let answers = Cache::builder()
+            .max_capacity(ANSWERS_BYTES_MAX)
+            .weigher(|key: &String, record| weight(key, record))
+            .time_to_live(ANSWER_AGE_MAX)
+            // The default policy may turn a new answer away in favour of popular ones; a repeat of its call would then run.
+            .eviction_policy(EvictionPolicy::lru())
+            .build();
+        MemoryShelf {
+            on_their_way: Mutex::default(),
+            answers,
+            on_their_way_max: ON_THEIR_WAY_MAX,
+            age_max: ON_THEIR_WAY_AGE_MAX,
         }
-        match under_way.get(key) {
-            Some(known) if *known == digest => Begun::InFlight,
-            Some(_) => Begun::OtherBody,
-            None if under_way.len() >= UNDER_WAY_MAX => Begun::InFlight,
-            None => {
-                under_way.insert(key.to_owned(), digest);
-                Begun::Fresh
-            }
-        }
-    }
-
-    fn end(&self, key: &str, kept: Option<Kept>) {
-        let mut under_way = self.under_way.lock().expect("no code panics while it holds the keys");
-        let Some(digest) = under_way.get(key).copied() else { return };
-        if let Some(kept) = kept {
-            self.kept.insert(key.to_owned(), (digest, kept));
-        }
-        under_way.remove(key);
     }
 }
 
 impl Shelf for MemoryShelf {
     fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun> {
-        Box::pin(std::future::ready(self.claim(key, body_digest.into())))
+        Box::pin(std::future::ready(self.begin_now(key, body_digest)))
     }
 
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()> {
-        self.end(key, Some(answer));
+        // Under the lock, answer first: nobody can find the key neither on its way nor answered.
+        let mut on_their_way = self.lock();
+        if let Some(marker) = on_their_way.get(key) {
+            self.answers.insert(key.to_owned(), Record { body_digest: marker.body_digest, kept: answer });
+            on_their_way.remove(key);
+        }
         Box::pin(std::future::ready(()))
     }
 
     fn forget<'a>(&'a self, key: &'a str) -> Later<'a, ()> {
-        self.end(key, None);
+        self.lock().remove(key);
         Box::pin(std::future::ready(()))
     }
 }
 
+impl MemoryShelf {
+    fn begin_now(&self, key: &str, body_digest: [u8; 32]) -> Begun {
+        let mut on_their_way = self.lock();
+        if let Some(marker) = on_their_way.get(key)
+            && marker.since.elapsed() < self.age_max
+        {
+            return if marker.body_digest == body_digest { Begun::InFlight } else { Begun::OtherBody };
+        }
+        if let Some(record) = self.answers.get(key) {
+            let is_same = record.body_digest == body_digest;
+            return if is_same { Begun::Answered(record.kept) } else { Begun::OtherBody };
+        }
+        if on_their_way.len() >= self.on_their_way_max {
+            on_their_way.retain(|_, marker| marker.since.elapsed() < self.age_max);
+        }
+        if on_their_way.len() >= self.on_their_way_max {
+            tracing::error!("too many idempotency keys are on their way: a call was told to try again");
+            return Begun::InFlight;
+        }
+        on_their_way.insert(key.into(), Marker { body_digest, since: Instant::now() });
+        Begun::Fresh
+    }
+
+    /// A panic elsewhere leaves whole entries: each change is one step.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Marker>> {
+        self.on_their_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn weight(key: &str, record: &Record) -> u32 {
+    let kept = &record.kept;
+    let headers: usize = kept.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    u32::try_from(ENTRY_BYTES + key.len() + kept.body.len() + headers).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
-    fn kept() -> Kept {
-        Kept {
-            status: http::StatusCode::OK,
-            headers: http::HeaderMap::new(),
-            body: "{}".into(),
-            call_id: "c".into(),
-            revision: "r".into(),
-        }
+    const ONE: [u8; 32] = [1; 32];
+    const TWO: [u8; 32] = [2; 32];
+
+    fn kept(body: &str) -> Kept {
+        let (call_id, revision): (Arc<str>, Arc<str>) = ("c".into(), "r".into());
+        let body = bytes::Bytes::copy_from_slice(body.as_bytes());
+        Kept { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body, call_id, revision }
+    }
+
+    fn finish(shelf: &MemoryShelf, key: &str, body: &str) {
+        let later = shelf.finish(key, kept(body));
+        drop(later);
+    }
+
+    /// Each row follows on the row before.
+    #[test]
+    fn a_key_is_fresh_then_on_its_way_then_answered() {
+        let shelf = MemoryShelf::default();
+        let begin = |digest| match shelf.begin_now("key", digest) {
+            Begun::Fresh => "fresh".to_owned(),
+            Begun::InFlight => "in flight".to_owned(),
+            Begun::OtherBody => "other body".to_owned(),
+            Begun::Answered(kept) => String::from_utf8(kept.body.to_vec()).unwrap(),
+        };
+        assert_eq!(begin(ONE), "fresh");
+        assert_eq!(begin(ONE), "in flight");
+        assert_eq!(begin(TWO), "other body");
+        drop(shelf.forget("key"));
+        assert_eq!(begin(TWO), "fresh", "the first call came to nothing: its body binds nobody");
+        finish(&shelf, "key", "the answer");
+        assert_eq!(begin(TWO), "the answer");
+        assert_eq!(begin(TWO), "the answer", "as often as it is asked");
+        assert_eq!(begin(ONE), "other body");
+        drop(shelf.forget("key"));
+        assert_eq!(begin(TWO), "the answer", "what was answered is not forgotten");
     }
 
     #[test]
-    fn a_key_is_fresh_once_then_in_flight_then_answered() {
+    fn of_many_at_once_one_is_fresh() {
         let shelf = MemoryShelf::default();
-        let (one, other) = (blake3::hash(b"1"), blake3::hash(b"2"));
-        assert!(matches!(shelf.claim("k", one), Begun::Fresh));
-        assert!(matches!(shelf.claim("k", one), Begun::InFlight));
-        assert!(matches!(shelf.claim("k", other), Begun::OtherBody));
-        shelf.end("k", Some(kept()));
-        assert!(matches!(shelf.claim("k", one), Begun::Answered(_)));
-        assert!(matches!(shelf.claim("k", other), Begun::OtherBody));
-        assert!(matches!(shelf.claim("j", one), Begun::Fresh));
-        shelf.end("j", None);
-        assert!(matches!(shelf.claim("j", other), Begun::Fresh), "a call without an answer gives its key back");
+        let fresh = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    for n in 0..500 {
+                        if matches!(shelf.begin_now(&n.to_string(), ONE), Begun::Fresh) {
+                            fresh.fetch_add(1, Ordering::Relaxed);
+                            finish(&shelf, &n.to_string(), "x");
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(fresh.into_inner(), 500);
+    }
+
+    #[test]
+    fn both_halves_are_bounded_and_lost_calls_let_go() {
+        let shelf = MemoryShelf { on_their_way_max: 2, age_max: Duration::from_millis(50), ..MemoryShelf::default() };
+        for key in ["a", "b"] {
+            assert!(matches!(shelf.begin_now(key, ONE), Begun::Fresh));
+        }
+        assert!(matches!(shelf.begin_now("c", ONE), Begun::InFlight), "full");
+        std::thread::sleep(Duration::from_millis(60));
+        assert!(matches!(shelf.begin_now("c", ONE), Begun::Fresh), "the lost ones made room");
+        let large = "x".repeat(1 << 20);
+        let shelf = MemoryShelf::default();
+        for n in 0..200 {
+            shelf.begin_now(&n.to_string(), ONE);
+            finish(&shelf, &n.to_string(), &large);
+        }
+        shelf.answers.run_pending_tasks();
+        assert!(shelf.answers.weighted_size() <= ANSWERS_BYTES_MAX);
+        assert!(matches!(shelf.begin_now("199", ONE), Begun::Answered(_)), "the newest is there");
+        assert!(matches!(shelf.begin_now("0", ONE), Begun::Fresh), "the oldest went");
     }
 }

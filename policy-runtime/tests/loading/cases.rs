@@ -62,7 +62,7 @@ fn a_wrong_case_is_told_with_its_place() {
 #[test]
 fn a_policy_without_cases_is_warned_of() {
     let manifest = manifest("  - { name: x, path: policies/x, hook: pre-route, on_error: deny }\n");
-    let loaded = loaded(&manifest, &[("policies/x/rules.yaml", "rules: []\n")]);
+    let loaded = loaded(&manifest, &[("policies/x/rules.yaml", "rules: [{ note: x }]\n")]);
     assert!(loaded.revision.is_some(), "{}", listed(&loaded.findings));
     assert_told(&loaded.findings, "TG0312", (0, 0), "add a `cases.yaml`", "no cases");
 }

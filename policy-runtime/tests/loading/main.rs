@@ -5,6 +5,7 @@
 mod cases;
 mod judge;
 mod manifests;
+mod policies;
 mod reload;
 mod tables;
 

@@ -1,7 +1,8 @@
-//! The trail: receipts as JSON lines, written by one thread behind a bounded queue, read by the tools.
+//! All receipts, as JSON lines in files whose names sort by time.
 
-mod read;
-mod write;
+mod names;
+mod reader;
+mod writer;
 
-pub use read::{Follower, find, tail};
-pub use write::FileTrail;
+pub use reader::{Follower, find, follow, tail};
+pub use writer::{Clock, FileTrail};

@@ -1,0 +1,215 @@
+//! `rules.yaml`: a table of rules, each a CEL condition and literal effects. All that match apply; `stop: true` ends it.
+
+use std::sync::Arc;
+
+use tollgate_core::contract::nearest;
+use tollgate_core::policy::Hook;
+use tollgate_core::policy::effect::{At, Effect, Said};
+use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::parse;
+use tollgate_core::policy::schema::{Group, GroupSet};
+
+use super::slots::Compiled;
+use super::{Names, Origin, bind, guard};
+use crate::diagnostic::Diagnostic;
+use crate::engine::{Answer, Bounds, Program, Stop, Unit};
+use crate::yaml::{self, Data, Key, Node, Place};
+
+/// No table has more rules.
+const RULES_MAX: usize = 1_000;
+
+struct Table {
+    rules: Vec<Rule>,
+    bounds: Bounds,
+}
+
+struct Rule {
+    at: At,
+    /// `None` = always.
+    when: Option<Compiled>,
+    effects: Vec<Said>,
+    stop: bool,
+}
+
+impl Program for Table {
+    fn decide(&self, _hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
+        let mut answer = Answer::default();
+        for rule in &self.rules {
+            let applies = match &rule.when {
+                None => true,
+                Some(when) => {
+                    let ops = answer.ops;
+                    when.is_true(facts, &self.bounds, &mut answer.ops).map_err(|fault| fault.stop(&rule.at, ops))?
+                }
+            };
+            if applies {
+                answer.effects.extend(rule.effects.iter().cloned());
+                if rule.stop {
+                    break;
+                }
+            }
+        }
+        Ok(answer)
+    }
+}
+
+/// Compiles a table; everything that is wrong with it is told at once.
+pub fn compile_rules(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    let bytes = unit.tree.read(unit.file).unwrap_or_default();
+    let mut reading = Reading { unit, found: Vec::new() };
+    let rules = match yaml::parse(bytes) {
+        Ok(node) => reading.table(&node),
+        Err(why) => {
+            reading.tell("TG0520", why.at, why.message);
+            Vec::new()
+        }
+    };
+    match reading.found.is_empty() {
+        true => Ok(Box::new(Table { rules, bounds: unit.bounds })),
+        false => Err(reading.found),
+    }
+}
+
+struct Reading<'a> {
+    unit: &'a Unit<'a>,
+    found: Vec<Diagnostic>,
+}
+
+impl Reading<'_> {
+    fn tell(&mut self, code: &'static str, at: Place, message: String) {
+        let told = Diagnostic::error(code, self.unit.shown, message).at(at.line, at.column).over(at.length);
+        self.found.push(told);
+    }
+
+    fn table(&mut self, node: &Node) -> Vec<Rule> {
+        let Data::Map(members) = &node.data else {
+            self.tell("TG0520", node.at, "a table of rules begins with `rules:` and a list".to_owned());
+            return Vec::new();
+        };
+        let mut rules = Vec::new();
+        for (key, value) in members {
+            match (key.text.as_str(), &value.data) {
+                ("rules", Data::List(list)) if list.len() <= RULES_MAX => {
+                    rules.extend(list.iter().filter_map(|rule| self.rule(rule)));
+                }
+                ("rules", Data::List(list)) => {
+                    self.tell(
+                        "TG0520",
+                        key.at,
+                        format!("{} rules are too many: at most {RULES_MAX} are taken", list.len()),
+                    );
+                }
+                ("rules", _) => self.tell("TG0520", value.at, "`rules` must be a list".to_owned()),
+                (other, _) => {
+                    let hint = nearest::hint(other, ["rules"]);
+                    self.tell("TG0520", key.at, format!("unknown key `{other}`{hint}"));
+                }
+            }
+        }
+        if rules.is_empty() && self.found.is_empty() {
+            self.tell("TG0520", node.at, "the table has no rule".to_owned());
+        }
+        rules
+    }
+
+    fn rule(&mut self, node: &Node) -> Option<Rule> {
+        let Data::Map(members) = &node.data else {
+            self.tell("TG0520", node.at, "a rule is a table: `when`, effects, `stop`".to_owned());
+            return None;
+        };
+        let at = |place: Place| At { file: self.unit.shown.into(), line: place.line, column: place.column };
+        let mut rule = Rule { at: at(node.at), when: None, effects: Vec::new(), stop: false };
+        for (key, value) in members {
+            match key.text.as_str() {
+                "when" => {
+                    rule.at = at(value.at);
+                    rule.when = self.when(value);
+                }
+                "stop" => match value.data {
+                    Data::Bool(stop) => rule.stop = stop,
+                    _ => self.tell("TG0520", value.at, "`stop` must be true or false".to_owned()),
+                },
+                _ => {
+                    let effects = self.effects(key, value);
+                    rule.effects.extend(effects.into_iter().map(|effect| Said { effect, at: at(key.at) }));
+                }
+            }
+        }
+        if rule.effects.is_empty() && !rule.stop && self.found.is_empty() {
+            let known = Effect::NAMES.join("`, `");
+            self.tell("TG0521", node.at, format!("the rule says nothing: name an effect (`{known}`)"));
+        }
+        Some(rule)
+    }
+
+    fn when(&mut self, value: &Node) -> Option<Compiled> {
+        let text = match &value.data {
+            Data::Text(text) => text.as_str(),
+            Data::Bool(true) => "true",
+            Data::Bool(false) => "false",
+            _ => {
+                self.tell("TG0520", value.at, "`when` must be an expression in CEL".to_owned());
+                return None;
+            }
+        };
+        let origin = Origin { shown: self.unit.shown, line: value.at.line, column: value.at.column };
+        let names = Names {
+            hooks: self.unit.hooks,
+            params: &self.unit.params,
+            budgets: self.unit.budgets,
+            rates: self.unit.rates,
+            bounds: self.unit.bounds,
+        };
+        let bound = guard::parse(text, origin).and_then(|parsed| bind::bind(parsed, text, origin, names));
+        match bound {
+            Ok((compiled, reads)) => {
+                self.listed(value.at, reads);
+                Some(compiled)
+            }
+            Err(found) => {
+                self.found.extend(found);
+                None
+            }
+        }
+    }
+
+    /// What a rule reads must be listed in `reads`; without a list, all but `text` is.
+    fn listed(&mut self, at: Place, reads: GroupSet) {
+        for group in Group::ALL.into_iter().filter(|g| reads.contains(*g)) {
+            let listed = self.unit.reads.map_or(group != Group::Text, |listed| listed.contains(group));
+            if !listed {
+                self.tell(
+                    "TG0522",
+                    at,
+                    format!("the rule reads `{0}`: add `{0}` to `reads` in the manifest", group.name()),
+                );
+            }
+        }
+    }
+
+    fn effects(&mut self, key: &Key, value: &Node) -> Vec<Effect> {
+        let name = key.text.as_str();
+        let effects = match parse::effects(name, &value.json()) {
+            Ok(effects) => effects,
+            Err(message) => {
+                let place = if message.starts_with("unknown effect") { key.at } else { value.at };
+                self.tell("TG0521", place, message);
+                return Vec::new();
+            }
+        };
+        for effect in &effects {
+            if let Some(hook) = self.unit.hooks.iter().find(|hook| !effect.legal_at(**hook)) {
+                self.tell("TG0523", key.at, format!("`{name}` has no effect at {}", hook.name()));
+            }
+            if let Effect::Reserve(rule) = effect
+                && !self.unit.budgets.contains(&rule.as_str())
+                && !self.unit.rates.contains(&rule.as_str())
+            {
+                let known = self.unit.budgets.iter().chain(self.unit.rates).copied();
+                let hint = nearest::hint(rule, known);
+                self.tell("TG0506", value.at, format!("limits.yaml has no rule `{rule}`{hint}"));
+            }
+        }
+        effects
+    }
+}

@@ -1,0 +1,145 @@
+//! Numbered slots: what an expression names, found at load, read from the facts when it is evaluated.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelString};
+use cel::common::value::{CowVal, Val};
+use cel::context::VariableResolver;
+use cel::{Context, Env, IdedExpr, Value};
+use std::sync::{Arc, LazyLock};
+use tollgate_core::policy::effect::StickyBy;
+use tollgate_core::policy::facts::{Facts, Glob};
+use tollgate_core::policy::schema::{FactValue, Field, LimitField};
+use tollgate_core::policy::verdict::FailureKind;
+
+use super::{Fault, thread_cpu};
+use crate::engine::Bounds;
+
+/// One environment for all expressions: it is large, and nothing of it changes.
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// One thing that an expression reads.
+pub enum Slot {
+    Fact(&'static Field),
+    /// A field of a budget or rate; a rule that does not apply reads as nothing used, without limit.
+    Limit {
+        rate: bool,
+        rule: String,
+        field: &'static LimitField,
+    },
+    Param(Box<dyn Val>),
+    Bucket {
+        name: String,
+        by: StickyBy,
+    },
+    /// Does the fact match the regular expression?
+    Regex(&'static Field, regex::Regex),
+    Glob(&'static Field, Glob),
+    /// Does a part of the prompt's text contain this?
+    TextContains(String),
+}
+
+/// An expression with its slots.
+pub struct Compiled {
+    pub root: IdedExpr,
+    pub slots: Vec<Slot>,
+}
+
+impl Compiled {
+    /// Evaluates; anything but true or false is a fault. `ops` counts the reads.
+    pub fn is_true(&self, facts: &Facts, bounds: &Bounds, ops: &mut u64) -> Result<bool, Fault> {
+        // The clock costs as much as a small expression: only what loops is timed.
+        let timed = self.slots.len() > 32;
+        let begun = timed.then(thread_cpu);
+        let reader = Reader { facts, slots: &self.slots, ops: AtomicU64::new(*ops), ops_max: bounds.ops };
+        let mut context = Context::with_env(ENV.clone());
+        context.set_variable_resolver(&reader);
+        let value = Value::resolve_val(&self.root, &context).map(|v| v.downcast_ref::<CelBool>().map(|b| *b.inner()));
+        *ops = reader.ops.load(Ordering::Relaxed);
+        if *ops > bounds.ops {
+            let what = format!("more than {} operations", bounds.ops);
+            return Err(Fault { kind: FailureKind::Budget, what });
+        }
+        if begun.is_some_and(|begun| (thread_cpu() - begun).as_millis() as u64 > bounds.cpu_ms) {
+            return Err(Fault {
+                kind: FailureKind::CpuTime,
+                what: format!("more than {} ms of CPU time", bounds.cpu_ms),
+            });
+        }
+        let error = |what: String| Fault { kind: FailureKind::Error, what };
+        match value {
+            Ok(Some(truth)) => Ok(truth),
+            Ok(None) => Err(error("the expression is neither true nor false".to_owned())),
+            Err(why) => Err(error(why.to_string())),
+        }
+    }
+}
+
+/// The name of slot `n` in a bound expression: no author can write it.
+pub fn slot_name(n: usize) -> String {
+    format!("#{n}")
+}
+
+struct Reader<'f> {
+    facts: &'f Facts,
+    slots: &'f [Slot],
+    ops: AtomicU64,
+    ops_max: u64,
+}
+
+impl VariableResolver for Reader<'_> {
+    fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
+        let slot = self.slots.get(variable.strip_prefix('#')?.parse::<usize>().ok()?)?;
+        if self.ops.fetch_add(1, Ordering::Relaxed) >= self.ops_max {
+            // Not there: the evaluation ends with an error, and the count tells why.
+            return None;
+        }
+        Some(match slot {
+            Slot::Fact(field) => value((field.get)(self.facts)),
+            Slot::Limit { rate, rule, field } => {
+                let table = if *rate { &self.facts.rate } else { &self.facts.budget };
+                match table.get(rule) {
+                    Some(fact) => value((field.get)(fact)),
+                    None => value((field.get)(&Default::default())),
+                }
+            }
+            Slot::Param(known) => CowVal::Borrowed(&**known),
+            Slot::Bucket { name, by } => CowVal::owned(CelInt::from(i64::from(self.facts.bucket(name, *by)))),
+            Slot::Regex(field, regex) => truth(text_of(field, self.facts).is_some_and(|t| regex.is_match(&t))),
+            Slot::Glob(field, glob) => truth(text_of(field, self.facts).is_some_and(|t| glob.matches(&t))),
+            Slot::TextContains(words) => {
+                let parts = self.facts.text();
+                let bytes: usize = parts.iter().map(|p| p.text.len()).sum();
+                // A long text costs: a kilobyte counts as one read more.
+                self.ops.fetch_add(bytes as u64 / 1_024, Ordering::Relaxed);
+                truth(parts.iter().any(|p| p.text.contains(words)))
+            }
+        })
+    }
+}
+
+fn text_of<'f>(field: &'static Field, facts: &'f Facts) -> Option<std::borrow::Cow<'f, str>> {
+    match (field.get)(facts) {
+        FactValue::Text(text) => Some(text),
+        FactValue::Int(_) | FactValue::Float(_) | FactValue::Bool(_) | FactValue::TextList(_) => None,
+    }
+}
+
+fn truth<'b>(yes: bool) -> CowVal<'b, 'b> {
+    CowVal::owned(CelBool::from(yes))
+}
+
+fn value<'b>(fact: FactValue<'b>) -> CowVal<'b, 'b> {
+    match fact {
+        FactValue::Text(std::borrow::Cow::Borrowed(text)) => CowVal::owned(CelString::from(text)),
+        FactValue::Text(std::borrow::Cow::Owned(text)) => CowVal::owned(CelString::from(text)),
+        FactValue::Int(n) => CowVal::owned(CelInt::from(n)),
+        FactValue::Float(n) => CowVal::owned(CelDouble::from(n)),
+        FactValue::Bool(b) => CowVal::owned(CelBool::from(b)),
+        FactValue::TextList(list) => {
+            let items: Vec<Box<dyn Val + 'b>> =
+                list.into_iter().map(|t| Box::new(CelString::from(t)) as Box<dyn Val + 'b>).collect();
+            CowVal::owned(CelList::from(items))
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The engine: what of the language is on, its bounds, and everything that scripts may call.
+
+use std::sync::{Arc, LazyLock};
+
+use rhai::module_resolvers::ModuleResolver;
+use rhai::{
+    AST, Dynamic, Engine, EvalAltResult, ImmutableString, Module, NativeCallContext, OptimizationLevel, Position,
+    Scope, Shared,
+};
+use tollgate_core::policy::Hook;
+use tollgate_core::policy::tree::Tree;
+
+use super::{handles, meter, says};
+use crate::engine::Unit;
+
+/// A script may be this long.
+const SCRIPT_STRING_MAX: usize = 64 * 1024;
+/// Arrays and maps: every checked operation walks them, so they are kept small.
+const CONTAINER_MAX: usize = 1_000;
+
+/// What a call is asked with; travels in the engine's tag.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub shown: Arc<str>,
+    pub params: Arc<rhai::Map>,
+    pub hook: Hook,
+}
+
+/// A result of a host function.
+pub type Told<T> = Result<T, Box<EvalAltResult>>;
+
+static SHARED: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+    // Pinned before the first engine is made: maps and calls hash the same in every process.
+    let _ = rhai::config::hashing::set_hashing_seed(Some([1, 2, 3, 4]));
+    Arc::new(engine())
+});
+
+/// The shared engine; one of its own for a script that imports from its tree.
+pub fn engine_for(unit: &Unit<'_>, text: &str) -> Arc<Engine> {
+    let shared = SHARED.clone();
+    if !text.contains("import") {
+        return shared;
+    }
+    let mut own = engine();
+    let folder = unit.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    own.set_module_resolver(TreeResolver { tree: unit.tree.clone(), folder });
+    Arc::new(own)
+}
+
+fn engine() -> Engine {
+    let mut engine = Engine::new();
+    engine
+        .set_strict_variables(true)
+        .set_fail_on_invalid_map_property(true)
+        .set_optimization_level(OptimizationLevel::Simple)
+        .set_max_call_levels(16)
+        .set_max_expr_depths(48, 24)
+        .set_max_string_size(SCRIPT_STRING_MAX)
+        .set_max_array_size(CONTAINER_MAX)
+        .set_max_map_size(CONTAINER_MAX)
+        .set_max_variables(128)
+        .set_max_functions(128)
+        .set_max_modules(16)
+        .set_max_operations(0)
+        .disable_symbol("eval")
+        .on_progress(|ops| meter::tick(ops).then(|| Dynamic::from("a bound was reached")))
+        .on_print(|_| {})
+        .on_debug(|_, _, _| {})
+        .set_module_resolver(rhai::module_resolvers::DummyModuleResolver::new());
+    // It sleeps on the thread that carries calls, and cannot be switched off as a word.
+    engine.register_fn("sleep", |_: i64| -> Told<()> { Err("`sleep` is not there: policies have no clock".into()) });
+    engine.register_fn("sleep", |_: f64| -> Told<()> { Err("`sleep` is not there: policies have no clock".into()) });
+    engine.register_fn("param", param);
+    handles::register(&mut engine);
+    says::register(&mut engine);
+    engine
+}
+
+/// The value that the manifest's `with` gives, over the default of the schema.
+fn param(context: NativeCallContext<'_>, name: ImmutableString) -> Told<Dynamic> {
+    seen(&context);
+    let asked = asked(&context)?;
+    let known = asked.params.get(name.as_str()).cloned();
+    known.ok_or_else(|| format!("there is no parameter `{name}`").into())
+}
+
+pub fn asked(context: &NativeCallContext<'_>) -> Told<Asked> {
+    let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Asked>());
+    tag.ok_or_else(|| "host functions answer only within a policy".into())
+}
+
+/// Notes where the script is, for errors that have no place of their own.
+pub fn seen(context: &NativeCallContext<'_>) -> (u32, u32) {
+    let at = context.call_position();
+    let place = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(0) as u32);
+    meter::seen(place.0, place.1);
+    place
+}
+
+/// Modules come from the policy's folder in the same revision, never from a disk.
+struct TreeResolver {
+    tree: Tree,
+    folder: String,
+}
+
+impl TreeResolver {
+    fn text(&self, path: &str, at: Position) -> Told<&str> {
+        let missing = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), at));
+        if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(missing());
+        }
+        let file = format!("{}/{path}.rhai", self.folder);
+        let bytes = self.tree.read(&file).ok_or_else(missing)?;
+        std::str::from_utf8(bytes).map_err(|_| missing())
+    }
+}
+
+impl ModuleResolver for TreeResolver {
+    fn resolve(&self, engine: &Engine, _source: Option<&str>, path: &str, at: Position) -> Told<Shared<Module>> {
+        let ast = engine.compile(self.text(path, at)?)?;
+        Module::eval_ast_as_new(Scope::new(), &ast, engine).map(Into::into)
+    }
+
+    fn resolve_ast(&self, engine: &Engine, _source: Option<&str>, path: &str, at: Position) -> Option<Told<AST>> {
+        Some(self.text(path, at).and_then(|text| engine.compile(text).map_err(Into::into)))
+    }
+}

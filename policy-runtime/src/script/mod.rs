@@ -1,0 +1,149 @@
+//! Rhai: policies that compute their effects, run over handles of the facts, within bounds that replay.
+//!
+//! One engine serves all policies of the process. What differs per call (facts, parameters, bounds) travels in the call's
+//! tag; nothing is kept between calls. `lint` refuses at load what would otherwise fail at night.
+
+mod handles;
+mod host;
+mod lint;
+mod meter;
+mod says;
+
+use std::sync::Arc;
+
+use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Position, Scope};
+use tollgate_core::policy::Hook;
+use tollgate_core::policy::effect::At;
+use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::verdict::FailureKind;
+
+use crate::diagnostic::Diagnostic;
+use crate::engine::{Answer, Bounds, Program, Stop, Unit};
+use handles::FactsHandle;
+use host::Asked;
+use says::Decision;
+
+/// A compiled script with what its calls need.
+struct Script {
+    engine: Arc<Engine>,
+    ast: AST,
+    shown: Arc<str>,
+    params: Arc<rhai::Map>,
+    bounds: Bounds,
+}
+
+/// Compiles and lints; everything that is wrong is told at once.
+pub fn compile_script(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    let told = |message: String, at: Position| {
+        let (line, column) = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(1) as u32);
+        vec![Diagnostic::error("TG0601", unit.shown, message).at(line, column)]
+    };
+    let bytes = unit.tree.read(unit.file).unwrap_or_default();
+    let text = std::str::from_utf8(bytes).map_err(|_| told("the script is not UTF-8".to_owned(), Position::NONE))?;
+    let engine = host::engine_for(unit, text);
+    let compiled = engine.compile_into_self_contained(&Scope::new(), text);
+    let ast = compiled.map_err(|error| {
+        let error = innermost(&error);
+        told(message(error), import_place(error, text).unwrap_or(error.position()))
+    })?;
+    lint::lint(&engine, &ast, unit)?;
+    let params =
+        rhai::serde::to_dynamic(&*unit.params).ok().and_then(|value| value.try_cast::<rhai::Map>()).unwrap_or_default();
+    Ok(Box::new(Script { engine, ast, shown: unit.shown.into(), params: Arc::new(params), bounds: unit.bounds }))
+}
+
+impl Program for Script {
+    fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
+        let asked = Asked { shown: self.shown.clone(), params: self.params.clone(), hook };
+        let options = CallFnOptions::new().eval_ast(false).with_tag(asked);
+        let metered = meter::begin(&self.bounds);
+        let mut scope = Scope::new();
+        let arguments = (FactsHandle(facts.clone()),);
+        let called =
+            self.engine.call_fn_with_options::<Dynamic>(options, &mut scope, &self.ast, hook.function(), arguments);
+        let spent = metered.end();
+        match called {
+            Ok(value) if value.is_unit() => Ok(Answer { effects: Vec::new(), ops: spent.ops }),
+            Ok(value) => match value.try_cast::<Decision>() {
+                Some(decision) => Ok(Answer { effects: decision.into_effects(), ops: spent.ops }),
+                None => Err(self.stop(
+                    FailureKind::Error,
+                    format!(
+                        "`{}` must return a decision (`deny(..)`, `prefer(..) + tag(..)`, `none()`)",
+                        hook.function()
+                    ),
+                    Position::NONE,
+                    &spent,
+                )),
+            },
+            Err(error) => {
+                let inner = innermost(&error);
+                let kind = match (&spent.broken, inner) {
+                    (Some(kind), _) => *kind,
+                    (
+                        None,
+                        EvalAltResult::ErrorTooManyOperations(_)
+                        | EvalAltResult::ErrorStackOverflow(_)
+                        | EvalAltResult::ErrorDataTooLarge(..),
+                    ) => FailureKind::Budget,
+                    (None, _) => FailureKind::Error,
+                };
+                let what = match kind {
+                    FailureKind::CpuTime => format!("more than {} ms of CPU time", self.bounds.cpu_ms),
+                    FailureKind::Budget if spent.broken.is_some() => match spent.ops > self.bounds.ops {
+                        true => format!("more than {} operations", self.bounds.ops),
+                        false => format!("more than {} bytes read", self.bounds.bytes),
+                    },
+                    FailureKind::Budget | FailureKind::Error => message(inner),
+                };
+                Err(self.stop(kind, what, inner.position(), &spent))
+            }
+        }
+    }
+}
+
+impl Script {
+    /// Errors of bounds have no place of their own: the last call's is the best known.
+    fn stop(&self, kind: FailureKind, what: String, at: Position, spent: &meter::Spent) -> Stop {
+        let (line, column) = match at.line() {
+            Some(line) => (line as u32, at.position().unwrap_or(1) as u32),
+            None => spent.last,
+        };
+        Stop { kind, what, at: At { file: self.shown.clone(), line, column }, ops: spent.ops }
+    }
+}
+
+/// A module that is not there is told without a place: it is where the script names it.
+fn import_place(error: &EvalAltResult, text: &str) -> Option<Position> {
+    let EvalAltResult::ErrorModuleNotFound(path, at) = error else { return None };
+    let quoted = format!("\"{path}\"");
+    let (line, found) = text.lines().enumerate().find_map(|(n, line)| line.find(&quoted).map(|found| (n, found)))?;
+    let named = Position::new(u16::try_from(line + 1).ok()?, u16::try_from(found + 1).ok()?);
+    Some(if at.is_none() { named } else { *at })
+}
+
+/// The error that a chain of calls passed on.
+fn innermost(error: &EvalAltResult) -> &EvalAltResult {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) | EvalAltResult::ErrorInModule(_, inner, _) => {
+            innermost(inner)
+        }
+        other => other,
+    }
+}
+
+/// Without its place, which is told beside it.
+fn message(error: &EvalAltResult) -> String {
+    let text = match error {
+        EvalAltResult::ErrorRuntime(value, _) => value.to_string(),
+        EvalAltResult::ErrorParsing(parse, _) => parse.to_string(),
+        other => other.to_string(),
+    };
+    match text.rsplit_once(" (line ") {
+        Some((before, place)) if place.contains("position") => before.to_owned(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+pub mod tests;

@@ -1,0 +1,173 @@
+//! Scripts: what they see and say, what is refused at load and where, what bombs cost.
+
+use serde_json::json;
+
+use super::*;
+use crate::expr::thread_cpu;
+use crate::trying::{compile, compile_with, decide, effects};
+use tollgate_core::policy::effect::Effect;
+
+/// A policy of everyday size.
+pub const THIRTY_LINES: &str = r#"
+// Where a call goes, by tier, budget and use case.
+fn pre_route(facts) {
+    let caller = facts.caller;
+    let meta = facts.meta;
+    let tier = facts.intent.tier;
+    if caller.tenant == "" || meta.use_case == "blocked" {
+        return deny("no_tenant", `use case ${meta.use_case} needs a tenant`);
+    }
+    let budget = facts.budget("month");
+    if budget.ratio >= 1.0 {
+        return deny("budget_exhausted", `tenant ${caller.tenant} has spent its month`);
+    }
+    if budget.ratio > param("downgrade_at") && tier == "high" {
+        tier = "standard";
+    }
+    let decision = none();
+    for role in facts.prompt.roles {
+        if role == "tool" {
+            decision += tag("tools", "yes");
+        }
+    }
+    if facts.prompt.tokens > 1000 {
+        decision += cap("max_tokens", 2048);
+    } else {
+        decision += cap("max_tokens", 4096);
+    }
+    let routes = param("routes");
+    if tier in routes {
+        decision += prefer(routes[tier], 100);
+    }
+    decision + tag("tier", tier)
+}
+"#;
+
+fn script(body: &str) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    compile("policy.rhai", &format!("fn pre_route(facts) {{\n{body}\n}}"), json!({ "limit": 5, "table": { "a": 1 } }))
+}
+
+#[test]
+fn a_script_sees_facts_and_says_effects_with_their_lines() {
+    let params = json!({ "routes": { "high": "a/b", "standard": "c/d" }, "downgrade_at": 0.8 });
+    let script = compile("policy.rhai", THIRTY_LINES, params).unwrap_or_else(|f| panic!("{f:?}"));
+    let answer = decide(&*script).unwrap();
+    let said: Vec<(&str, u32)> = answer.effects.iter().map(|s| (s.effect.name(), s.at.line)).collect();
+    assert_eq!(said, [("cap", 26), ("prefer", 30), ("tag", 32)]);
+    assert_eq!(&*answer.effects[0].at.file, "policies/p/policy.rhai");
+    assert!(answer.ops > 10);
+}
+
+#[test]
+fn facts_are_reached_in_all_their_ways() {
+    for (expression, expected) in [
+        ("facts.caller.tenant", "acme"),
+        ("facts.meta.use_case", "support"),
+        ("`${facts.prompt.tokens}`", "120"),
+        ("`${facts.request.stream}`", "true"),
+        ("`${facts.budget(\"month\").used}`", "90"),
+        ("`${facts.rate(\"rpm\").ratio}`", "0.0"),
+        ("`${facts.text.contains(\"secret\")}`", "true"),
+        ("`${facts.text.contains(\"system\", \"secret\")}`", "false"),
+        ("`${facts.caller.groups.len()}`", "2"),
+        ("`${param(\"table\").a + param(\"limit\")}`", "6"),
+        ("`${facts.bucket(\"x\", \"user\") == facts.bucket(\"x\", \"user\")}`", "true"),
+    ] {
+        let script = script(&format!("tag(\"k\", {expression})")).unwrap_or_else(|f| panic!("{expression}: {f:?}"));
+        let answer = decide(&*script).unwrap_or_else(|s| panic!("{expression}: {s:?}"));
+        assert_eq!(effects(&answer), [Effect::Tag("k".into(), expected.into())], "{expression}");
+    }
+}
+
+#[test]
+fn what_an_author_gets_wrong_is_told_at_load_with_its_place() {
+    for (body, code, line, told) in [
+        ("denny(\"x\")", "TG0604", 2, "did you mean `deny`?"),
+        ("deny()", "TG0605", 2, "takes 1 or 2 arguments, not 0"),
+        ("\n  facts.caller.tenat; none()", "TG0606", 3, "did you mean `tenant`?"),
+        ("facts.caler.tenant; none()", "TG0606", 2, "did you mean `caller`?"),
+        ("facts.budget(\"mont\").ratio; none()", "TG0608", 2, "did you mean `month`?"),
+        ("facts.budget(\"month\").rato; none()", "TG0606", 2, "did you mean `ratio`?"),
+        ("param(\"limt\"); none()", "TG0607", 2, "did you mean `limit`?"),
+        ("reserve(\"moth\")", "TG0608", 2, "did you mean `month`?"),
+        ("sleep(5); none()", "TG0603", 2, "no clock"),
+        ("print(\"x\"); none()", "TG0603", 2, "note(..)"),
+        ("eval(\"1\")", "TG0601", 2, "eval"),
+        ("let x = ;", "TG0601", 2, ""),
+        ("undefined_variable", "TG0601", 2, "undefined_variable"),
+        ("import \"std/x\" as x; none()", "TG0601", 2, "std/x"),
+    ] {
+        let found = script(body).err().unwrap_or_else(|| panic!("{body} was taken"));
+        assert_eq!((found[0].code, found[0].line), (code, line), "{body}: {found:?}");
+        assert!(found[0].message.contains(told), "{body}: {}", found[0].message);
+    }
+    let found = compile("policy.rhai", "fn pre_rout(facts) { none() }", json!({})).err().unwrap();
+    assert!(found[0].message.contains("`pre_route(facts)`") && found[0].message.contains("did you mean"), "{found:?}");
+    let found = compile_with(
+        "policy.rhai",
+        &[("policy.rhai", "fn pre_auth(facts) { pin(\"a/b\") }")],
+        json!({}),
+        Hook::PreAuth,
+    );
+    assert_eq!(found.err().unwrap()[0].code, "TG0609", "an effect that has no place there");
+}
+
+#[test]
+fn modules_come_from_the_policys_folder() {
+    let main = "import \"lib/tiers\" as tiers;\nfn pre_route(facts) { import \"lib/tiers\" as t; tag(\"k\", t::lower(\"high\")) }";
+    let library = "fn lower(tier) { if tier == \"high\" { \"standard\" } else { tier } }";
+    let program =
+        compile_with("policy.rhai", &[("policy.rhai", main), ("lib/tiers.rhai", library)], json!({}), Hook::PreRoute)
+            .unwrap_or_else(|f| panic!("{f:?}"));
+    assert_eq!(effects(&decide(&*program).unwrap()), [Effect::Tag("k".into(), "standard".into())]);
+    let missing = compile_with("policy.rhai", &[("policy.rhai", main)], json!({}), Hook::PreRoute);
+    assert!(missing.err().unwrap()[0].message.contains("lib/tiers"));
+}
+
+#[test]
+fn errors_name_their_line() {
+    for (body, line, told) in [
+        ("let x = 1;\nthrow \"no\"", 3, "no"),
+        ("facts.caller.groups[7]; none()", 2, "index"),
+        ("let t = param(\"table\");\nt.b; none()", 3, "b"),
+        ("cap(\"max_tokens\", -1)", 2, "above 0"),
+        ("5", 0, "must return a decision"),
+    ] {
+        let stop = decide(&*script(body).unwrap_or_else(|f| panic!("{body}: {f:?}"))).unwrap_err();
+        assert_eq!(stop.kind, FailureKind::Error, "{body}");
+        assert_eq!(stop.at.line, line, "{body}: {stop:?}");
+        assert!(stop.what.to_lowercase().contains(told), "{body}: {}", stop.what);
+    }
+}
+
+#[test]
+fn bombs_end_soon_and_say_why() {
+    for (body, why) in [
+        ("loop { }", "an endless loop"),
+        ("let n = 0; while true { n += 1 } none()", "another"),
+        ("let s = \"x\"; loop { s += s; }", "a text that doubles"),
+        ("let s = \"\"; loop { s += \"xxxxxxxx\"; }", "a text that grows"),
+        ("let a = []; loop { a.push(1); }", "a list that grows"),
+        ("let a = [1]; loop { a += a; }", "a list that doubles"),
+        ("let m = #{}; let n = 0; loop { m[`k${n}`] = n; n += 1; }", "a map that grows"),
+        ("let a = []; a.pad(1000000000, 0); none()", "a list that is padded"),
+        ("let s = \"x\"; s.pad(1000000000, \"y\"); none()", "a text that is padded"),
+        ("fn_bomb(facts)", "recursion"),
+        ("let f = |x| x; loop { f.call(1); }", "closures"),
+        ("loop { facts.bucket(\"x\"); }", "host calls"),
+        ("loop { facts.text.contains(\"x\"); }", "host calls that read"),
+        ("for a in 0..1000000 { for b in 0..1000000 { if a == b { facts; } } } none()", "loops in loops"),
+        ("let d = none(); loop { d += tag(\"a\", \"b\"); }", "effects without end"),
+        ("let a = []; for n in 0..900 { a.push(\"x\"); } loop { a.sort(); }", "sorting without end"),
+        ("let s = \"a\"; for n in 0..15 { s += s; } loop { s.index_of(\"b\"); }", "searching without end"),
+    ] {
+        let text = format!("fn fn_bomb(facts) {{ fn_bomb(facts) }}\nfn pre_route(facts) {{ {body} }}");
+        let script = compile("policy.rhai", &text, json!({})).unwrap_or_else(|f| panic!("{why}: {f:?}"));
+        let begun = thread_cpu();
+        let stop = decide(&*script).err().unwrap_or_else(|| panic!("{why}: it came to an answer"));
+        let took = thread_cpu() - begun;
+        println!("{why}: {:?} {} after {took:?} and {} operations", stop.kind, stop.what, stop.ops);
+        assert!(took.as_millis() < 500, "{why}: {took:?}");
+        assert!(!stop.what.is_empty());
+    }
+}
