@@ -1,5 +1,9 @@
 //! Whole calls, whole repositories, whole processes: one binary, a file per concern.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says by itself where")]
 
+mod calls;
 mod corpus;
+mod examples;
 mod house;
+mod sdk;
 mod support;

@@ -297,6 +297,7 @@ async fn read(
     };
     let told = content_length.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     if told.is_some_and(|n| n > max) {
+        discard(&mut body, max).await;
         return Err(too_large());
     }
     let overloaded = || Refusal {
@@ -316,6 +317,7 @@ async fn read(
         let piece = piece.map_err(broken)?;
         let length = gathered.len() + whole.as_ref().map_or(0, Bytes::len) + piece.len();
         if length > max {
+            discard(&mut body, max).await;
             return Err(too_large());
         }
         if length > reserved {
@@ -334,6 +336,17 @@ async fn read(
         }
     }
     Ok(whole.unwrap_or_else(|| gathered.freeze()))
+}
+
+/// Reads on and keeps nothing, up to the bound once more: a caller that still writes would not see the refusal.
+async fn discard(body: &mut super::arrive::Incoming, bytes_max: usize) {
+    let mut bytes = 0;
+    while let Some(Ok(piece)) = body.next().await {
+        bytes += piece.len();
+        if bytes > bytes_max {
+            return;
+        }
+    }
 }
 
 fn units(permit: SemaphorePermit<'_>) -> usize {

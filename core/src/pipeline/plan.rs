@@ -72,12 +72,8 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
         .and_then(|raw| {
             serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
         })?;
-    // Model names have slashes too (`openai/gpt-oss-120b` at another provider): only what is configured here pins, or
-    // what the catalog lists under that very id and nobody offers as a model.
-    let is_provider = |name: &str| {
-        core.upstream.serves(name)
-            || (catalog.target(&asked).is_some_and(|t| *t.provider == *name) && catalog.of_model(&asked).next().is_none())
-    };
+    // Model names have slashes too (`openai/gpt-oss-120b` at another provider): only what is configured here pins.
+    let is_provider = |name: &str| core.upstream.serves(name);
     let mut intent = Intent { asked: asked.clone(), ..Intent::default() };
     match model_string::parse(&asked, is_provider).map_err(|why| Refusal::invalid("wrong_value", "model", why))? {
         Asked::Model(model) => intent.model = model.to_owned(),

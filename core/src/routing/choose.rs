@@ -218,19 +218,7 @@ fn wanted(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<(Vec<Ar
         .filter_map(|(what, new, old)| new.filter(|new| new != old).map(|new| format!("{what} `{old}` -> `{new}`")))
         .reduce(|a, b| format!("{a}, {b}"));
     let by_model = !intent.model.is_empty() && replaced.is_none();
-    let mut found: Vec<Arc<Target>> = match by_model {
-        true => catalog.of_model(&intent.model).cloned().collect(),
-        false => Vec::new(),
-    };
-    if by_model && found.is_empty() {
-        found.extend(catalog.target(&intent.model).cloned());
-    }
-    if by_model
-        && found.is_empty()
-        && let Some(provider) = given.default_provider
-    {
-        found.push(Arc::new(super::catalog::unlisted(provider, &intent.model)));
-    }
+    let mut found: Vec<Arc<Target>> = if by_model { of_model(catalog, given) } else { Vec::new() };
     if !by_model {
         let (tier, family) = (said(tier, &intent.tier), said(family, &intent.family));
         let fits = |t: &&Arc<Target>| {
@@ -246,6 +234,18 @@ fn wanted(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<(Vec<Ar
     match found.is_empty() && !added {
         true => Err(unknown(catalog, intent)),
         false => Ok((found, replaced)),
+    }
+}
+
+/// A named model where it is offered; where nobody who is configured offers it, at the default provider.
+fn of_model(catalog: &Catalog, given: &Given<'_>) -> Vec<Arc<Target>> {
+    let name = &given.intent.model;
+    let listed: Vec<Arc<Target>> = catalog.of_model(name).chain(catalog.target(name)).cloned().collect();
+    match given.default_provider {
+        Some(provider) if !listed.iter().any(|t| (given.serves)(&t.provider)) => {
+            vec![Arc::new(super::catalog::unlisted(provider, name))]
+        }
+        Some(_) | None => listed,
     }
 }
 
@@ -314,6 +314,10 @@ fn cut(target: &Target, given: &Given<'_>, requirements: &[(&Requirement, Vec<Gl
     }
     if !given.intent.region.is_empty() && *target.region != *given.intent.region {
         return Some(Cut::Region);
+    }
+    if !given.intent.model.is_empty() && (*target.model == *given.intent.model || *target.id == *given.intent.model) {
+        // The caller named it: its provider says best what it can do. Catalogs go out of date.
+        return None;
     }
     let known = target.features.as_ref()?;
     given.needs.iter().find(|f| !known.contains(f)).map(|f| Cut::Feature(*f))

@@ -169,16 +169,22 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     })
 }
 
-/// The first sentence of a parser's error, with the nearest key where it lists the known ones.
+/// The first sentence of a parser's error, without its place, with the nearest key where it lists the known ones.
 fn told(error: &str) -> String {
     let first = error.lines().find(|l| !l.trim().is_empty()).unwrap_or(error).trim();
     let first = first.trim_start_matches("error: ");
-    let names: Vec<&str> = first.split('`').skip(1).step_by(2).collect();
-    match names.split_first() {
-        Some((wrong, known)) if first.contains("unknown field") => {
-            format!("{first}{}", tollgate_core::contract::nearest::hint(wrong, known.iter().copied()))
+    let first = match first.split_once(": ") {
+        Some((place, rest)) if place.starts_with("line ") => rest,
+        Some(_) | None => first,
+    };
+    let wrong = first.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next());
+    match (wrong, first.split_once("expected one of ")) {
+        (Some(wrong), Some((_, known))) => {
+            let known: Vec<&str> = known.split(", ").map(|k| k.trim_matches('`')).collect();
+            let hint = tollgate_core::contract::nearest::hint(wrong, known.iter().copied());
+            format!("unknown key `{wrong}`{hint} (known are `{}`)", known.join("`, `"))
         }
-        Some(_) | None => first.to_owned(),
+        _ => first.to_owned(),
     }
 }
 

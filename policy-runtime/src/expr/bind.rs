@@ -11,6 +11,7 @@ use tollgate_core::policy::parse::sticky_by;
 use tollgate_core::policy::schema::{FIELDS, Field, Group, GroupSet, Kind, LIMIT_FIELDS, field};
 
 use super::check::{self, Type};
+use super::paths::{literal_text, literal_type, path_of};
 use super::guard::{Parsed, place};
 use super::slots::{Compiled, Slot, slot_name};
 use super::{Names, Origin};
@@ -357,42 +358,6 @@ impl Walk<'_> {
             Err(why) => drop(self.tell("TG0511", node.id, why)),
         }
         Type::Int
-    }
-}
-
-/// `a.b`, `a["b"].c` as its parts; `None` for anything else.
-fn path_of(expr: &Expr) -> Option<Vec<String>> {
-    match expr {
-        Expr::Ident(name) => Some(vec![name.clone()]),
-        Expr::Select(select) if !select.test => {
-            let mut path = path_of(&select.operand.expr)?;
-            path.push(select.field.clone());
-            Some(path)
-        }
-        Expr::Call(call) if call.func_name == "_[_]" => {
-            let [operand, index] = &call.args[..] else { return None };
-            let mut path = path_of(&operand.expr)?;
-            path.push(literal_text(&index.expr)?);
-            Some(path)
-        }
-        _ => None,
-    }
-}
-
-fn literal_text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner().to_owned()),
-        _ => None,
-    }
-}
-
-fn literal_type(literal: &LiteralValue) -> Type {
-    match literal {
-        LiteralValue::Boolean(_) => Type::Bool,
-        LiteralValue::Double(_) => Type::Float,
-        LiteralValue::Int(_) | LiteralValue::UInt(_) => Type::Int,
-        LiteralValue::String(_) => Type::Text,
-        LiteralValue::Bytes(_) | LiteralValue::Null => Type::Any,
     }
 }
 

@@ -7,6 +7,7 @@ mod bind;
 mod check;
 mod clock;
 mod guard;
+mod paths;
 mod rules;
 mod slots;
 

@@ -142,3 +142,33 @@ pub fn function_lines<'a>(first: &str, lines: impl Iterator<Item = (usize, &'a s
     }
     None
 }
+
+#[test]
+fn sources_are_read_as_they_are_meant() {
+    let of = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned(), is_test: false };
+    let source = of("core/src/routing/choose.rs", "//! x\n#[cfg(test)]\n#[path = \"choose_tests.rs\"]\nmod tests;\n");
+    assert_eq!(test_files(&source), ["core/src/routing/choose_tests.rs"], "a file named by its path");
+    let source = of("store/src/lib.rs", "//! x\n#[cfg(test)]\nmod trying;\n");
+    assert_eq!(test_files(&source), ["store/src/trying.rs"], "a file beside lib.rs");
+    let source = of("a.rs", "//! x\nfn a() {}\n// said\nfn b() {}\n\n#[cfg(test)]\nmod tests {\n    fn c() {}\n}\n");
+    let code: Vec<usize> = source.code().map(|(line, _)| line).collect();
+    assert_eq!(code, [2, 4, 5, 6], "no comments, no tests");
+
+    let up: Vec<String> = imports("use crate::policy::facts::{Glob, Intent};").collect();
+    assert_eq!(up, ["policy::facts"], "braces are not looked into");
+    assert_eq!(function("    pub(crate) async fn carry<T>(core: &Core)"), Some("carry"));
+    assert_eq!(function("    let x: fn() = y;"), None, "a type is no function");
+    for (text, lines, why) in [
+        ("fn a() {\n    b()\n}", Some(3), "a plain one"),
+        ("    fn a(\n        b: u8,\n    ) {\n        c();\n    }", Some(5), "arguments on lines of their own"),
+        ("fn a() -> u8;", None, "a declaration"),
+        ("fn a() {}", None, "one line"),
+    ] {
+        let first = text.lines().next().unwrap();
+        assert_eq!(function_lines(first, (1..).zip(text.lines())), lines, "{why}");
+    }
+    let manifest =
+        "[package]\nname = \"x\"\n[dependencies]\na.workspace = true\nb = \"1\"\n[dependencies.c]\nversion = \"1\"\n";
+    let names: Vec<String> = dependencies(manifest, |heading| heading == "dependencies").into_iter().collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}
