@@ -42,9 +42,9 @@ pub fn given(pepper: Option<&str>) -> Given {
 }
 
 /// Reads the repository that flags or config name, once.
-pub fn once(config: &Config, places: &Places) -> Result<Repository, Ended> {
+pub fn once(config: &Config, places: &Places, of: Checkout) -> Result<Repository, Ended> {
     let mirror = std::env::temp_dir().join(format!("tollgate-check-{}", std::process::id()));
-    let named = source(config, places, &mirror, &Accepted::default())?;
+    let named = source(config, places, &mirror, &Accepted::default(), of)?;
     let (mut source, described) = (named.source, named.described);
     let read = source.poll().map_err(|why| Ended::usage(format!("{described}: {why}"))).and_then(|tree| {
         let empty = || Ended::usage(format!("{described} has nothing to read"));
@@ -72,19 +72,29 @@ const FOLDER_PAUSE: Duration = Duration::from_secs(2);
 /// The built-in policies never change.
 const BUILTIN_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What counts of a folder that is a git checkout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checkout {
+    /// What is committed.
+    Commits,
+    /// What stands in the folder.
+    Files,
+}
+
 /// The source that flags or config name, else the built-in policies.
-pub fn source(config: &Config, places: &Places, mirror: &Path, accepted: &Accepted) -> Result<Named, Ended> {
+pub fn source(config: &Config, places: &Places, mirror: &Path, accepted: &Accepted, of: Checkout) -> Result<Named, Ended> {
     let named = places.policies.as_deref().or(config.policies.repository.as_deref());
     let Some(named) = named else {
         let source = Box::new(Fixed::new(builtin()));
         return Ok(Named { source, described: "the built-in policies".to_owned(), pause: BUILTIN_PAUSE });
     };
-    let (url, branch) = match named.rsplit_once('#') {
-        Some((url, branch)) if !branch.is_empty() => (url, branch),
-        Some(_) | None => (named, &*config.policies.branch),
+    let (url, asked) = match named.rsplit_once('#') {
+        Some((url, branch)) if !branch.is_empty() => (url, Some(branch)),
+        Some(_) | None => (named, config.policies.branch.as_deref()),
     };
     let plain = Path::new(url);
-    if plain.is_dir() && !is_bare(plain) {
+    let is_checkout = plain.join(".git").exists();
+    if plain.is_dir() && !is_bare(plain) && !(is_checkout && of == Checkout::Commits) {
         let root = plain.join(&*config.policies.folder);
         let described = root.display().to_string();
         return Ok(Named { source: Box::new(FolderSource::new(root)), described, pause: FOLDER_PAUSE });
@@ -94,7 +104,10 @@ pub fn source(config: &Config, places: &Places, mirror: &Path, accepted: &Accept
             "there is no policy repository at `{url}`: name a folder, a bare repository or a URL"
         )));
     }
-    let is_local = plain.exists() || url.starts_with("file://");
+    let local = Path::new(url.strip_prefix("file://").unwrap_or(url));
+    let is_local = local.exists();
+    let head = checked_out(local);
+    let branch = asked.or(head.as_deref()).unwrap_or(BRANCH);
     let options = GitOptions {
         url: url.to_owned(),
         branch: branch.to_owned(),
@@ -107,6 +120,15 @@ pub fn source(config: &Config, places: &Places, mirror: &Path, accepted: &Accept
     let pause = if is_local { LOCAL_PAUSE } else { Duration::from_secs(config.policies.poll_s.get()) };
     let source = Git { git, described: described.clone(), seen: None, accepted: accepted.clone() };
     Ok(Named { source: Box::new(source), described, pause })
+}
+
+/// The branch where nobody says which.
+const BRANCH: &str = "main";
+
+/// The branch that a repository on this machine has checked out, or names as its first.
+fn checked_out(path: &Path) -> Option<String> {
+    let head = [path.join(".git/HEAD"), path.join("HEAD")].into_iter().find_map(|p| std::fs::read_to_string(p).ok())?;
+    head.trim().strip_prefix("ref: refs/heads/").map(str::to_owned)
 }
 
 fn is_bare(path: &Path) -> bool {

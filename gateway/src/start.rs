@@ -27,7 +27,7 @@ use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError, Secret};
 use crate::metrics::{Counted, Metrics};
 use crate::operators::{self, Operators};
-use crate::policies::{self, Named};
+use crate::policies::{self, Checkout, Named};
 use crate::state::{self, State};
 
 /// A connection that has not sent a whole head after this long is closed.
@@ -138,7 +138,7 @@ fn policies(
     metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Active>, Watch), Ended> {
     let accepted = policies::Accepted::default();
-    let Named { mut source, pause, .. } = policies::source(config, places, &policies::mirror(&state.path), &accepted)?;
+    let Named { mut source, pause, .. } = policies::source(config, places, &policies::mirror(&state.path), &accepted, Checkout::Commits)?;
     let (counted, clock) = (metrics.clone(), clock());
     let now_ms = clock.now_ms.clone();
     let setup = Setup {
@@ -157,7 +157,7 @@ fn policies(
     };
     let active = Active::start(source.as_mut(), setup).map_err(|why| {
         if let StartError::Rejected { findings, .. } = &why {
-            let tree = policies::once(config, places).map(|r| r.tree).ok();
+            let tree = policies::once(config, places, Checkout::Commits).map(|r| r.tree).ok();
             let builtin = policies::builtin();
             let trees: Vec<_> = tree.iter().chain([&builtin]).collect();
             crate::cli::print(findings, &trees);

@@ -5,5 +5,6 @@ mod calls;
 mod corpus;
 mod examples;
 mod house;
+mod revisions;
 mod sdk;
 mod support;

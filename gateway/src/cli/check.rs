@@ -4,11 +4,12 @@ use serde_json::json;
 use tollgate_policy_runtime::diagnostic::Severity;
 
 use super::{Check, Ended, diagnostics};
-use crate::{policies, start};
+use crate::policies::{self, Checkout};
+use crate::start;
 
 pub fn run(args: &Check) -> Result<(), Ended> {
     let config = start::config(&args.places)?;
-    let repository = policies::once(&config, &args.places)?;
+    let repository = policies::once(&config, &args.places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.load(&builtin);
     let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();

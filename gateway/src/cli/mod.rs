@@ -8,6 +8,7 @@ pub use diagnostics::{print, render};
 mod explain;
 mod key;
 mod policy;
+mod replay;
 mod serve;
 mod sim;
 mod trail;
@@ -60,6 +61,8 @@ enum Verb {
     Policy(Policy),
     /// Tell how one call was decided
     Explain(Explain),
+    /// Decide recorded calls again, and compare
+    Replay(Replay),
     /// The receipts
     #[command(subcommand)]
     Trail(Trail),
@@ -137,6 +140,19 @@ pub struct Explain {
     pub json: bool,
 }
 
+#[derive(Args)]
+pub struct Replay {
+    /// A call id, or a caller's request id; absent = the last calls
+    pub id: Option<String>,
+    /// How many of the last calls
+    #[arg(short = 'n', long, default_value_t = 1_000)]
+    pub lines: usize,
+    #[command(flatten)]
+    pub places: Places,
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Subcommand)]
 pub enum Trail {
     /// The last receipts, a line each
@@ -197,6 +213,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Policy(Policy::Init { dir })) => policy::init(&dir),
         Some(Verb::Policy(Policy::Test { places, filter, json })) => policy::test(&places, filter.as_deref(), json),
         Some(Verb::Explain(args)) => explain::run(&args),
+        Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
         Some(Verb::Key(Key::New(args))) => key::new(&args),
         Some(Verb::Sim(args)) => sim::run(&args),

@@ -7,7 +7,8 @@ use include_dir::{Dir, include_dir};
 use serde_json::json;
 
 use super::{Ended, Places, diagnostics};
-use crate::{policies, start};
+use crate::policies::{self, Checkout};
+use crate::start;
 
 /// The repository of the third example is what `init` makes: one text, tried by one test.
 static BEGINNING: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../examples/03-policies-from-git/policies");
@@ -32,14 +33,17 @@ pub fn init(dir: &Path) -> Result<(), Ended> {
     if !committed {
         println!("git is not here: the folder serves as it is, and its changes act when they are saved");
     }
-    println!("try it:   tollgate check --policies {0}\nserve it: tollgate --policies {0}", dir.display());
+    println!(
+        "try it:    tollgate check --policies {0}\nserve it:  tollgate --policies {0}\nchange it: edit, `git commit`, and the next call is decided by it",
+        dir.display()
+    );
     Ok(())
 }
 
 /// Runs the cases of the policies.
 pub fn test(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(), Ended> {
     let config = start::config(places)?;
-    let repository = policies::once(&config, places)?;
+    let repository = policies::once(&config, places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.load(&builtin);
     let report = repository.test(&builtin, filter);

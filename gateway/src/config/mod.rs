@@ -37,7 +37,8 @@ pub struct Listen {
 pub struct Policies {
     /// A folder, a bare repository, `file://`, `https://` or `ssh://`. Absent = the built-in policies.
     pub repository: Option<Text>,
-    pub branch: Text,
+    /// Absent = the branch that a local repository has checked out, else `main`.
+    pub branch: Option<Text>,
     /// The folder of the repository that holds the policies; empty = its root.
     pub folder: Text,
     /// How often a remote repository is asked for a new revision, in seconds. Local ones are watched.
@@ -120,7 +121,7 @@ impl Default for Policies {
     fn default() -> Self {
         Policies {
             repository: None,
-            branch: Text("main".to_owned()),
+            branch: None,
             folder: Text::default(),
             poll_s: NonZeroU64::new(30).expect("30 is not 0"),
             allow_rewind: false,

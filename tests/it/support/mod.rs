@@ -2,6 +2,7 @@
 
 pub mod gateway;
 pub mod replay;
+pub mod repository;
 
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::Value;
 
@@ -21,7 +21,6 @@ pub struct Recorded {
 /// What reached the provider.
 #[derive(Clone)]
 pub struct Received {
-    pub path: String,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
@@ -64,9 +63,9 @@ impl Recorded {
     }
 }
 
-async fn answer(State(replay): State<Replay>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(State(replay): State<Replay>, headers: HeaderMap, body: Bytes) -> Response {
     let id = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let received = Received { path: uri.to_string(), headers, body: body.to_vec() };
+    let received = Received { headers, body: body.to_vec() };
     replay.received.lock().unwrap().insert(id.clone(), received);
     let Some(recorded) = replay.answers.lock().unwrap().get(&id).cloned() else {
         return Response::builder().status(StatusCode::NOT_IMPLEMENTED).body(Body::from("no recording")).unwrap();
