@@ -22,6 +22,7 @@ use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
+use crate::api::ids::Ids;
 use crate::api::{self, Connection, Gate};
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError, Secret};
@@ -103,6 +104,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let gate = Arc::new(Gate {
         core: core.clone(),
         metrics: metrics.clone(),
+        ids: Ids::new(state::random().map_err(Ended::failed)?),
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
     let operators = operators::router(Operators { metrics, policies: active, providers: found.into() });
@@ -311,7 +313,9 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) 
         };
         // Small answers must not wait for an acknowledgement; where it fails the answer is only slower.
         let _ = stream.set_nodelay(true);
-        let connection = Connection { gate: gate.clone(), peer: peer.ip() };
+        let peer: Arc<str> = peer.ip().to_string().into();
+        let peer_sealed = gate.core.pepper.pseudonym("address", &peer).into();
+        let connection = Connection { gate: gate.clone(), peer, peer_sealed };
         let service = tower_http::catch_panic::CatchPanic::new(routes.clone().with_state(connection));
         let watched = graceful.watcher();
         let http = http.clone();

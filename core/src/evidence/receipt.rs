@@ -168,7 +168,7 @@ impl<'de> Deserialize<'de> for Recorded {
 
 /// The caller with user and address replaced by their keyed digests.
 pub fn sealed(caller: &Caller, user: &Arc<str>, address: &Arc<str>) -> Caller {
-    Caller { user: user.clone(), address: address.to_string(), ..caller.clone() }
+    Caller { user: user.clone(), address: address.clone(), ..caller.clone() }
 }
 
 /// What identifies a call from its arrival on.

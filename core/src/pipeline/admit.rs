@@ -25,9 +25,9 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 
 /// A call that may leave.
 pub struct Admitted {
-    pub call: Identified,
+    pub call: Box<Identified>,
     pub facts: Arc<Facts>,
-    pub terms: Terms,
+    pub terms: Box<Terms>,
     pub targets: Vec<Arc<Target>>,
     /// An answer that was given before, under the same idempotency key.
     pub stored: Option<Kept>,

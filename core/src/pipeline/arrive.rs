@@ -58,7 +58,9 @@ pub struct Head {
     pub headers: HeaderMap,
     pub query: Option<String>,
     /// The peer's address, without port.
-    pub address: String,
+    pub address: Arc<str>,
+    /// Its keyed digest; made once per connection.
+    pub address_sealed: Arc<str>,
 }
 
 /// A credential as it was sent. Never printed.

@@ -6,7 +6,6 @@ use crate::contract::refusal::Refusal;
 use crate::evidence::receipt::Receipt;
 use crate::limits::money::usd_text;
 use crate::policy::Mode;
-use crate::policy::verdict::Outcome;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CALL_ID: HeaderName = HeaderName::from_static("tollgate-call-id");
@@ -34,21 +33,13 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
     let warned: Vec<&str> = receipt
         .verdicts
         .iter()
-        .filter(|v| v.mode == Mode::Warn && would_act(&v.outcome))
+        .filter(|v| v.mode == Mode::Warn && v.says())
         .map(|v| &*v.policy.name)
         .collect();
     list(&mut headers, WARN, &warned);
     let degraded: Vec<&str> = receipt.terms.degraded.iter().map(|n| &**n).collect();
     list(&mut headers, DEGRADED, &degraded);
     headers
-}
-
-fn would_act(outcome: &Outcome) -> bool {
-    match outcome {
-        Outcome::Decided(effects) => !effects.is_empty(),
-        Outcome::Failed(_) => true,
-        Outcome::NotMatched(_) => false,
-    }
 }
 
 /// Headers of an answer that a provider gave.

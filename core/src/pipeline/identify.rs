@@ -89,17 +89,15 @@ pub struct Identified {
 
 pub async fn identify(
     core: &Core,
-    call: Arrival,
+    call: Box<Arrival>,
     receipt: &mut Receipt,
     after: &mut After,
-) -> Result<Identified, Refusal> {
+) -> Result<Box<Identified>, Refusal> {
+    let call = *call;
     if let Some(refusal) = call.wrong {
         return Err(refusal);
     }
-    let address_sealed: Arc<str> = match call.head.address.is_empty() {
-        true => "".into(),
-        false => core.pepper.pseudonym("address", &call.head.address).into(),
-    };
+    let address_sealed = call.head.address_sealed.clone();
     let facts_of_call = CallFacts {
         id: call.call_id.to_string(),
         time_ms: call.time_ms,
@@ -129,7 +127,7 @@ pub async fn identify(
     };
     receipt.caller = sealed(&caller, &user_sealed, &address_sealed);
     receipt.stream = said.stream;
-    Ok(Identified {
+    Ok(Box::new(Identified {
         call: CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call },
         stream: said.stream,
         call_id: call.call_id,
@@ -147,7 +145,7 @@ pub async fn identify(
         user_sealed,
         address_sealed,
         buckets,
-    })
+    }))
 }
 
 fn user_agent(head: &Head) -> String {
@@ -234,7 +232,7 @@ pub fn authenticate(
         key: record.id.clone(),
         groups: record.groups.clone(),
         region: "".into(),
-        address: String::new(),
+        address: "".into(),
     };
     if record.may_assert
         && let Some(tenant) = declared.get(Field::Tenant)

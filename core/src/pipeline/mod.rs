@@ -1,7 +1,8 @@
 //! The way of one call, from arrival to receipt.
 //!
 //! This file knows the order of the stages and nothing else; each stage is a file beside it.
-//! A stage takes the call by value and returns the next type, so a stage cannot be skipped.
+//! A stage takes the call by value and returns the next type, so a stage cannot be skipped. Calls travel in boxes: what
+//! waits on the network should be a pointer, not a kilobyte.
 
 pub mod admit;
 pub mod answer;
@@ -71,7 +72,7 @@ impl Default for Bounds {
 }
 
 /// Carries one call to its end. Runs in a task of its own: a caller that leaves closes the outlet, and `settle` still runs.
-pub async fn run(core: Arc<Core>, arrival: Arrival, mut outlet: Outlet) {
+pub async fn run(core: Arc<Core>, arrival: Box<Arrival>, mut outlet: Outlet) {
     let mut receipt = Box::new(Receipt::open(arrival.opening()));
     let mut after = settle::After::new(&arrival);
     let came = carry(&core, arrival, &mut receipt, &mut after, &mut outlet).await;
@@ -83,7 +84,7 @@ pub async fn run(core: Arc<Core>, arrival: Arrival, mut outlet: Outlet) {
 
 async fn carry(
     core: &Core,
-    call: Arrival,
+    call: Box<Arrival>,
     receipt: &mut Receipt,
     after: &mut settle::After,
     outlet: &mut Outlet,

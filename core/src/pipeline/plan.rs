@@ -24,14 +24,14 @@ use crate::routing::choose::{Considered, Cut, Given, NoRoute, Route, choose};
 
 /// A call with terms and targets.
 pub struct Planned {
-    pub call: Identified,
+    pub call: Box<Identified>,
     pub facts: Arc<Facts>,
-    pub terms: Terms,
+    pub terms: Box<Terms>,
     pub targets: Vec<Arc<Target>>,
     pub claims: Vec<Claim>,
 }
 
-pub async fn plan(core: &Core, call: Identified, receipt: &mut Receipt) -> Result<Planned, Refusal> {
+pub async fn plan(core: &Core, call: Box<Identified>, receipt: &mut Receipt) -> Result<Planned, Refusal> {
     let revision = call.revision.clone();
     let intent = intent(core, &call, &revision.catalog)?;
     let claims = super::admit::claims(&revision.limits, &call, &intent);
@@ -42,11 +42,10 @@ pub async fn plan(core: &Core, call: Identified, receipt: &mut Receipt) -> Resul
     receipt.facts.insert(Hook::PreRoute, recorded(&call, facts.clone(), reads));
     receipt.decision_digest = digest::decision(&receipt.verdicts);
     let terms = Terms::resolve(&receipt.verdicts);
-    let shadow = Terms::resolve_shadow(&receipt.verdicts);
-    receipt.shadow = (shadow != terms).then(|| Box::new(shadow));
+    receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
     let terms = refuse_denied(terms, receipt)?;
     let route = route(core, &call, &facts, &terms, receipt)?;
-    Ok(Planned { targets: route.targets, claims, facts, terms, call })
+    Ok(Planned { targets: route.targets, claims, facts, terms: Box::new(terms), call })
 }
 
 /// A denial of the merged terms ends the call, told as the highest layer said it.

@@ -160,8 +160,7 @@ pub fn post_response(
     receipt.verdicts.extend(verdicts);
     receipt.decision_digest = digest::decision(&receipt.verdicts);
     let terms = Terms::resolve(&receipt.verdicts);
-    let shadow = Terms::resolve_shadow(&receipt.verdicts);
-    receipt.shadow = (shadow != terms).then(|| Box::new(shadow));
+    receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
     match terms.deny.len() > denials_before {
         true => super::plan::refuse_denied(terms, receipt).map(|_| ()),
         false => {

@@ -105,7 +105,7 @@ pub struct Caller {
     /// The tenant's region, from `tenants.yaml`.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub region: Arc<str>,
-    pub address: String,
+    pub address: Arc<str>,
 }
 
 /// `public < internal < confidential < restricted`.

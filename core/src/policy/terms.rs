@@ -103,9 +103,13 @@ impl Terms {
         Self::fold(verdicts.into_iter().filter(|v| v.mode == Mode::Enforce))
     }
 
-    /// What the terms would be if `observe` and `warn` acted too.
-    pub fn resolve_shadow<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Terms {
-        Self::fold(verdicts.into_iter().filter(|v| v.mode != Mode::Off))
+    /// What the terms would be if `observe` and `warn` acted too; `None` where that changes nothing.
+    pub fn resolve_shadow(verdicts: &[Verdict], terms: &Terms) -> Option<Box<Terms>> {
+        if verdicts.iter().all(|v| matches!(v.mode, Mode::Enforce | Mode::Off) || !v.says()) {
+            return None;
+        }
+        let shadow = Self::fold(verdicts.iter().filter(|v| v.mode != Mode::Off));
+        (shadow != *terms).then(|| Box::new(shadow))
     }
 
     fn fold<'a>(verdicts: impl Iterator<Item = &'a Verdict>) -> Terms {
@@ -392,7 +396,9 @@ mod tests {
                 ops: 0,
             };
             assert_eq!(Terms::resolve([&verdict]).deny.len(), acts, "{why}");
-            assert_eq!(Terms::resolve_shadow([&verdict]).deny.len(), shadow, "{why}");
+            let terms = Terms::resolve([&verdict]);
+            let all = Terms::resolve_shadow(std::slice::from_ref(&verdict), &terms).map_or(terms, |shadow| *shadow);
+            assert_eq!(all.deny.len(), shadow, "{why}");
         }
     }
 }

@@ -89,6 +89,15 @@ impl Verdict {
         }
     }
 
+    /// Did it say anything, or fail?
+    pub fn says(&self) -> bool {
+        match &self.outcome {
+            Outcome::Decided(effects) => !effects.is_empty(),
+            Outcome::Failed(_) => true,
+            Outcome::NotMatched(_) => false,
+        }
+    }
+
     pub fn matched(&self) -> bool {
         !matches!(self.outcome, Outcome::NotMatched(_))
     }

@@ -11,7 +11,7 @@ use tollgate_core::contract::meta::Declared;
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
 use tollgate_core::pipeline::outlet::{self, Outlet};
-use uuid::{NoContext, Timestamp, Uuid};
+use uuid::Uuid;
 
 use super::body::{Incoming, Pieces};
 use super::{Connection, refuse};
@@ -24,7 +24,7 @@ pub async fn call(dialect: Dialect, State(connection): State<Connection>, reques
     let request_id = arrival.request_id.clone();
     let (outlet, answer) = Outlet::new();
     gate.metrics.in_flight.inc();
-    tokio::spawn(tollgate_core::pipeline::run(gate.core.clone(), arrival, outlet));
+    tokio::spawn(tollgate_core::pipeline::run(gate.core.clone(), Box::new(arrival), outlet));
     match answer.await {
         Ok(answer) => respond(answer),
         // The task is gone without an answer: it panicked, and the panic is in the log.
@@ -41,7 +41,7 @@ pub async fn call(dialect: Dialect, State(connection): State<Connection>, reques
 fn arrive(dialect: Dialect, connection: &Connection, headers: HeaderMap, query: Option<&str>, body: Body) -> Arrival {
     let core = &connection.gate.core;
     let time_ms = (core.clock.now_ms)();
-    let id = new_id(time_ms);
+    let id = connection.gate.ids.next(time_ms);
     let call_id: Arc<str> = Arc::from(&*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
     let (declared, mut wrong) = match Declared::from_headers(&headers) {
         Ok(declared) => (declared, None),
@@ -68,14 +68,13 @@ fn arrive(dialect: Dialect, connection: &Connection, headers: HeaderMap, query: 
         credential,
         content_length,
         body: Box::pin(Incoming::new(body, connection.gate.body_idle)),
-        head: Head { headers, query: query.map(str::to_owned), address: connection.peer.to_string() },
+        head: Head {
+            headers,
+            query: query.map(str::to_owned),
+            address: connection.peer.clone(),
+            address_sealed: connection.peer_sealed.clone(),
+        },
     }
-}
-
-/// UUIDv7: sorts by time.
-fn new_id(time_ms: i64) -> Uuid {
-    let ms = u64::try_from(time_ms).unwrap_or(0);
-    Uuid::new_v7(Timestamp::from_unix(NoContext, ms / 1_000, (ms % 1_000) as u32 * 1_000_000))
 }
 
 fn respond(answer: outlet::Response) -> Response {

@@ -2,9 +2,9 @@
 
 pub mod body;
 pub mod calls;
+pub mod ids;
 pub mod models;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 pub struct Gate {
     pub core: Arc<Core>,
     pub metrics: Arc<Metrics>,
+    pub ids: ids::Ids,
     /// A body of which no byte comes for this long is given up.
     pub body_idle: Duration,
 }
@@ -31,7 +32,9 @@ pub struct Gate {
 #[derive(Clone)]
 pub struct Connection {
     pub gate: Arc<Gate>,
-    pub peer: IpAddr,
+    /// The peer's address, and its keyed digest for receipts.
+    pub peer: Arc<str>,
+    pub peer_sealed: Arc<str>,
 }
 
 /// The routes, before they know their connection.

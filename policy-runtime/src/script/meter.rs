@@ -13,21 +13,33 @@ use crate::expr::thread_cpu;
 /// CPU time is looked at once in this many operations: the clock costs as much as twenty of them.
 const LOOK_EVERY: u64 = 64;
 
-#[derive(Clone, Copy)]
+/// One meter per thread, in cells of its own: a tick writes eight bytes and nothing more.
 struct Meter {
-    ops: u64,
-    ops_max: u64,
-    bytes: u64,
-    bytes_max: u64,
+    ops: Cell<u64>,
+    ops_max: Cell<u64>,
+    bytes: Cell<u64>,
+    bytes_max: Cell<u64>,
     /// `None` until the first look: short scripts never ask the clock.
-    cpu_end: Option<Duration>,
-    cpu_max: Duration,
-    broken: Option<FailureKind>,
-    last: (u32, u32),
+    cpu_end: Cell<Option<Duration>>,
+    cpu_max: Cell<Duration>,
+    broken: Cell<Option<FailureKind>>,
+    last: Cell<(u32, u32)>,
 }
 
 thread_local! {
-    static METER: Cell<Option<Meter>> = const { Cell::new(None) };
+    static METER: Meter = const {
+        Meter {
+            ops: Cell::new(0),
+            // Outside a run nothing is bounded: engines tick while they compile, too.
+            ops_max: Cell::new(u64::MAX),
+            bytes: Cell::new(0),
+            bytes_max: Cell::new(u64::MAX),
+            cpu_end: Cell::new(None),
+            cpu_max: Cell::new(Duration::MAX),
+            broken: Cell::new(None),
+            last: Cell::new((0, 0)),
+        }
+    };
 }
 
 /// What a run has spent.
@@ -45,63 +57,63 @@ pub struct Metered;
 
 /// Begins a run on this thread.
 pub fn begin(bounds: &Bounds) -> Metered {
-    METER.set(Some(Meter {
-        ops: 0,
-        ops_max: bounds.ops,
-        bytes: 0,
-        bytes_max: bounds.bytes,
-        cpu_end: None,
-        cpu_max: Duration::from_millis(bounds.cpu_ms),
-        broken: None,
-        last: (0, 0),
-    }));
+    METER.with(|m| {
+        m.ops.set(0);
+        m.ops_max.set(bounds.ops);
+        m.bytes.set(0);
+        m.bytes_max.set(bounds.bytes);
+        m.cpu_end.set(None);
+        m.cpu_max.set(Duration::from_millis(bounds.cpu_ms));
+        m.broken.set(None);
+        m.last.set((0, 0));
+    });
     Metered
 }
 
 impl Metered {
     pub fn end(self) -> Spent {
-        let meter = METER.take();
-        meter.map_or(Spent { ops: 0, broken: None, last: (0, 0) }, |m| Spent {
-            ops: m.ops,
-            broken: m.broken,
-            last: m.last,
+        METER.with(|m| {
+            m.ops_max.set(u64::MAX);
+            m.bytes_max.set(u64::MAX);
+            m.cpu_max.set(Duration::MAX);
+            Spent { ops: m.ops.get(), broken: m.broken.take(), last: m.last.get() }
         })
     }
 }
 
 /// Called for each operation. `true` = the run must end.
 pub fn tick(ops: u64) -> bool {
-    let Some(mut meter) = METER.get() else { return false };
-    meter.ops = ops;
-    if ops > meter.ops_max {
-        meter.broken = Some(FailureKind::Budget);
-    } else if ops.is_multiple_of(LOOK_EVERY) {
-        let now = thread_cpu();
-        match meter.cpu_end {
-            None => meter.cpu_end = Some(now + meter.cpu_max),
-            Some(end) if now > end => meter.broken = Some(FailureKind::CpuTime),
-            Some(_) => {}
+    METER.with(|m| {
+        m.ops.set(ops);
+        if ops > m.ops_max.get() {
+            m.broken.set(Some(FailureKind::Budget));
+        } else if ops.is_multiple_of(LOOK_EVERY) && m.cpu_max.get() < Duration::MAX {
+            let now = thread_cpu();
+            match m.cpu_end.get() {
+                None => m.cpu_end.set(Some(now + m.cpu_max.get())),
+                Some(end) if now > end => m.broken.set(Some(FailureKind::CpuTime)),
+                Some(_) => {}
+            }
+        } else if !ops.is_multiple_of(LOOK_EVERY) {
+            return false;
         }
-    }
-    METER.set(Some(meter));
-    meter.broken.is_some()
+        m.broken.get().is_some()
+    })
 }
 
 /// Host functions pay for the bytes they look at. `false` = there are none left.
 pub fn charge(bytes: usize) -> bool {
-    let Some(mut meter) = METER.get() else { return true };
-    meter.bytes = meter.bytes.saturating_add(bytes as u64);
-    if meter.bytes > meter.bytes_max {
-        meter.broken = Some(FailureKind::Budget);
-    }
-    METER.set(Some(meter));
-    meter.broken.is_none()
+    METER.with(|m| {
+        m.bytes.set(m.bytes.get().saturating_add(bytes as u64));
+        let within = m.bytes.get() <= m.bytes_max.get();
+        if !within {
+            m.broken.set(Some(FailureKind::Budget));
+        }
+        within
+    })
 }
 
 /// Where a host function was called.
 pub fn seen(line: u32, column: u32) {
-    if let Some(mut meter) = METER.get() {
-        meter.last = (line, column);
-        METER.set(Some(meter));
-    }
+    METER.with(|m| m.last.set((line, column)));
 }
