@@ -94,14 +94,28 @@ impl Metrics {
         };
         let r = &mut metrics.registry;
         r.register("calls", "Calls by how they ended", metrics.calls.clone());
-        r.register_with_unit("call_duration", "From arrival to the end of the answer", Unit::Seconds, metrics.duration.clone());
-        r.register_with_unit("first_byte", "From arrival to the first byte of the answer", Unit::Seconds, metrics.first_byte.clone());
+        r.register_with_unit(
+            "call_duration",
+            "From arrival to the end of the answer",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        r.register_with_unit(
+            "first_byte",
+            "From arrival to the first byte of the answer",
+            Unit::Seconds,
+            metrics.first_byte.clone(),
+        );
         r.register("tokens", "Tokens used, by kind", metrics.tokens.clone());
         r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.clone());
         r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.clone());
         r.register("policy_decisions", "What policies decided", metrics.decisions.clone());
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
-        r.register("policy_active_since_seconds", "When the active revision became active, seconds since 1970", metrics.active_since.clone());
+        r.register(
+            "policy_active_since_seconds",
+            "When the active revision became active, seconds since 1970",
+            metrics.active_since.clone(),
+        );
         r.register("calls_in_flight", "Calls under way", metrics.in_flight.clone());
         metrics
     }

@@ -82,7 +82,13 @@ pub enum Checkout {
 }
 
 /// The source that flags or config name, else the built-in policies.
-pub fn source(config: &Config, places: &Places, mirror: &Path, accepted: &Accepted, of: Checkout) -> Result<Named, Ended> {
+pub fn source(
+    config: &Config,
+    places: &Places,
+    mirror: &Path,
+    accepted: &Accepted,
+    of: Checkout,
+) -> Result<Named, Ended> {
     let named = places.policies.as_deref().or(config.policies.repository.as_deref());
     let Some(named) = named else {
         let source = Box::new(Fixed::new(builtin()));

@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tollgate_core::identity::key;
 use tollgate_core::identity::tenants::KeyRecord;
-use tollgate_core::pipeline::identify::{Bodies, RuntimeKeys};
+use tollgate_core::pipeline::body::Bodies;
+use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::watch::Watch;
@@ -60,7 +61,8 @@ pub fn config(places: &Places) -> Result<Config, Ended> {
     config::load(&path).map_err(|error| match error {
         ConfigError::Unreadable { .. } => Ended::usage(error.to_string()),
         ConfigError::Wrong { path, source_text, line, column, why } => {
-            let finding = tollgate_policy_runtime::diagnostic::Diagnostic::error("TG0001", &path.display().to_string(), why);
+            let finding =
+                tollgate_policy_runtime::diagnostic::Diagnostic::error("TG0001", &path.display().to_string(), why);
             let text = crate::cli::render(&finding.at(line, column), Some(source_text));
             Ended::usage(format!("the config is wrong\n{text}"))
         }
@@ -115,7 +117,9 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let kept = trail.close(Duration::from_secs(10)).await;
     match (drained, kept) {
         (true, true) => Ok(()),
-        (false, _) => Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs()))),
+        (false, _) => {
+            Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))
+        }
         (true, false) => Err(Ended::failed("receipts were not written: the trail's disk did not take them in time")),
     }
 }
@@ -140,7 +144,8 @@ fn policies(
     metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Active>, Watch), Ended> {
     let accepted = policies::Accepted::default();
-    let Named { mut source, pause, .. } = policies::source(config, places, &policies::mirror(&state.path), &accepted, Checkout::Commits)?;
+    let Named { mut source, pause, .. } =
+        policies::source(config, places, &policies::mirror(&state.path), &accepted, Checkout::Commits)?;
     let (counted, clock) = (metrics.clone(), clock());
     let now_ms = clock.now_ms.clone();
     let setup = Setup {
@@ -198,7 +203,11 @@ async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
     Ok((providers, found))
 }
 
-fn provider(name: &str, section: &config::Provider, environment: &dyn Fn(&str) -> Option<String>) -> Result<Provider, Ended> {
+fn provider(
+    name: &str,
+    section: &config::Provider,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Provider, Ended> {
     let base = known().iter().find(|k| k.name == name).map(|k| k.provider(environment));
     let mut provider = match (base, &section.base_url) {
         (Some(base), _) => base,
@@ -257,10 +266,13 @@ fn one_time_key(core: &Core) -> Result<Option<String>, Ended> {
 
 async fn listen(address: SocketAddr, whose: &str) -> Result<TcpListener, Ended> {
     TcpListener::bind(address).await.map_err(|why| {
-        Ended::usage(format!("cannot listen on {address} for {whose}: {why}; choose another with `--{}`", match whose {
-            "callers" => "listen",
-            _ => "operators",
-        }))
+        Ended::usage(format!(
+            "cannot listen on {address} for {whose}: {why}; choose another with `--{}`",
+            match whose {
+                "callers" => "listen",
+                _ => "operators",
+            }
+        ))
     })
 }
 

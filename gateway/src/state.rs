@@ -70,12 +70,18 @@ impl State {
         match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
             Ok(mut file) => {
                 let bytes: [u8; 32] = random()?;
-                file.write_all(hex(&bytes).as_bytes()).and_then(|()| file.sync_all()).map_err(|w| told(w.to_string()))?;
+                file.write_all(hex(&bytes).as_bytes())
+                    .and_then(|()| file.sync_all())
+                    .map_err(|w| told(w.to_string()))?;
                 Ok(Pepper::new(bytes))
             }
             Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {
                 let text = fs::read_to_string(&path).map_err(|why| told(why.to_string()))?;
-                let wrong = || told("it is not 64 hex digits; restore it from a backup, or remove it and mint all keys anew".into());
+                let wrong = || {
+                    told(
+                        "it is not 64 hex digits; restore it from a backup, or remove it and mint all keys anew".into(),
+                    )
+                };
                 unhex(text.trim()).map(Pepper::new).ok_or_else(wrong)
             }
             Err(why) => Err(told(why.to_string())),

@@ -5,8 +5,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use tollgate_core::contract::glob::Glob;
 use tollgate_core::contract::nearest;
-use tollgate_core::policy::facts::Glob;
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::yaml::{Data, Key, Node, Place};

@@ -1,6 +1,7 @@
 //! `for`: whom a policy speaks of, by globs over names. The cheap first filter; `when` and the program come after.
 
-use tollgate_core::policy::facts::{Facts, Glob};
+use tollgate_core::contract::glob::Glob;
+use tollgate_core::policy::facts::Facts;
 
 use crate::reading::{Reading, Table};
 use crate::yaml::Node;

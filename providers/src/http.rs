@@ -115,7 +115,11 @@ impl Endpoint {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
         }
-        if !base.username().is_empty() || base.password().is_some() || base.query().is_some() || base.fragment().is_some() {
+        if !base.username().is_empty()
+            || base.password().is_some()
+            || base.query().is_some()
+            || base.fragment().is_some()
+        {
             return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
         }
         let credential = read(&provider);

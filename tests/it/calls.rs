@@ -35,10 +35,23 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_carries_its_headers_and_a_receipt() {
     let gateway = Gateway::start();
-    let answer = post(&gateway, chat("sim/sim-1").to_string(), &[("x-request-id", "mine"), ("tollgate-user", "ann@example.org")]).await;
+    let answer = post(
+        &gateway,
+        chat("sim/sim-1").to_string(),
+        &[("x-request-id", "mine"), ("tollgate-user", "ann@example.org")],
+    )
+    .await;
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(header(&answer, "x-request-id"), "mine");
-    for name in ["tollgate-call-id", "tollgate-revision", "tollgate-target", "tollgate-attempts", "tollgate-cost-usd", "tollgate-cache", "tollgate-version"] {
+    for name in [
+        "tollgate-call-id",
+        "tollgate-revision",
+        "tollgate-target",
+        "tollgate-attempts",
+        "tollgate-cost-usd",
+        "tollgate-cache",
+        "tollgate-version",
+    ] {
         assert!(!header(&answer, name).is_empty(), "{name} is missing");
     }
     let receipt = gateway.receipt("mine");
@@ -55,12 +68,19 @@ async fn all_four_credential_headers_are_taken_and_two_different_ones_refused() 
     let gateway = Gateway::start();
     let key = gateway.key.clone();
     for name in ["x-api-key", "api-key", "x-goog-api-key"] {
-        assert_eq!(post(&gateway, chat("sim/sim-1").to_string(), &[(name, &key)]).await.status(), StatusCode::OK, "{name}");
+        assert_eq!(
+            post(&gateway, chat("sim/sim-1").to_string(), &[(name, &key)]).await.status(),
+            StatusCode::OK,
+            "{name}"
+        );
     }
     let answer = post(&gateway, chat("sim/sim-1").to_string(), &[("x-api-key", &key), ("api-key", "other")]).await;
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert!(answer.text().await.unwrap().contains("`x-api-key` and `api-key`"));
 }
+
+/// Why, body, headers, status, code, and a part of what is told.
+type WrongRow<'a> = (&'a str, String, Vec<(&'a str, &'a str)>, u16, &'a str, &'a str);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_input_gets_a_typed_refusal_and_a_receipt() {
@@ -69,7 +89,7 @@ async fn wrong_input_gets_a_typed_refusal_and_a_receipt() {
     let nested = format!("{{\"model\":\"sim/sim-1\",\"messages\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let big = format!("{{\"model\":\"sim/sim-1\",\"x\":\"{}\"}}", "y".repeat(33 << 20));
     let key = format!("{}x", gateway.key);
-    let rows: Vec<(&str, String, Vec<(&str, &str)>, u16, &str, &str)> = vec![
+    let rows: Vec<WrongRow<'_>> = vec![
         ("an empty body", String::new(), vec![], 400, "empty_body", "empty"),
         ("a truncated body", ok[..ok.len() - 5].to_owned(), vec![], 400, "not_json", "byte"),
         ("a list", "[]".to_owned(), vec![], 400, "not_json", "object"),
@@ -78,31 +98,84 @@ async fn wrong_input_gets_a_typed_refusal_and_a_receipt() {
         ("a member twice", r#"{"model":"a","model":"b"}"#.to_owned(), vec![], 400, "duplicate_member", "`model`"),
         ("no model", r#"{"messages":[]}"#.to_owned(), vec![], 400, "missing_model", "`model` is missing"),
         ("a model that is a number", r#"{"model":5}"#.to_owned(), vec![], 400, "wrong_type", "must be a text"),
-        ("a stream that is a text", r#"{"model":"sim/sim-1","stream":"yes"}"#.to_owned(), vec![], 400, "wrong_type", "true or false"),
+        (
+            "a stream that is a text",
+            r#"{"model":"sim/sim-1","stream":"yes"}"#.to_owned(),
+            vec![],
+            400,
+            "wrong_type",
+            "true or false",
+        ),
         ("an unknown model", chat("sim-on").to_string(), vec![], 404, "model_not_found", "did you mean"),
         ("an unknown tier", chat("@moon").to_string(), vec![], 404, "model_not_found", "@moon"),
         ("a tier that is none", chat("@").to_string(), vec![], 400, "wrong_value", "names no tier"),
-        ("an unknown header", ok.clone(), vec![("tollgate-tenat", "x")], 400, "unknown_header", "did you mean `tollgate-tenant`?"),
-        ("an unknown member", r#"{"model":"sim/sim-1","tollgate":{"usecase":"x"}}"#.to_owned(), vec![], 400, "unknown_member", "did you mean `use_case`?"),
-        ("a contradiction", r#"{"model":"sim/sim-1","tollgate":{"use_case":"a"}}"#.to_owned(), vec![("tollgate-use-case", "b")], 400, "contradiction", "send one of them"),
-        ("an unknown version", ok.clone(), vec![("tollgate-version", "2020-01-01")], 400, "unknown_version", "2026-12-01"),
-        ("another tenant than the key's", ok.clone(), vec![("tollgate-tenant", "other")], 403, "identity_mismatch", "its key says `default`"),
+        (
+            "an unknown header",
+            ok.clone(),
+            vec![("tollgate-tenat", "x")],
+            400,
+            "unknown_header",
+            "did you mean `tollgate-tenant`?",
+        ),
+        (
+            "an unknown member",
+            r#"{"model":"sim/sim-1","tollgate":{"usecase":"x"}}"#.to_owned(),
+            vec![],
+            400,
+            "unknown_member",
+            "did you mean `use_case`?",
+        ),
+        (
+            "a contradiction",
+            r#"{"model":"sim/sim-1","tollgate":{"use_case":"a"}}"#.to_owned(),
+            vec![("tollgate-use-case", "b")],
+            400,
+            "contradiction",
+            "send one of them",
+        ),
+        (
+            "an unknown version",
+            ok.clone(),
+            vec![("tollgate-version", "2020-01-01")],
+            400,
+            "unknown_version",
+            "2026-12-01",
+        ),
+        (
+            "another tenant than the key's",
+            ok.clone(),
+            vec![("tollgate-tenant", "other")],
+            403,
+            "identity_mismatch",
+            "its key says `default`",
+        ),
         ("no credential", ok.clone(), vec![("authorization", "Basic eDp5")], 401, "wrong_credential", "Bearer KEY"),
         ("a key with a typo", ok.clone(), vec![("x-api-key", &key)], 401, "malformed_key", "typo"),
-        ("a cost that cannot be kept", ok.clone(), vec![("tollgate-max-cost-usd", "0.000000001")], 429, "cost_cap_exceeded", "cap is"),
+        (
+            "a cost that cannot be kept",
+            ok.clone(),
+            vec![("tollgate-max-cost-usd", "0.000000001")],
+            429,
+            "cost_cap_exceeded",
+            "cap is",
+        ),
         ("a cost that is none", ok.clone(), vec![("tollgate-max-cost-usd", "cheap")], 400, "wrong_value", "no amount"),
     ];
     for (why, body, headers, status, code, told) in rows {
         let answer = post(&gateway, body, &headers).await;
         assert_eq!(answer.status().as_u16(), status, "{why}");
-        let (retry, call) = (header(&answer, "x-should-retry").to_owned(), header(&answer, "tollgate-call-id").to_owned());
+        let (retry, call) =
+            (header(&answer, "x-should-retry").to_owned(), header(&answer, "tollgate-call-id").to_owned());
         let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         assert_eq!(body["error"]["tollgate"]["code"], code, "{why}: {body}");
         assert!(body["error"]["message"].as_str().unwrap().contains(told), "{why}: {body}");
         assert_eq!(retry, "false", "{why}");
         assert_eq!(gateway.receipt(&call)["outcome"]["refusal"]["code"], code, "{why}");
     }
-    let bytes = client().post(gateway.url("/v1/chat/completions")).bearer_auth(&gateway.key).body(b"{\"model\":\"\xff\"}".to_vec());
+    let bytes = client()
+        .post(gateway.url("/v1/chat/completions"))
+        .bearer_auth(&gateway.key)
+        .body(b"{\"model\":\"\xff\"}".to_vec());
     let body: Value = serde_json::from_slice(&bytes.send().await.unwrap().bytes().await.unwrap()).unwrap();
     assert_eq!(body["error"]["tollgate"]["code"], "not_utf8");
     assert_eq!(post(&gateway, ok, &[]).await.status(), StatusCode::OK, "it is as well as before");
@@ -144,7 +217,12 @@ async fn a_cut_stream_never_looks_complete() {
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_never_silently_zero() {
     let gateway = Gateway::start();
-    for (model, estimated) in [("sim/sim-1", false), ("sim/sim-1?usage=none", true), ("sim/sim-1?usage=null", true), ("sim/sim-1?usage=zero", false)] {
+    for (model, estimated) in [
+        ("sim/sim-1", false),
+        ("sim/sim-1?usage=none", true),
+        ("sim/sim-1?usage=null", true),
+        ("sim/sim-1?usage=zero", false),
+    ] {
         for stream in [false, true] {
             let mut body = chat(model);
             body["stream"] = stream.into();
@@ -184,7 +262,11 @@ async fn an_idempotency_key_gives_one_answer() {
         tokio::time::sleep(Duration::from_millis(40)).await;
         post(&gateway, body.clone(), &key).await
     });
-    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 409), "the second meets the first on its way");
+    assert_eq!(
+        (first.status().as_u16(), second.status().as_u16()),
+        (200, 409),
+        "the second meets the first on its way"
+    );
     assert_eq!(header(&second, "x-should-retry"), "true");
     let first = first.text().await.unwrap();
     let again = post(&gateway, body, &key).await;
@@ -199,10 +281,17 @@ async fn an_idempotency_key_gives_one_answer() {
 async fn operators_have_a_port_of_their_own() {
     let gateway = Gateway::start();
     post(&gateway, chat("sim/sim-1").to_string(), &[]).await;
-    for (path, part) in [("/livez", "ok"), ("/readyz", "\"status\":\"ready\""), ("/metrics", "tollgate_calls_total{operation=\"chat\",outcome=\"answered\"")] {
+    for (path, part) in [
+        ("/livez", "ok"),
+        ("/readyz", "\"status\":\"ready\""),
+        ("/metrics", "tollgate_calls_total{operation=\"chat\",outcome=\"answered\""),
+    ] {
         let text = eventually(path, || {
             let url = format!("{}{path}", gateway.operators);
-            let got = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(async { client().get(url).send().await.unwrap().text().await.unwrap() }));
+            let got = tokio::task::block_in_place(|| {
+                tokio::runtime::Handle::current()
+                    .block_on(async { client().get(url).send().await.unwrap().text().await.unwrap() })
+            });
             got.contains(part).then_some(got)
         });
         assert!(text.contains(part), "{path}: {text}");

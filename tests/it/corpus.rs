@@ -11,7 +11,8 @@ use crate::support::{self};
 /// The recorded exchanges of one API.
 fn exchanges(api: &str) -> Vec<Value> {
     let Some(corpus) = support::corpus(&format!("recorded exchanges of {api}")) else { return Vec::new() };
-    let mut files: Vec<_> = std::fs::read_dir(corpus.join("exchanges").join(api)).unwrap().map(|f| f.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(corpus.join("exchanges").join(api)).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
     files.iter().map(|f| serde_json::from_slice(&std::fs::read(f).unwrap()).unwrap()).collect()
 }
@@ -35,7 +36,9 @@ async fn replay(api: &str, path: &str, default_headers: &[(&str, &str)]) {
     let provider = Replay::default();
     let base_url = provider.serve().await;
     let name = api.split('.').next().unwrap_or(api);
-    let config = format!("providers:\n  {name}: {{ base_url: \"{base_url}\", default: true, unlisted: true, secret: {{ env: HOME }} }}\n");
+    let config = format!(
+        "providers:\n  {name}: {{ base_url: \"{base_url}\", default: true, unlisted: true, secret: {{ env: HOME }} }}\n"
+    );
     let gateway = Gateway::with(&[], Some(&config));
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut wrong: BTreeMap<String, String> = BTreeMap::new();
@@ -114,7 +117,8 @@ fn usage_in(receipt: &Value, exchange: &Value) -> Result<(), String> {
     let input = count(usage, "input") + count(usage, "cached_input");
     let output = count(usage, "output") + count(usage, "reasoning");
     let same = input == count(recorded, "prompt_tokens") && output == count(recorded, "completion_tokens");
-    let cached = count(usage, "cached_input") == recorded["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
+    let cached =
+        count(usage, "cached_input") == recorded["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
     match same && cached && usage["estimated"].is_null() {
         true => Ok(()),
         false => Err(format!("the receipt has the usage {usage}, recorded is {recorded}")),
@@ -134,7 +138,16 @@ async fn recorded_embeddings_come_back_equal() {
 /// Servers that speak OpenAI's dialect with habits of their own.
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_chats_of_compatible_servers_come_back_equal() {
-    for api in ["groq.chat", "mistral.chat", "deepseek.chat", "openrouter.chat", "other-openai.chat", "ollama-openai.chat", "together.chat", "cerebras.chat"] {
+    for api in [
+        "groq.chat",
+        "mistral.chat",
+        "deepseek.chat",
+        "openrouter.chat",
+        "other-openai.chat",
+        "ollama-openai.chat",
+        "together.chat",
+        "cerebras.chat",
+    ] {
         replay(api, "/v1/chat/completions", &[]).await;
     }
 }

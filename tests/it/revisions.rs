@@ -59,7 +59,10 @@ async fn a_commit_moves_the_next_call_and_old_streams_end_on_the_old_revision() 
     };
     println!("from `git commit` to the first call it decided: {:?}", begun.elapsed());
     assert!(commit.starts_with(&new));
-    assert!(stream.text().await.unwrap().ends_with("data: [DONE]\n\n"), "the stream that began before goes on to its end");
+    assert!(
+        stream.text().await.unwrap().ends_with("data: [DONE]\n\n"),
+        "the stream that began before goes on to its end"
+    );
     let receipt = gateway.receipt(&stream_call);
     assert!(receipt["revision"].as_str().unwrap().starts_with(&old), "on the revision it began with");
 }
@@ -69,7 +72,8 @@ async fn a_broken_commit_says_where_and_survives_a_restart_with_the_last_good_on
     let repository = Repository::new(&[("tollgate-policies.yaml", &manifest("sim/sim-1", 0))]);
     let gateway = Gateway::with(&["--policies", repository.address()], None);
     let (_, good) = target_and_revision(&gateway).await;
-    repository.commit(&[("tollgate-policies.yaml", &manifest("sim/sim-1", 1).replace("mode: enforce", "mode: enforced"))]);
+    repository
+        .commit(&[("tollgate-policies.yaml", &manifest("sim/sim-1", 1).replace("mode: enforce", "mode: enforced"))]);
     eventually("the reason why the commit was rejected", || {
         gateway.log.lock().unwrap().contains("tollgate-policies.yaml:8:11").then_some(())
     });
@@ -100,10 +104,19 @@ async fn a_storm_of_commits_never_errs_and_broken_ones_never_act() {
     let mut broken: HashSet<String> = HashSet::new();
     let mut last_good = String::new();
     for n in 1..=30 {
-        let with_own = format!("{}  - {{ name: own, path: policies/own, hook: pre-route, mode: enforce, on_error: deny }}\n", manifest("sim/sim-1", n));
+        let with_own = format!(
+            "{}  - {{ name: own, path: policies/own, hook: pre-route, mode: enforce, on_error: deny }}\n",
+            manifest("sim/sim-1", n)
+        );
         let id = match n % 3 {
-            1 => repository.commit(&[("tollgate-policies.yaml", &manifest("sim/sim-large", n).replace("hook:", "hok:"))]),
-            2 => repository.commit(&[("tollgate-policies.yaml", &with_own), ("policies/own/policy.rhai", own), ("policies/own/cases.yaml", failing)]),
+            1 => {
+                repository.commit(&[("tollgate-policies.yaml", &manifest("sim/sim-large", n).replace("hook:", "hok:"))])
+            }
+            2 => repository.commit(&[
+                ("tollgate-policies.yaml", &with_own),
+                ("policies/own/policy.rhai", own),
+                ("policies/own/cases.yaml", failing),
+            ]),
             _ => repository.commit(&[("tollgate-policies.yaml", &manifest("sim/sim-1", n))]),
         };
         if n % 3 == 0 {
@@ -138,7 +151,8 @@ async fn calling(gateway: Arc<Gateway>, ended: Arc<AtomicBool>) -> (usize, HashS
     let mut calls = 0;
     let client = client();
     while !ended.load(Ordering::Relaxed) {
-        let request = client.post(gateway.url("/v1/chat/completions")).bearer_auth(&gateway.key).body(chat("sim-1").to_string());
+        let request =
+            client.post(gateway.url("/v1/chat/completions")).bearer_auth(&gateway.key).body(chat("sim-1").to_string());
         let answer = request.send().await.unwrap();
         assert_eq!(answer.status(), 200);
         let named: Vec<_> = answer.headers().get_all("tollgate-revision").iter().collect();

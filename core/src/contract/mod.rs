@@ -1,8 +1,10 @@
 //! The canonical request with its metadata: what callers send, what they get back, and how both are named.
 
+pub mod glob;
 pub mod meta;
 pub mod model_string;
 pub mod nearest;
+pub mod place;
 pub mod refusal;
 pub mod skim;
 pub mod splice;

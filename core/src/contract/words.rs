@@ -4,10 +4,24 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Operation;
-use crate::policy::facts::PromptFacts;
 
 /// Roles and tools beyond this many are not listed in facts.
 const LISTED_MAX: usize = 1000;
+
+/// About the prompt; none of its words.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromptFacts {
+    /// An estimate: about four bytes of text a token.
+    pub tokens: u64,
+    pub messages: u64,
+    pub roles: Vec<String>,
+    pub tools: Vec<String>,
+    pub has_images: bool,
+    pub has_audio: bool,
+    /// Names of features that the call needs of a model.
+    pub features: Vec<String>,
+}
 
 /// One part of a prompt.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

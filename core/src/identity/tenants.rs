@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::contract::Operation;
-use crate::policy::facts::Glob;
+use crate::contract::glob::Glob;
 use crate::routing::catalog::Target;
 
 /// The table of a revision. Without one (`present: false`), the zero-config mode: one key, everything allowed.

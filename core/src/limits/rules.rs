@@ -78,9 +78,9 @@ pub enum Calendar {
 /// Globs over names of the caller; an empty list admits all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScopeGlobs {
-    pub tenant: Vec<crate::policy::facts::Glob>,
-    pub app: Vec<crate::policy::facts::Glob>,
-    pub use_case: Vec<crate::policy::facts::Glob>,
+    pub tenant: Vec<crate::contract::glob::Glob>,
+    pub app: Vec<crate::contract::glob::Glob>,
+    pub use_case: Vec<crate::contract::glob::Glob>,
 }
 
 impl Calendar {

@@ -30,12 +30,8 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
     let short = crate::policy::tree::RevisionId(receipt.revision.clone());
     put(&mut headers, REVISION, short.short());
     put(&mut headers, VERSION, &receipt.contract);
-    let warned: Vec<&str> = receipt
-        .verdicts
-        .iter()
-        .filter(|v| v.mode == Mode::Warn && v.says())
-        .map(|v| &*v.policy.name)
-        .collect();
+    let warned: Vec<&str> =
+        receipt.verdicts.iter().filter(|v| v.mode == Mode::Warn && v.says()).map(|v| &*v.policy.name).collect();
     list(&mut headers, WARN, &warned);
     let degraded: Vec<&str> = receipt.terms.degraded.iter().map(|n| &**n).collect();
     list(&mut headers, DEGRADED, &degraded);

@@ -7,6 +7,7 @@
 pub mod admit;
 pub mod answer;
 pub mod arrive;
+pub mod body;
 pub mod head;
 pub mod identify;
 pub mod outlet;
@@ -26,7 +27,8 @@ use crate::ports::{Ledger, Policies, Shelf, Trail, Upstream};
 use admit::admit;
 use answer::{Answer, answer};
 use arrive::Arrival;
-use identify::{Bodies, RuntimeKeys, identify};
+use body::Bodies;
+use identify::{RuntimeKeys, identify};
 use outlet::Outlet;
 use plan::plan;
 

@@ -6,7 +6,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::arrive::Arrival;
 use super::outlet::Outlet;
-use super::{Core, head, identify};
+use super::{Core, body, head};
 use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::evidence::digest;
@@ -100,7 +100,7 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Opti
             None => core.shelf.forget(key).await,
         }
     }
-    identify::release(core, after.body_units);
+    body::release(core, after.body_units);
     receipt.latency_ms = (core.clock.steady_ms)().saturating_sub(after.started_ms);
 }
 

@@ -1,12 +1,12 @@
 //! The things one decision may say. How many of them become one is in `terms`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Hook;
+pub use crate::contract::place::At;
 
 /// One thing a decision says. Money is nano-dollars, time is milliseconds.
 ///
@@ -127,20 +127,6 @@ pub enum Severity {
     Info,
     Warning,
     Critical,
-}
-
-/// The line that said it: `policies/tiers/policy.rhai:12:5`. The revision is known from the receipt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub struct At {
-    pub file: Arc<str>,
-    pub line: u32,
-    pub column: u32,
-}
-
-impl std::fmt::Display for At {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
-    }
 }
 
 /// An effect and the line that said it.

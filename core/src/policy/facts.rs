@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use globset::{GlobBuilder, GlobMatcher};
 use serde::{Deserialize, Serialize};
 
 use super::effect::StickyBy;
-use crate::contract::words::{TextPart, Words};
+use crate::contract::words::{PromptFacts, TextPart, Words};
 use crate::contract::{Dialect, Operation};
 
 /// All facts of a call at one hook. Built from JSON (cases, receipts) or from a live call.
@@ -183,21 +182,6 @@ pub struct Intent {
     pub max_latency_ms: Option<u64>,
 }
 
-/// About the prompt; none of its words.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PromptFacts {
-    /// An estimate: about four bytes of text a token.
-    pub tokens: u64,
-    pub messages: u64,
-    pub roles: Vec<String>,
-    pub tools: Vec<String>,
-    pub has_images: bool,
-    pub has_audio: bool,
-    /// Names of features that the call needs of a model.
-    pub features: Vec<String>,
-}
-
 /// One rule that applies, as its ledger stood when the call came. Advisory: the hold is the enforcement.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -291,56 +275,6 @@ impl Facts {
                 .find(|key| !key.is_empty())
                 .map_or(("sticky", ""), |key| ("sticky", key)),
         }
-    }
-}
-
-/// A glob over names: `*` any run, `?` one, `[ab]`, `{a,b}`.
-#[derive(Debug, Clone)]
-pub struct Glob {
-    text: Arc<str>,
-    matcher: Option<GlobMatcher>,
-}
-
-impl Glob {
-    pub fn new(text: &str) -> Result<Self, String> {
-        let plain = !text.bytes().any(|b| matches!(b, b'*' | b'?' | b'[' | b'{' | b'\\'));
-        let matcher = match plain {
-            true => None,
-            false => Some(
-                GlobBuilder::new(text)
-                    .build()
-                    .map_err(|e| format!("`{text}` is no glob: {}", e.kind()))?
-                    .compile_matcher(),
-            ),
-        };
-        Ok(Glob { text: text.into(), matcher })
-    }
-
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The name itself, where the glob is one name: such globs are looked up, not tried.
-    pub fn exact(&self) -> Option<&str> {
-        self.matcher.is_none().then_some(&*self.text)
-    }
-
-    pub fn matches(&self, name: &str) -> bool {
-        match &self.matcher {
-            None => *self.text == *name,
-            Some(matcher) => matcher.is_match(name),
-        }
-    }
-
-    /// Does one of them match? An empty list admits all.
-    pub fn any(globs: &[Glob], name: &str) -> bool {
-        globs.is_empty() || globs.iter().any(|g| g.matches(name))
-    }
-}
-
-impl PartialEq for Glob {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
     }
 }
 

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{Catalog, Feature, Target};
 use crate::contract::Operation;
+use crate::contract::glob::Glob;
 use crate::policy::effect::{StickyBy, Trait, Wish};
-use crate::policy::facts::{Glob, Intent};
+use crate::policy::facts::Intent;
 use crate::policy::terms::{Requirement, Terms};
 
 /// No plan has more targets than this; receipts list no more candidates.

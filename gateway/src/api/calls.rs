@@ -33,7 +33,10 @@ pub async fn call(dialect: Dialect, State(connection): State<Connection>, reques
             if let Ok(id) = request_id.parse() {
                 headers.insert("x-request-id", id);
             }
-            refuse(&headers, Refusal::new(Category::Internal, "internal", "the gateway failed on this call: its log says why"))
+            refuse(
+                &headers,
+                Refusal::new(Category::Internal, "internal", "the gateway failed on this call: its log says why"),
+            )
         }
     }
 }

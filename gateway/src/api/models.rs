@@ -19,7 +19,12 @@ pub async fn list(State(connection): State<Connection>, headers: HeaderMap, uri:
     }
 }
 
-pub async fn one(State(connection): State<Connection>, Path(id): Path<String>, headers: HeaderMap, uri: Uri) -> Response {
+pub async fn one(
+    State(connection): State<Connection>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
     let models = match allowed(&connection, &headers, uri.query()) {
         Ok(models) => models,
         Err(refusal) => return refuse(&headers, refusal),

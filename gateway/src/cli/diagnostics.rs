@@ -81,7 +81,10 @@ mod tests {
 
     #[test]
     fn the_line_is_shown_and_underlined() {
-        let finding = Diagnostic::error("TG0102", "tollgate-policies.yaml", "unknown key `moed`").at(2, 3).over(4).help("did you mean `mode`?");
+        let finding = Diagnostic::error("TG0102", "tollgate-policies.yaml", "unknown key `moed`")
+            .at(2, 3)
+            .over(4)
+            .help("did you mean `mode`?");
         let text = render(&finding, Some("policies:\n  moed: x\n".to_owned()));
         for part in ["TG0102", "tollgate-policies.yaml:2:3", "moed: x", "did you mean `mode`?"] {
             assert!(text.contains(part), "{part} is not in:\n{text}");

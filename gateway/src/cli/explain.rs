@@ -6,9 +6,9 @@ use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::plan;
 use tollgate_core::policy::terms::Terms;
+use tollgate_core::policy::tree::RevisionId;
 use tollgate_core::policy::verdict::{Outcome as Said, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
-use tollgate_core::policy::tree::RevisionId;
 use tollgate_store::trail;
 
 use super::{Ended, Explain};
@@ -72,9 +72,12 @@ fn head(out: &mut String, r: &Receipt) {
     }
     let c = &r.caller;
     let mut who = Vec::new();
-    for (name, value, source) in
-        [("tenant", &c.tenant, Some(c.tenant_source)), ("app", &c.app, Some(c.app_source)), ("user", &c.user, Some(c.user_source)), ("key", &c.key, None)]
-    {
+    for (name, value, source) in [
+        ("tenant", &c.tenant, Some(c.tenant_source)),
+        ("app", &c.app, Some(c.app_source)),
+        ("user", &c.user, Some(c.user_source)),
+        ("key", &c.key, None),
+    ] {
         if !value.is_empty() {
             let source = source.map_or(String::new(), |s| format!(" ({})", format!("{s:?}").to_lowercase()));
             who.push(format!("{name} {value}{source}"));
@@ -161,13 +164,21 @@ fn route(out: &mut String, r: &Receipt) {
         line(out, 0, "limits");
     }
     for hold in &r.holds {
-        line(out, 1, &format!("- {} held {} of {} ({} used) in {}", hold.rule, hold.held, hold.limit, hold.used, hold.scope));
+        line(
+            out,
+            1,
+            &format!("- {} held {} of {} ({} used) in {}", hold.rule, hold.held, hold.limit, hold.used, hold.scope),
+        );
     }
     if let Some(refused) = &r.hold_refused {
-        line(out, 1, &format!(
-            "- {} refused: {} wanted, limit {}, {} used, {} held in {}",
-            refused.rule, refused.wanted, refused.limit, refused.used, refused.held, refused.scope
-        ));
+        line(
+            out,
+            1,
+            &format!(
+                "- {} refused: {} wanted, limit {}, {} used, {} held in {}",
+                refused.rule, refused.wanted, refused.limit, refused.used, refused.held, refused.scope
+            ),
+        );
     }
     if !r.attempts.is_empty() {
         line(out, 0, "attempts");
@@ -195,14 +206,22 @@ fn end(out: &mut String, r: &Receipt) {
     };
     line(out, 1, &how);
     if let Some(from) = &r.replayed_from {
-        line(out, 1, &format!("the stored answer of call {} (same idempotency key, revision {})", from.call_id, from.revision));
+        line(
+            out,
+            1,
+            &format!("the stored answer of call {} (same idempotency key, revision {})", from.call_id, from.revision),
+        );
     }
     if let Some(u) = &r.usage {
         let estimated = if u.estimated { " (estimated)" } else { "" };
-        line(out, 1, &format!(
-            "used: {} input, {} cached input, {} output, {} reasoning tokens{estimated}",
-            u.input, u.cached_input, u.output, u.reasoning
-        ));
+        line(
+            out,
+            1,
+            &format!(
+                "used: {} input, {} cached input, {} output, {} reasoning tokens{estimated}",
+                u.input, u.cached_input, u.output, u.reasoning
+            ),
+        );
         match (&r.cost_nanousd, &r.price) {
             (Some(cost), Some(row)) => {
                 line(out, 1, &format!("cost: {} USD (price of {}, {})", usd_text(*cost), row.as_of, row.source));

@@ -35,7 +35,9 @@ pub fn new(args: &KeyNew) -> Result<(), Ended> {
         let groups: Vec<String> = args.groups.iter().map(|g| quoted(g)).collect();
         row.push_str(&format!(", groups: [{}]", groups.join(", ")));
     }
-    eprintln!("The key is shown once. It works as soon as its row stands under `keys:` in tenants.yaml of the active revision:");
+    eprintln!(
+        "The key is shown once. It works as soon as its row stands under `keys:` in tenants.yaml of the active revision:"
+    );
     println!("{text}");
     println!("{row} }}");
     Ok(())

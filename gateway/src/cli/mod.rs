@@ -42,7 +42,12 @@ impl Ended {
 }
 
 #[derive(Parser)]
-#[command(name = "tollgate", version, about = "An AI gateway ruled by policies that live in git", args_conflicts_with_subcommands = true)]
+#[command(
+    name = "tollgate",
+    version,
+    about = "An AI gateway ruled by policies that live in git",
+    args_conflicts_with_subcommands = true
+)]
 struct Cli {
     #[command(subcommand)]
     verb: Option<Verb>,

@@ -48,7 +48,10 @@ pub fn test(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(), 
     let loaded = repository.load(&builtin);
     let report = repository.test(&builtin, filter);
     if as_json {
-        println!("{}", json!({ "passed": report.passed, "failed": report.failed, "cases": report.results, "findings": loaded.findings }));
+        println!(
+            "{}",
+            json!({ "passed": report.passed, "failed": report.failed, "cases": report.results, "findings": loaded.findings })
+        );
     } else {
         for result in &report.results {
             let sign = if result.passed { "ok  " } else { "FAIL" };
@@ -68,7 +71,9 @@ pub fn test(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(), 
     let loads = loaded.revision.is_some() || report.failed > 0;
     match (report.failed, loads, report.results.is_empty()) {
         (0, true, false) => Ok(()),
-        (0, true, true) => Err(Ended::failed("no case was run: name another filter, or write `cases.yaml` beside the policy")),
+        (0, true, true) => {
+            Err(Ended::failed("no case was run: name another filter, or write `cases.yaml` beside the policy"))
+        }
         (0, false, _) | (1.., _, _) => Err(Ended::failed("")),
     }
 }

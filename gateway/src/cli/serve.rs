@@ -11,9 +11,6 @@ pub fn run(args: &Serve) -> Result<(), Ended> {
     if let Some(threads) = threads {
         builder.worker_threads(threads.get());
     }
-    let runtime = builder
-        .enable_all()
-        .build()
-        .map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
+    let runtime = builder.enable_all().build().map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
     runtime.block_on(start::serve(config, args))
 }

@@ -61,7 +61,8 @@ pub fn short(receipt: &Receipt) -> String {
     };
     let target = receipt.attempts.last().map_or("-", |a| &a.target);
     let cost = receipt.cost_nanousd.map_or_else(|| "-".to_owned(), |c| format!("${}", usd_text(c)));
-    let who = [&*receipt.caller.tenant, &*receipt.caller.app].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>();
+    let who =
+        [&*receipt.caller.tenant, &*receipt.caller.app].iter().filter(|s| !s.is_empty()).copied().collect::<Vec<_>>();
     let colour = super::colour(std::io::stdout().is_terminal());
     let (on, off) = match (&receipt.outcome, colour) {
         (Outcome::Answered { .. }, true) => ("\x1b[32m", "\x1b[0m"),

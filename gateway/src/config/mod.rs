@@ -162,8 +162,8 @@ pub enum ConfigError {
 
 /// Reads a config file. Relative paths in it are below its folder.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
-    let source_text = std::fs::read_to_string(path)
-        .map_err(|why| ConfigError::Unreadable { path: path.to_owned(), why })?;
+    let source_text =
+        std::fs::read_to_string(path).map_err(|why| ConfigError::Unreadable { path: path.to_owned(), why })?;
     serde_saphyr::from_str::<Option<Config>>(&source_text).map(Option::unwrap_or_default).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |at| (at.line() as u32, at.column() as u32));
         ConfigError::Wrong { path: path.to_owned(), source_text, line, column, why: told(&error.to_string()) }
@@ -194,7 +194,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Config, ConfigError> {
-        let file = std::env::temp_dir().join(format!("tollgate-config-{}-{:?}.yaml", std::process::id(), std::thread::current().id()));
+        let file = std::env::temp_dir().join(format!(
+            "tollgate-config-{}-{:?}.yaml",
+            std::process::id(),
+            std::thread::current().id()
+        ));
         std::fs::write(&file, text).unwrap();
         load(&file)
     }

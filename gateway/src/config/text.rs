@@ -33,7 +33,11 @@ fn fill(raw: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, 
         } else {
             let (name, otherwise) = name.split_once(":-").map_or((name, None), |(n, o)| (n, Some(o)));
             let value = variable(name).or_else(|| otherwise.map(str::to_owned));
-            out.push_str(&value.ok_or_else(|| format!("the environment has no `{name}`: set it, or write `${{{name}:-DEFAULT}}`"))?);
+            out.push_str(
+                &value.ok_or_else(|| {
+                    format!("the environment has no `{name}`: set it, or write `${{{name}:-DEFAULT}}`")
+                })?,
+            );
         }
         rest = behind;
     }

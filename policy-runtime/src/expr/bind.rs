@@ -4,15 +4,15 @@ use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValu
 use cel::common::value::Val;
 use cel::{IdedExpr, Value};
 use serde_json::Value as Json;
+use tollgate_core::contract::glob::Glob;
 use tollgate_core::contract::nearest;
 use tollgate_core::policy::effect::StickyBy;
-use tollgate_core::policy::facts::Glob;
 use tollgate_core::policy::parse::sticky_by;
 use tollgate_core::policy::schema::{FIELDS, Field, Group, GroupSet, Kind, LIMIT_FIELDS, field};
 
 use super::check::{self, Type};
-use super::paths::{literal_text, literal_type, path_of};
 use super::guard::{Parsed, place};
+use super::paths::{literal_text, literal_type, path_of};
 use super::slots::{Compiled, Slot, slot_name};
 use super::{Names, Origin};
 use crate::diagnostic::Diagnostic;

@@ -84,7 +84,8 @@ fn weigh(text: &str) -> Result<(), String> {
             continue;
         }
         let word = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
-        tokens += usize::from(!byte.is_ascii_whitespace() && !(word && in_word));
+        let goes_on = word && in_word;
+        tokens += usize::from(!byte.is_ascii_whitespace() && !goes_on);
         in_word = word;
         match byte {
             b'"' | b'\'' => quote = Some(byte),

@@ -7,8 +7,9 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use cel::{Context, Env, IdedExpr, Value};
 use std::sync::{Arc, LazyLock};
+use tollgate_core::contract::glob::Glob;
 use tollgate_core::policy::effect::StickyBy;
-use tollgate_core::policy::facts::{Facts, Glob};
+use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::schema::{FactValue, Field, LimitField};
 use tollgate_core::policy::verdict::FailureKind;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
+use tollgate_core::contract::glob::Glob;
 use tollgate_core::contract::{Operation, VERSIONS, nearest};
 use tollgate_core::identity::tenants::{Grant, KeyRecord, Tenant, Tenants};
-use tollgate_core::policy::facts::Glob;
 use tollgate_core::routing::catalog::Catalog;
 
 use crate::diagnostic::Diagnostic;

@@ -7,7 +7,22 @@ use super::{Asked, CREATED};
 
 /// Words of a made-up answer, some beyond ASCII: three, four and two bytes a letter.
 const WORDS: [&str; 16] = [
-    "the", "gate", "counts", "every", "token", "für", "alle", "calls", "and", "keeps", "日本語", "a", "receipt", "🙂", "of", "it",
+    "the",
+    "gate",
+    "counts",
+    "every",
+    "token",
+    "für",
+    "alle",
+    "calls",
+    "and",
+    "keeps",
+    "日本語",
+    "a",
+    "receipt",
+    "🙂",
+    "of",
+    "it",
 ];
 /// Tokens of an answer where nobody says how many.
 const TOKENS: u64 = 16;
@@ -46,7 +61,9 @@ impl Chat {
         let mut words: Vec<String> = match (&tool, json, script.bytes) {
             (Some(_), ..) => Vec::new(),
             (None, Some(text), _) => pieces(&text),
-            (None, None, Some(bytes)) => "filler ".repeat(bytes as usize / 7 + 1).split_inclusive(' ').map(str::to_owned).collect(),
+            (None, None, Some(bytes)) => {
+                "filler ".repeat(bytes as usize / 7 + 1).split_inclusive(' ').map(str::to_owned).collect()
+            }
             (None, None, None) => spoken(&words_of(&last["content"]), script.tokens),
         };
         let asked_max = ["max_completion_tokens", "max_tokens"].iter().filter_map(|n| body[n].as_u64()).min();

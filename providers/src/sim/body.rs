@@ -30,7 +30,17 @@ pub fn chat(sim: Arc<Sim>, asked: Asked, mut sent: Sent) -> Response {
     let script = asked.script;
     let bytes: usize = pieces.iter().map(Bytes::len).sum();
     let gap = script.tps.filter(|_| stream).map_or(Duration::ZERO, |tps| Duration::from_micros(1_000_000 / tps));
-    let body = Writing { pieces: pieces.into_iter(), gap, wait: Some(script.first), ends: ends(&script, stream), sim, sent: Some(sent), written: 0, timer: None, yielded: true };
+    let body = Writing {
+        pieces: pieces.into_iter(),
+        gap,
+        wait: Some(script.first),
+        ends: ends(&script, stream),
+        sim,
+        sent: Some(sent),
+        written: 0,
+        timer: None,
+        yielded: true,
+    };
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
@@ -89,7 +99,9 @@ fn events(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
     };
     let mut list: Vec<String> = Vec::new();
     for index in 0..chat.choices {
-        let delta = |delta: Value, finish: Value| chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }])).to_string();
+        let delta = |delta: Value, finish: Value| {
+            chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }])).to_string()
+        };
         let content = if chat.tool.is_some() { Value::Null } else { "".into() };
         list.push(delta(json!({ "role": "assistant", "content": content, "refusal": null }), Value::Null));
         list.extend(chat.words.iter().map(|word| delta(json!({ "content": word }), Value::Null)));
@@ -156,7 +168,10 @@ impl http_body::Body for Writing {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
         let me = &mut *self;
         if let Some(timer) = &mut me.timer {
             ready!(timer.as_mut().poll(cx));

@@ -20,7 +20,13 @@ pub fn answer(asked: &Asked) -> Response {
         Value::Array(many) if !many.is_empty() => {
             many.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect()
         }
-        _ => return error(StatusCode::BAD_REQUEST, "invalid_value", "'input' must be a text or a list that is not empty"),
+        _ => {
+            return error(
+                StatusCode::BAD_REQUEST,
+                "invalid_value",
+                "'input' must be a text or a list that is not empty",
+            );
+        }
     };
     let dimensions = body["dimensions"].as_u64().unwrap_or(DIMENSIONS).clamp(1, 4_096) as usize;
     let packed = body["encoding_format"] == "base64";
@@ -52,7 +58,8 @@ pub fn answer(asked: &Asked) -> Response {
 
 fn vector(input: &str, dimensions: usize) -> Vec<f32> {
     // SplitMix64, seeded by the text: even, quick, and the same everywhere.
-    let mut state = input.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut state =
+        input.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

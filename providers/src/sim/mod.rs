@@ -88,7 +88,9 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
             sim.truth.clear();
             return text(StatusCode::NO_CONTENT, "text/plain", String::new());
         }
-        ("GET", p) if p.ends_with("/models") => return text(StatusCode::OK, "application/json", answer::models().to_string()),
+        ("GET", p) if p.ends_with("/models") => {
+            return text(StatusCode::OK, "application/json", answer::models().to_string());
+        }
         _ => {}
     }
     let number = sim.truth.next();
@@ -135,10 +137,16 @@ fn failure(asked: &Asked) -> Option<Response> {
     let status = script.status.or(flaky.then_some(500))?;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = match script.failure {
-        Some(Failure::Html) => text(status, "text/html", "<html><body><h1>502 Bad Gateway</h1></body></html>".to_owned()),
+        Some(Failure::Html) => {
+            text(status, "text/html", "<html><body><h1>502 Bad Gateway</h1></body></html>".to_owned())
+        }
         Some(Failure::Empty) => text(status, "text/plain", String::new()),
-        Some(Failure::Quota) => shaped(status, "insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
-        Some(Failure::Context) => error(status, "context_length_exceeded", "This model's maximum context length is 8192 tokens."),
+        Some(Failure::Quota) => {
+            shaped(status, "insufficient_quota", "insufficient_quota", "You exceeded your current quota.")
+        }
+        Some(Failure::Context) => {
+            error(status, "context_length_exceeded", "This model's maximum context length is 8192 tokens.")
+        }
         Some(Failure::Filter) => error(status, "content_filter", "The response was filtered."),
         None => {
             let (kind, code) = match status.as_u16() {

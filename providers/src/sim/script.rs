@@ -71,8 +71,27 @@ pub enum Told {
 }
 
 const NAMES: [&str; 21] = [
-    "latency", "first", "tps", "tokens", "bytes", "status", "error", "retry_after", "flaky", "stall", "cut", "malformed",
-    "error_at", "usage", "crlf", "comments", "nodone", "split", "finish", "tool", "none",
+    "latency",
+    "first",
+    "tps",
+    "tokens",
+    "bytes",
+    "status",
+    "error",
+    "retry_after",
+    "flaky",
+    "stall",
+    "cut",
+    "malformed",
+    "error_at",
+    "usage",
+    "crlf",
+    "comments",
+    "nodone",
+    "split",
+    "finish",
+    "tool",
+    "none",
 ];
 
 impl Script {
@@ -86,7 +105,8 @@ impl Script {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let number = || value.parse::<u64>().map_err(|_| format!("directive `{name}` needs a whole number, not `{value}`"));
+        let number =
+            || value.parse::<u64>().map_err(|_| format!("directive `{name}` needs a whole number, not `{value}`"));
         let ms = || number().map(|n| Duration::from_millis(n.min(600_000)));
         match name {
             "latency" => self.latency = ms()?,
@@ -142,8 +162,13 @@ mod tests {
     fn directives_are_read_and_unknown_ones_named() {
         let mut script = Script::default();
         script.read("latency=200&cut=5;crlf, usage=none").unwrap();
-        assert_eq!((script.latency.as_millis(), script.cut, script.crlf, script.usage), (200, Some(5), true, Told::Absent));
-        for (text, told) in [("latncy=5", "did you mean `latency`?"), ("cut=x", "whole number"), ("error=x", "use quota")] {
+        assert_eq!(
+            (script.latency.as_millis(), script.cut, script.crlf, script.usage),
+            (200, Some(5), true, Told::Absent)
+        );
+        for (text, told) in
+            [("latncy=5", "did you mean `latency`?"), ("cut=x", "whole number"), ("error=x", "use quota")]
+        {
             assert!(Script::default().read(text).unwrap_err().contains(told), "{text}");
         }
     }

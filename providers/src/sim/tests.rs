@@ -88,7 +88,8 @@ async fn the_truth_is_what_was_sent_and_whether_the_caller_stayed() {
     let client = reqwest::Client::new();
     post(&base, "/chat/completions", chat("sim-1")).await;
     let body = stream("sim-1?tps=20&tokens=100").to_string();
-    let response = client.post(format!("{base}/v1/chat/completions")).bearer_auth("sk-canary").body(body).send().await.unwrap();
+    let response =
+        client.post(format!("{base}/v1/chat/completions")).bearer_auth("sk-canary").body(body).send().await.unwrap();
     let mut events = response.bytes_stream();
     events.next().await.unwrap().unwrap();
     drop(events);

@@ -28,7 +28,17 @@ impl Repository {
             std::fs::write(path, text).unwrap();
         }
         self.git(&["add", "-A"]);
-        self.git(&["-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "-q", "--allow-empty", "-m", "change"]);
+        self.git(&[
+            "-c",
+            "user.name=test",
+            "-c",
+            "user.email=test@localhost",
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            "change",
+        ]);
         self.git(&["rev-parse", "HEAD"]).trim().to_owned()
     }
 
