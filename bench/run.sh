@@ -11,7 +11,9 @@ scenarios=${2:-chat,chat-100k,stream}
 harness=${TOLLGATE_BENCH:-../shared/bench}
 [ -f "$harness/measure.py" ] || { echo "bench/run.sh: there is no harness at \`$harness\`: set TOLLGATE_BENCH" >&2; exit 2; }
 
-cargo build --release
+# TOLLGATE names another build, such as one of the profile `dist`, which is what is published.
+program=${TOLLGATE:-target/release/tollgate}
+[ -n "${TOLLGATE:-}" ] || cargo build --release
 work=target/bench
 mkdir -p "$work"
 cp -r "$harness"/. "$work/harness"
@@ -19,7 +21,7 @@ cp -r "$harness"/. "$work/harness"
 
 state=$(mktemp -d)
 export TOLLGATE_BENCH_SECRET=sk-upstream
-target/release/tollgate --config bench/tollgate.yaml --policies bench/policies --state "$state" --threads 1 \
+"$program" --config bench/tollgate.yaml --policies bench/policies --state "$state" --threads 1 \
   --listen 127.0.0.1:8080 --operators 127.0.0.1:8081 >"$state/out" 2>"$state/log" &
 gateway=$!
 trap 'kill $gateway 2>/dev/null; wait $gateway 2>/dev/null; rm -rf "$state"' EXIT

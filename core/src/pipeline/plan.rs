@@ -193,7 +193,7 @@ fn route(
             ),
         ));
     }
-    let needs = needs(facts, operation);
+    let needs = needs(call, facts, terms);
     let given = Given {
         intent: &facts.intent,
         operation,
@@ -227,11 +227,17 @@ fn route(
     }
 }
 
-/// Features that the call needs; read from the body only where it could need one.
-fn needs(facts: &Facts, operation: Operation) -> Vec<Feature> {
-    let Some(words) = facts.words.as_ref().filter(|_| operation == Operation::Chat) else { return Vec::new() };
-    let hints: [&[u8]; 4] = [b"\"tools\"", b"\"image_url\"", b"\"input_audio\"", b"\"json_schema\""];
-    if !hints.iter().any(|hint| memchr::memmem::find(&words.body, hint).is_some()) {
+/// Features that the call needs. Long bodies are not searched where no target can be cut for one: a model that the caller
+/// named is taken at its provider's word.
+fn needs(call: &Identified, facts: &Facts, terms: &Terms) -> Vec<Feature> {
+    let adds = terms.pin.is_some() || terms.split.is_some() || !terms.fallback.is_empty() || !terms.prefer.is_empty();
+    let named_only = !facts.intent.model.is_empty() && !adds;
+    if call.dialect.operation() != Operation::Chat || named_only {
+        return Vec::new();
+    }
+    let has = |member: &str| call.skim.find(&call.body, member).is_some();
+    let says = |words: &[u8]| memchr::memmem::find(&call.body, words).is_some();
+    if !has("tools") && !has("response_format") && !says(b"\"image_url\"") && !says(b"\"input_audio\"") {
         return Vec::new();
     }
     let named = &facts.prompt().features;
