@@ -24,6 +24,29 @@ pub fn compile_with(
     params: Value,
     hook: Hook,
 ) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    compile_files(file, files, params, hook, |unit| match unit.file.ends_with(".rhai") {
+        true => crate::script::compile_script(unit),
+        false => crate::expr::compile_rules(unit),
+    })
+}
+
+/// The same by another compiler.
+pub fn compile_by(
+    file: &str,
+    text: &str,
+    params: Value,
+    compile: impl Fn(&Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>>,
+) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    compile_files(file, &[(file, text)], params, Hook::PreRoute, compile)
+}
+
+fn compile_files(
+    file: &str,
+    files: &[(&str, &str)],
+    params: Value,
+    hook: Hook,
+    compile: impl Fn(&Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>>,
+) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
     let files: BTreeMap<String, Arc<[u8]>> =
         files.iter().map(|(name, text)| (format!("policies/p/{name}"), text.as_bytes().into())).collect();
     let tree = Tree { id: RevisionId::new("t"), files };
@@ -42,10 +65,7 @@ pub fn compile_with(
         reads: Some(reads),
         bounds: Bounds::default(),
     };
-    match file.ends_with(".rhai") {
-        true => crate::script::compile_script(&unit),
-        false => crate::expr::compile_rules(&unit),
-    }
+    compile(&unit)
 }
 
 pub fn facts() -> Arc<Facts> {

@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use http_body::Body as _;
-use reqwest::{Client, Method, Request, Url};
+use http_body_util::Full;
+use hyper_util::client::legacy;
 use tokio::time::{Instant, Sleep};
 use tollgate_core::contract::Dialect;
 use tollgate_core::ports::{Fault, Later, Outgoing, Reply, Upstream};
 use tollgate_core::routing::catalog::Target;
 
+use crate::client::{Client, client};
 use crate::secret::{Secret, SecretSource};
 
 /// One provider, as config and the table of known ones name it.
@@ -76,7 +79,7 @@ pub struct Providers {
 struct Endpoint {
     provider: Provider,
     client: Client,
-    urls: Vec<(Dialect, Url)>,
+    uris: Vec<(Dialect, Uri)>,
     credential: RwLock<Credential>,
 }
 
@@ -111,45 +114,41 @@ impl Providers {
 impl Endpoint {
     fn new(provider: Provider, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
         let (name, text) = (&provider.name, provider.base_url.trim_end_matches('/'));
-        let base = Url::parse(text).map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
-        if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
+        if !matches!(scheme, "http" | "https") || host.is_empty() {
             return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
         }
-        if !base.username().is_empty()
-            || base.password().is_some()
-            || base.query().is_some()
-            || base.fragment().is_some()
-        {
+        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
+        if has_user || base.query().is_some() || text.contains('#') {
             return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
         }
         let credential = read(&provider);
         if let Credential::Missing(why) = &credential {
             warnings.push(format!("provider `{name}` has no secret now: {why}"));
         }
-        let loopback = base.host_str().is_some_and(|h| h == "localhost" || h == "[::1]" || h.starts_with("127."));
-        if base.scheme() == "http" && !loopback && provider.secret.is_some() {
+        let loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+        if scheme == "http" && !loopback && provider.secret.is_some() {
             warnings.push(format!("provider `{name}` gets its secret over plain http at `{text}`"));
         }
-        let urls = [Dialect::OpenaiChat, Dialect::OpenaiEmbeddings]
+        let uris = [Dialect::OpenaiChat, Dialect::OpenaiEmbeddings]
             .into_iter()
-            .map(|dialect| Ok((dialect, Url::parse(&format!("{text}{}", dialect.path())).map_err(|e| e.to_string())?)))
+            .map(|dialect| Ok((dialect, format!("{text}{}", dialect.path()).parse().map_err(|e| format!("{e}"))?)))
             .collect::<Result<_, String>>()?;
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .tcp_nodelay(true)
-            .connect_timeout(Duration::from_millis(provider.timers.connect_ms))
-            .pool_max_idle_per_host(1_024)
-            .build()
+        let client = client(Duration::from_millis(provider.timers.connect_ms))
             .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
-        Ok(Endpoint { client, urls, credential: RwLock::new(credential), provider })
+        Ok(Endpoint { client, uris, credential: RwLock::new(credential), provider })
     }
 
-    fn url(&self, dialect: Dialect, query: Option<&str>) -> Url {
-        let known = self.urls.iter().find(|(d, _)| *d == dialect).map(|(_, url)| url.clone());
-        let mut url = known.expect("every dialect has its URL from the start");
-        url.set_query(query);
-        url
+    fn uri(&self, dialect: Dialect, query: Option<&str>) -> Result<Uri, Fault> {
+        let known = self.uris.iter().find(|(d, _)| *d == dialect).map(|(_, uri)| uri);
+        let uri = known.expect("every dialect has its address from the start").clone();
+        let Some(query) = query else { return Ok(uri) };
+        let broken = |why: String| Fault::Broken(format!("the query `{query}` cannot be sent on: {why}"));
+        let mut parts = uri.into_parts();
+        let path = parts.path_and_query.as_ref().map_or("/", PathAndQuery::path);
+        parts.path_and_query = Some(format!("{path}?{query}").parse().map_err(|e| broken(format!("{e}")))?);
+        Uri::from_parts(parts).map_err(|e| broken(format!("{e}")))
     }
 
     fn credential(&self) -> Credential {
@@ -197,7 +196,7 @@ impl Upstream for Providers {
             let deadline_ms = outgoing.deadline_ms;
             let first_ms = endpoint.provider.timers.first_byte_ms.min(deadline_ms);
             let request = request(endpoint, outgoing)?;
-            let sent = tokio::time::timeout(Duration::from_millis(first_ms), endpoint.client.execute(request)).await;
+            let sent = tokio::time::timeout(Duration::from_millis(first_ms), endpoint.client.request(request)).await;
             let response = match sent {
                 Ok(sent) => sent.map_err(|error| fault(&error))?,
                 Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
@@ -206,7 +205,7 @@ impl Upstream for Providers {
             if response.status() == http::StatusCode::UNAUTHORIZED {
                 endpoint.refresh();
             }
-            let (head, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+            let (head, body) = response.into_parts();
             let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);
             let ends = begun + Duration::from_millis(deadline_ms);
             let body = Incoming { body, idle, ends, deadline_ms, waiting: false, timer: None };
@@ -215,9 +214,8 @@ impl Upstream for Providers {
     }
 }
 
-fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request, Fault> {
-    let mut request = Request::new(Method::POST, endpoint.url(outgoing.dialect, outgoing.query.as_deref()));
-    let mut headers: HeaderMap = outgoing.headers;
+fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
+    let mut headers = outgoing.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Bodies are passed on as they are: what is packed could not be metered.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -236,26 +234,33 @@ fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request, Fault> {
             }
         }
     }
+    let mut request = Request::new(Full::new(outgoing.body));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = endpoint.uri(outgoing.dialect, outgoing.query.as_deref())?;
     *request.headers_mut() = headers;
-    *request.body_mut() = Some(outgoing.body.into());
     Ok(request)
 }
 
 /// What went wrong, without the address or any header of it.
-fn fault(error: &reqwest::Error) -> Fault {
-    let mut root: &dyn std::error::Error = error;
+fn fault(error: &legacy::Error) -> Fault {
+    match error.is_connect() {
+        true => Fault::Connect(root(error)),
+        false => Fault::Broken(root(error)),
+    }
+}
+
+/// The cause behind all others.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut root = error;
     while let Some(source) = root.source() {
         root = source;
     }
-    match error.is_connect() {
-        true => Fault::Connect(root.to_string()),
-        false => Fault::Broken(root.to_string()),
-    }
+    root.to_string()
 }
 
 /// A reply's body. One timer serves the whole of it, made when one has to wait for the first time.
 struct Incoming {
-    body: reqwest::Body,
+    body: hyper::body::Incoming,
     idle: Duration,
     ends: Instant,
     deadline_ms: u64,
@@ -272,7 +277,7 @@ impl Stream for Incoming {
         loop {
             match Pin::new(&mut me.body).poll_frame(cx) {
                 Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(fault(&error)))),
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Fault::Broken(root(&error))))),
                 Poll::Ready(Some(Ok(frame))) => {
                     // The timer is only moved when one waits again: a body that flows never touches it.
                     me.waiting = false;

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 pub mod http;
 pub mod known;
 pub mod secret;

@@ -29,22 +29,38 @@ pub struct Asked {
 /// A result of a host function.
 pub type Told<T> = Result<T, Box<EvalAltResult>>;
 
-static SHARED: LazyLock<Arc<Engine>> = LazyLock::new(|| {
+static SHARED: LazyLock<Engine> = LazyLock::new(|| {
     // Pinned before the first engine is made: maps and calls hash the same in every process.
     let _ = rhai::config::hashing::set_hashing_seed(Some([1, 2, 3, 4]));
-    Arc::new(engine())
+    engine()
 });
 
-/// The shared engine; one of its own for a script that imports from its tree.
-pub fn engine_for(unit: &Unit<'_>, text: &str) -> Arc<Engine> {
-    let shared = SHARED.clone();
-    if !text.contains("import") {
-        return shared;
+/// The engine that a script runs on.
+pub enum Host {
+    /// One for all.
+    Shared(&'static Engine),
+    /// For a script that imports from its tree.
+    Own(Box<Engine>),
+}
+
+impl Host {
+    pub fn of(unit: &Unit<'_>, text: &str) -> Host {
+        let shared = &*SHARED;
+        if !text.contains("import") {
+            return Host::Shared(shared);
+        }
+        let mut own = engine();
+        let folder = unit.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        own.set_module_resolver(TreeResolver { tree: unit.tree.clone(), folder });
+        Host::Own(Box::new(own))
     }
-    let mut own = engine();
-    let folder = unit.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-    own.set_module_resolver(TreeResolver { tree: unit.tree.clone(), folder });
-    Arc::new(own)
+
+    pub fn engine(&self) -> &Engine {
+        match self {
+            Host::Shared(engine) => engine,
+            Host::Own(engine) => engine,
+        }
+    }
 }
 
 fn engine() -> Engine {
@@ -61,6 +77,8 @@ fn engine() -> Engine {
         .set_max_variables(128)
         .set_max_functions(128)
         .set_max_modules(16)
+        // Interning takes a lock that all threads share, at every statement that yields a text.
+        .set_max_strings_interned(0)
         .set_max_operations(0)
         .disable_symbol("eval")
         .on_progress(|ops| meter::tick(ops).then(|| Dynamic::from("a bound was reached")))
@@ -79,14 +97,14 @@ fn engine() -> Engine {
 /// The value that the manifest's `with` gives, over the default of the schema.
 fn param(context: NativeCallContext<'_>, name: ImmutableString) -> Told<Dynamic> {
     seen(&context);
-    let asked = asked(&context)?;
-    let known = asked.params.get(name.as_str()).cloned();
+    let known = with_asked(&context, |asked| asked.params.get(name.as_str()).cloned())?;
     known.ok_or_else(|| format!("there is no parameter `{name}`").into())
 }
 
-pub fn asked(context: &NativeCallContext<'_>) -> Told<Asked> {
-    let tag = context.tag().and_then(|tag| tag.clone().try_cast::<Asked>());
-    tag.ok_or_else(|| "host functions answer only within a policy".into())
+/// What the call was asked with. It is read where it lies: policies say many effects.
+pub fn with_asked<T>(context: &NativeCallContext<'_>, read: impl FnOnce(&Asked) -> T) -> Told<T> {
+    let asked = context.tag().and_then(|tag| tag.read_lock::<Arc<Asked>>());
+    asked.map(|asked| read(&asked)).ok_or_else(|| "host functions answer only within a policy".into())
 }
 
 /// Notes where the script is, for errors that have no place of their own.

@@ -15,6 +15,8 @@ const LOOK_EVERY: u64 = 64;
 
 /// One meter per thread, in cells of its own: a tick writes eight bytes and nothing more.
 struct Meter {
+    /// Where the engine's own count stood: it may go on from run to run.
+    begun: Cell<Option<u64>>,
     ops: Cell<u64>,
     ops_max: Cell<u64>,
     bytes: Cell<u64>,
@@ -29,6 +31,7 @@ struct Meter {
 thread_local! {
     static METER: Meter = const {
         Meter {
+            begun: Cell::new(None),
             ops: Cell::new(0),
             // Outside a run nothing is bounded: engines tick while they compile, too.
             ops_max: Cell::new(u64::MAX),
@@ -58,6 +61,7 @@ pub struct Metered;
 /// Begins a run on this thread.
 pub fn begin(bounds: &Bounds) -> Metered {
     METER.with(|m| {
+        m.begun.set(None);
         m.ops.set(0);
         m.ops_max.set(bounds.ops);
         m.bytes.set(0);
@@ -82,8 +86,13 @@ impl Metered {
 }
 
 /// Called for each operation. `true` = the run must end.
-pub fn tick(ops: u64) -> bool {
+pub fn tick(count: u64) -> bool {
     METER.with(|m| {
+        let begun = m.begun.get().unwrap_or_else(|| {
+            m.begun.set(Some(count.saturating_sub(1)));
+            count.saturating_sub(1)
+        });
+        let ops = count.saturating_sub(begun);
         m.ops.set(ops);
         if ops > m.ops_max.get() {
             m.broken.set(Some(FailureKind::Budget));

@@ -6,12 +6,13 @@
 mod handles;
 mod host;
 mod lint;
+mod machine;
 mod meter;
 mod says;
 
 use std::sync::Arc;
 
-use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Position, Scope};
+use rhai::{EvalAltResult, Position, Scope};
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
@@ -20,47 +21,53 @@ use tollgate_core::policy::verdict::FailureKind;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop, Unit};
 use handles::FactsHandle;
-use host::Asked;
+use host::{Asked, Host};
+use machine::Machine;
 use says::Decision;
 
 /// A compiled script with what its calls need.
 struct Script {
-    engine: Arc<Engine>,
-    ast: AST,
+    machine: Machine,
     shown: Arc<str>,
-    params: Arc<rhai::Map>,
+    /// What a call is asked with, by hook.
+    asked: Vec<Arc<Asked>>,
     bounds: Bounds,
 }
 
 /// Compiles and lints; everything that is wrong is told at once.
 pub fn compile_script(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    let bytes = unit.tree.read(unit.file).unwrap_or_default();
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| vec![Diagnostic::error("TG0601", unit.shown, "the script is not UTF-8").at(0, 1)])?;
+    compile_on(Host::of(unit, text), text, unit)
+}
+
+fn compile_on(host: Host, text: &str, unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
     let told = |message: String, at: Position| {
         let (line, column) = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(1) as u32);
         vec![Diagnostic::error("TG0601", unit.shown, message).at(line, column)]
     };
-    let bytes = unit.tree.read(unit.file).unwrap_or_default();
-    let text = std::str::from_utf8(bytes).map_err(|_| told("the script is not UTF-8".to_owned(), Position::NONE))?;
-    let engine = host::engine_for(unit, text);
-    let compiled = engine.compile_into_self_contained(&Scope::new(), text);
+    let compiled = host.engine().compile_into_self_contained(&Scope::new(), text);
     let ast = compiled.map_err(|error| {
         let error = innermost(&error);
         told(message(error), import_place(error, text).unwrap_or(error.position()))
     })?;
-    lint::lint(&engine, &ast, unit)?;
+    lint::lint(host.engine(), &ast, unit)?;
     let params =
         rhai::serde::to_dynamic(&*unit.params).ok().and_then(|value| value.try_cast::<rhai::Map>()).unwrap_or_default();
-    Ok(Box::new(Script { engine, ast, shown: unit.shown.into(), params: Arc::new(params), bounds: unit.bounds }))
+    let (shown, params): (Arc<str>, _) = (unit.shown.into(), Arc::new(params));
+    let asked = |hook: &Hook| Arc::new(Asked { shown: shown.clone(), params: params.clone(), hook: *hook });
+    let asked = unit.hooks.iter().map(asked).collect();
+    Ok(Box::new(Script { machine: Machine::of(ast, host), asked, shown, bounds: unit.bounds }))
 }
 
 impl Program for Script {
     fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
-        let asked = Asked { shown: self.shown.clone(), params: self.params.clone(), hook };
-        let options = CallFnOptions::new().eval_ast(false).with_tag(asked);
+        let Some(asked) = self.asked.iter().find(|asked| asked.hook == hook) else {
+            return Ok(Answer::default());
+        };
         let metered = meter::begin(&self.bounds);
-        let mut scope = Scope::new();
-        let arguments = (FactsHandle(facts.clone()),);
-        let called =
-            self.engine.call_fn_with_options::<Dynamic>(options, &mut scope, &self.ast, hook.function(), arguments);
+        let called = self.machine.call(hook.function(), asked.clone(), FactsHandle(facts.clone()));
         let spent = metered.end();
         match called {
             Ok(value) if value.is_unit() => Ok(Answer { effects: Vec::new(), ops: spent.ops }),

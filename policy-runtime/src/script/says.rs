@@ -2,10 +2,10 @@
 
 use rhai::{Array, Dynamic, Engine, ImmutableString, Map, NativeCallContext};
 use serde_json::Value;
-use tollgate_core::policy::effect::{At, Effect, Said};
+use tollgate_core::policy::effect::{At, Deny, Effect, Prefer, Said, Wish};
 use tollgate_core::policy::parse;
 
-use super::host::{Told, asked, seen};
+use super::host::{Told, seen, with_asked};
 
 /// A decision says no more than this.
 const EFFECTS_MAX: usize = 256;
@@ -23,33 +23,34 @@ impl Decision {
 pub fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Decision>("Decision");
     engine.register_fn("none", Decision::default);
-    engine.register_fn("+", |mut a: Decision, b: Decision| -> Told<Decision> {
-        a.0.extend(b.0);
-        if a.0.len() > EFFECTS_MAX {
-            Err(format!("a decision has at most {EFFECTS_MAX} effects").into())
-        } else {
-            Ok(a)
-        }
-    });
+    engine.register_fn("+", |mut a: Decision, b: Decision| -> Told<Decision> { join(&mut a, b).map(|()| a) });
+    engine.register_fn("+=", join);
     denials(engine);
     bounds(engine);
     places(engine);
     words(engine);
 }
 
+fn join(a: &mut Decision, b: Decision) -> Told<()> {
+    a.0.extend(b.0);
+    match a.0.len() > EFFECTS_MAX {
+        true => Err(format!("a decision has at most {EFFECTS_MAX} effects").into()),
+        false => Ok(()),
+    }
+}
+
 type Context<'a> = NativeCallContext<'a>;
 type Text = ImmutableString;
 
 fn denials(engine: &mut Engine) {
-    engine.register_fn("deny", |c: Context<'_>, code: Text| {
-        said(&c, "deny", serde_json::json!({ "code": code.as_str() }))
-    });
-    engine.register_fn("deny", |c: Context<'_>, code: Text, reason: Text| {
-        said(&c, "deny", serde_json::json!({ "code": code.as_str(), "reason": reason.as_str() }))
-    });
+    let deny = |code: Text, reason: Text| Ok(Effect::Deny(Deny { code: code.into(), reason: reason.into() }));
+    engine.register_fn("deny", move |c: Context<'_>, code: Text| one(&c, deny(code, Text::new())));
+    engine.register_fn("deny", move |c: Context<'_>, code: Text, reason: Text| one(&c, deny(code, reason)));
 }
 
 fn bounds(engine: &mut Engine) {
+    // The usual types have functions of their own: a value of any type costs a second look-up.
+    engine.register_fn("cap", |c: Context<'_>, name: Text, value: i64| one(&c, parse::cap(&name, &value.into())));
     engine.register_fn("cap", |c: Context<'_>, name: Text, value: Dynamic| one(&c, parse::cap(&name, &json(&value)?)));
     engine.register_fn("require", |c: Context<'_>, of: Text, any: Array| {
         one(&c, parse::require(&of, &json(&Dynamic::from_array(any))?))
@@ -60,18 +61,16 @@ fn bounds(engine: &mut Engine) {
 }
 
 fn places(engine: &mut Engine) {
-    let prefer = |kind: &'static str| {
-        move |c: Context<'_>, name: Text, score: i64| {
-            said(&c, "prefer", serde_json::json!({ kind: name.as_str(), "score": score }))
-        }
+    let prefer = |wish: fn(String) -> Wish| {
+        move |c: Context<'_>, name: Text, score: i64| one(&c, prefer(wish(name.into()), score))
     };
-    engine.register_fn("prefer_target", prefer("target"));
-    engine.register_fn("prefer_tier", prefer("tier"));
-    engine.register_fn("prefer_family", prefer("family"));
+    engine.register_fn("prefer_target", prefer(Wish::Target));
+    engine.register_fn("prefer_tier", prefer(Wish::Tier));
+    engine.register_fn("prefer_family", prefer(Wish::Family));
     // A name with a slash is a target, any other a tier.
     engine.register_fn("prefer", |c: Context<'_>, name: Text, score: i64| {
-        let kind = if name.contains('/') { "target" } else { "tier" };
-        said(&c, "prefer", serde_json::json!({ kind: name.as_str(), "score": score }))
+        let wish = if name.contains('/') { Wish::Target } else { Wish::Tier };
+        one(&c, self::prefer(wish(name.into()), score))
     });
     engine.register_fn("pin", |c: Context<'_>, target: Text| said(&c, "pin", target.as_str().into()));
     engine.register_fn("split", |c: Context<'_>, name: Text, weights: Map| split(&c, &name, "sticky", weights));
@@ -83,14 +82,19 @@ fn places(engine: &mut Engine) {
 }
 
 fn words(engine: &mut Engine) {
-    engine.register_fn("tag", |c: Context<'_>, key: Text, value: Dynamic| {
-        one(&c, Ok(Effect::Tag(key.to_string(), value.to_string())))
-    });
-    engine.register_fn("note", |c: Context<'_>, text: Text| said(&c, "note", text.as_str().into()));
+    let tag = |key: Text, value: String| Ok(Effect::Tag(key.into(), value));
+    engine.register_fn("tag", move |c: Context<'_>, key: Text, value: Text| one(&c, tag(key, value.into())));
+    engine.register_fn("tag", move |c: Context<'_>, key: Text, value: Dynamic| one(&c, tag(key, value.to_string())));
+    engine.register_fn("note", |c: Context<'_>, text: Text| one(&c, Ok(Effect::Note(text.into()))));
     engine.register_fn("alert", |c: Context<'_>, text: Text| said(&c, "alert", text.as_str().into()));
     engine.register_fn("alert", |c: Context<'_>, severity: Text, text: Text| {
         said(&c, "alert", serde_json::json!({ "severity": severity.as_str(), "text": text.as_str() }))
     });
+}
+
+fn prefer(wish: Wish, score: i64) -> Result<Effect, String> {
+    let score = i32::try_from(score).map_err(|_| format!("`prefer`: the score {score} has more than 32 bits"))?;
+    Ok(Effect::Prefer(Prefer { wish, score }))
 }
 
 fn split(context: &Context<'_>, name: &str, by: &str, weights: Map) -> Told<Decision> {
@@ -107,12 +111,11 @@ fn said(context: &Context<'_>, name: &str, value: Value) -> Told<Decision> {
 /// One effect, with the line that says it.
 fn one(context: &Context<'_>, effect: Result<Effect, String>) -> Told<Decision> {
     let (line, column) = seen(context);
-    let asked = asked(context)?;
     let effect = effect?;
-    if !effect.legal_at(asked.hook) {
-        return Err(format!("`{}` has no effect at {}", effect.name(), asked.hook.name()).into());
-    }
-    Ok(Decision(vec![Said { effect, at: At { file: asked.shown, line, column } }]))
+    with_asked(context, |asked| match effect.legal_at(asked.hook) {
+        true => Ok(Decision(vec![Said { effect, at: At { file: asked.shown.clone(), line, column } }])),
+        false => Err(format!("`{}` has no effect at {}", effect.name(), asked.hook.name()).into()),
+    })?
 }
 
 fn json(value: &Dynamic) -> Told<Value> {

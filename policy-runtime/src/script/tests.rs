@@ -140,6 +140,45 @@ fn errors_name_their_line() {
     }
 }
 
+/// Bytecode is new: what it says and where it fails must be what the tree says.
+#[test]
+fn bytecode_and_tree_decide_alike() {
+    let thirty = THIRTY_LINES.split_once("fn pre_route(facts) {").unwrap().1.trim_end().trim_end_matches('}');
+    for body in [
+        thirty,
+        "let d = none(); for g in facts.caller.groups { d += tag(g, g.to_upper()); } d",
+        "let n = 0; while n < 7 { n += 2; if n == 4 { continue; } } tag(\"n\", n)",
+        "switch facts.intent.tier { \"high\" | \"top\" => prefer_tier(\"low\", 7), _ => none() }",
+        "let a = [1, 2, 3]; a[1] += 40; let m = #{ x: a }; m.x[2] = 9; tag(\"a\", `${m.x}`)",
+        "try { throw \"x\" } catch (e) { return note(e); } none()",
+        "let t = param(\"table\"); if \"a\" in t { t.a += 1 } tag(\"a\", t.a) + tag(\"b\", param(\"table\").a)",
+        "let v = if facts.request.stream { 5 } else { 6 }; cap(\"max_tokens\", v) + cap(\"deadline_ms\", v * 2 ** 3)",
+        "tag(\"s\", facts.meta.use_case.sub_string(1, 3) + \"x\" + 'c' + 1.5)",
+        "deny(\"a\", `${facts.caller.tenant}`) + cap(\"max_tokens\", 0)",
+        "let x = 5; x / (x - 5); none()",
+        "facts.caller.groups[9]; none()",
+        "helper(facts, 3)",
+    ] {
+        let text = format!(
+            "fn helper(facts, n) {{ if n == 0 {{ deny(facts.caller.user) }} else {{ helper(facts, n - 1) }} }}\nfn pre_route(facts) {{{body}}}"
+        );
+        let params = json!({ "routes": { "high": "a/b" }, "downgrade_at": 0.95, "limit": 5, "table": { "a": 1 } });
+        let decide_on = |own: bool| {
+            let text = text.clone();
+            crate::trying::compile_by("policy.rhai", &text.clone(), params.clone(), move |unit| {
+                let host = Host::of(unit, if own { "import" } else { "" });
+                compile_on(host, &text, unit)
+            })
+            .map(|program| (decide(&*program), decide(&*program)))
+            .unwrap_or_else(|f| panic!("{body}: {f:?}"))
+        };
+        let said = |decided: Result<Answer, Stop>| decided.map(|a| a.effects).map_err(|s| (s.kind, s.what, s.at));
+        let (first, again) = decide_on(false);
+        assert_eq!(first, again, "{body}: a second run is like the first");
+        assert_eq!(said(first), said(decide_on(true).0), "{body}");
+    }
+}
+
 #[test]
 fn bombs_end_soon_and_say_why() {
     for (body, why) in [
