@@ -18,6 +18,7 @@ use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::watch::Watch;
+use tollgate_providers::gathered::Gathered;
 use tollgate_providers::{Provider, Providers, SecretSource, Timers, known, sim};
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
@@ -332,7 +333,9 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) 
         let watched = graceful.watcher();
         let http = http.clone();
         tokio::spawn(async move {
-            let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
+            let served = http
+                .serve_connection(TokioIo::new(Gathered::new(stream)), TowerToHyperService::new(service))
+                .into_owned();
             // A broken connection is the caller's affair; its call settles by itself.
             let _ = watched.watch(served).await;
             drop(permit);

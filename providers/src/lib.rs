@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+pub mod gathered;
 pub mod http;
 pub mod known;
 pub mod secret;
