@@ -1,5 +1,6 @@
 //! What `/metrics` tells. Labels are bounded: never a user, a key, a request or a caller's text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
@@ -42,7 +43,7 @@ struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Attempt {
     target: Arc<str>,
-    status: String,
+    status: Cow<'static, str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -150,7 +151,7 @@ impl Metrics {
             self.first_byte.get_or_create(&Operation { operation }).observe(ms as f64 / 1e3);
         }
         for attempt in &receipt.attempts {
-            let status = attempt.status.map_or_else(|| "fault".to_owned(), |s| s.to_string());
+            let status = attempt.status.map_or(Cow::Borrowed("fault"), status);
             self.attempts.get_or_create(&Attempt { target: label(receipt, &attempt.target), status }).inc();
         }
         if let (Some(usage), Some(attempt)) = (receipt.usage, receipt.attempts.last()) {
@@ -186,6 +187,16 @@ impl Metrics {
             let policy = verdict.policy.name.clone();
             self.decisions.get_or_create(&Decision { policy, hook: verdict.hook.name(), mode, outcome }).inc();
         }
+    }
+}
+
+/// The usual ones cost no allocation.
+fn status(code: u16) -> Cow<'static, str> {
+    match code {
+        200 => "200".into(),
+        429 => "429".into(),
+        500 => "500".into(),
+        other => other.to_string().into(),
     }
 }
 

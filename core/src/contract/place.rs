@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The line that said it: `policies/tiers/policy.rhai:12:5`. The revision is known from the receipt.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+/// The line that said it: `policies/tiers/policy.rhai:12:5`, which is also how it is written down. The revision is known
+/// from the receipt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct At {
     pub file: Arc<str>,
     pub line: u32,
@@ -18,6 +19,45 @@ impl std::fmt::Display for At {
             // The whole file: no line is to blame, or none is known.
             0 => f.write_str(&self.file),
             line => write!(f, "{}:{line}:{}", self.file, self.column),
+        }
+    }
+}
+
+impl Serialize for At {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.line {
+            0 => to.serialize_str(&self.file),
+            _ => to.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for At {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        let mut parts = text.rsplitn(3, ':');
+        let mut number = || parts.next().and_then(|n| n.parse().ok());
+        Ok(match (number(), number(), parts.next()) {
+            (Some(column), Some(line), Some(file)) => At { file: file.into(), line, column },
+            _ => At { file: text.into(), line: 0, column: 0 },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_written_as_people_read_it() {
+        for at in [
+            At { file: "policies/a/policy.rhai".into(), line: 12, column: 5 },
+            At { file: "policies/a/policy.wasm".into(), line: 0, column: 0 },
+            At { file: "odd:name:7/rules.yaml".into(), line: 1, column: 1 },
+        ] {
+            let json = serde_json::to_value(&at).unwrap();
+            assert_eq!(json, serde_json::json!(at.to_string()));
+            assert_eq!(serde_json::from_value::<At>(json).unwrap(), at);
         }
     }
 }

@@ -3,45 +3,67 @@
 //! Canonical means: members in the order of the alphabet, no white space, decisions by hook and policy, effects as a set.
 //! Lines, engines and operations are left out, so that the same decision in another language has the same digest.
 
-use std::fmt::Write;
+use std::ops::Range;
 
+use serde::Serialize;
+
+use crate::policy::effect::Said;
 use crate::policy::verdict::{Outcome, Verdict};
 
 /// The canonical text of all decisions of a call.
-pub fn canonical<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> String {
+pub fn canonical<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Vec<u8> {
     let mut decisions: Vec<&Verdict> = verdicts.into_iter().filter(|v| v.matched()).collect();
     decisions.sort_by(|a, b| (a.hook, &a.policy.name).cmp(&(b.hook, &b.policy.name)));
-    let mut out = String::with_capacity(128 * decisions.len() + 8);
-    out.push('[');
+    let mut out = Vec::with_capacity(192 * decisions.len() + 8);
+    out.push(b'[');
     for (at, verdict) in decisions.iter().enumerate() {
-        if at > 0 {
-            out.push(',');
-        }
-        out.push_str("{\"effects\":[");
-        let mut effects: Vec<String> = verdict
-            .effects()
-            .iter()
-            .map(|said| serde_json::to_string(&said.effect).expect("effects have text keys and finite numbers"))
-            .collect();
-        effects.sort_unstable();
-        effects.dedup();
-        out.push_str(&effects.join(","));
+        out.extend_from_slice(if at > 0 { b",{\"effects\":[" } else { b"{\"effects\":[" });
+        effects(&mut out, verdict.effects());
         let outcome = match &verdict.outcome {
             Outcome::Decided(_) => "decided",
             Outcome::NotMatched(_) => "not_matched",
             Outcome::Failed(_) => "failed",
         };
-        let policy = serde_json::Value::from(&*verdict.policy.name);
-        write!(out, "],\"hook\":\"{}\",\"outcome\":\"{outcome}\",\"policy\":{policy}}}", verdict.hook.name())
-            .expect("writing to a text cannot fail");
+        let hook = verdict.hook.name();
+        for part in ["],\"hook\":\"", hook, "\",\"outcome\":\"", outcome, "\",\"policy\":"] {
+            out.extend_from_slice(part.as_bytes());
+        }
+        json(&mut out, &verdict.policy.name);
+        out.push(b'}');
     }
-    out.push(']');
+    out.push(b']');
     out
+}
+
+/// Effects as a set: in the order of their texts, each once.
+fn effects(out: &mut Vec<u8>, said: &[Said]) {
+    if let [one] = said {
+        return json(out, &one.effect);
+    }
+    let mut text = Vec::with_capacity(64 * said.len());
+    let mut parts: Vec<Range<usize>> = Vec::with_capacity(said.len());
+    for said in said {
+        let from = text.len();
+        json(&mut text, &said.effect);
+        parts.push(from..text.len());
+    }
+    parts.sort_unstable_by(|a, b| text[a.clone()].cmp(&text[b.clone()]));
+    parts.dedup_by(|a, b| text[a.clone()] == text[b.clone()]);
+    for (at, part) in parts.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&text[part]);
+    }
+}
+
+fn json(out: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(out, value).expect("effects have text keys and finite numbers");
 }
 
 /// The digest as receipts tell it: 64 hex digits.
 pub fn decision<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> String {
-    blake3::hash(canonical(verdicts).as_bytes()).to_hex().to_string()
+    blake3::hash(&canonical(verdicts)).to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -74,7 +96,7 @@ mod tests {
         let two = [verdict("b", Engine::Cel, vec![]), verdict("a", Engine::Rhai, vec![deny, cap.clone(), cap])];
         assert_eq!(canonical(&one), canonical(&two));
         assert_eq!(
-            canonical(&one),
+            String::from_utf8(canonical(&one)).unwrap(),
             r#"[{"effects":[{"cap":{"max_tokens":5}},{"deny":{"code":"c","reason":"r"}}],"hook":"pre-route","outcome":"decided","policy":"a"},{"effects":[],"hook":"pre-route","outcome":"decided","policy":"b"}]"#
         );
     }

@@ -40,7 +40,7 @@ pub struct Receipt {
     pub facts: BTreeMap<Hook, Recorded>,
     pub verdicts: Vec<Verdict>,
     pub decision_digest: String,
-    pub terms: Terms,
+    pub terms: Arc<Terms>,
     /// What the terms would have been if `observe` and `warn` acted; absent = the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Box<Terms>>,
@@ -121,17 +121,6 @@ pub enum Recorded {
     Read(serde_json::Value),
 }
 
-impl Recorded {
-    /// The facts, to decide again.
-    pub fn facts(&self) -> Result<Facts, serde_json::Error> {
-        let value = match self {
-            Recorded::Live { .. } => serde_json::to_value(self)?,
-            Recorded::Read(value) => value.clone(),
-        };
-        serde_json::from_value(value)
-    }
-}
-
 impl Serialize for Recorded {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let (facts, groups, user, address) = match self {
@@ -197,7 +186,7 @@ impl Receipt {
             facts: BTreeMap::new(),
             verdicts: Vec::new(),
             decision_digest: String::new(),
-            terms: Terms::default(),
+            terms: Arc::default(),
             shadow: None,
             candidates: Vec::new(),
             intent_replaced: None,
@@ -218,9 +207,23 @@ impl Receipt {
         }
     }
 
+    /// The facts that a hook was given. From pre-route on the caller is the receipt's own, and is not written twice.
+    pub fn facts_at(&self, hook: Hook) -> Option<Result<Facts, serde_json::Error>> {
+        let value = match self.facts.get(&hook)? {
+            Recorded::Read(value) => Ok(value.clone()),
+            live @ Recorded::Live { .. } => serde_json::to_value(live),
+        };
+        Some(value.and_then(|mut value| {
+            if value.get("caller").is_none() {
+                value["caller"] = serde_json::to_value(&self.caller)?;
+            }
+            serde_json::from_value(value)
+        }))
+    }
+
     /// What a policy could know of the intent and the meta data, for readers of the receipt.
     pub fn asked(&self) -> Option<(Intent, Meta)> {
-        let facts = self.facts.get(&Hook::PreRoute)?.facts().ok()?;
+        let facts = self.facts_at(Hook::PreRoute)?.ok()?;
         Some((facts.intent, facts.meta))
     }
 }

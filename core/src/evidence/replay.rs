@@ -20,8 +20,8 @@ pub struct Again {
 /// Asks the revision about the recorded facts. Outcomes that time decided (CPU kills) are honoured as recorded.
 pub fn decide_again(receipt: &Receipt, revision: &Revision) -> Result<Again, serde_json::Error> {
     let mut verdicts: Vec<Verdict> = Vec::new();
-    for (hook, recorded) in &receipt.facts {
-        let facts = Arc::new(recorded.facts()?);
+    for (hook, facts) in receipt.facts.keys().filter_map(|hook| Some((hook, receipt.facts_at(*hook)?))) {
+        let facts = Arc::new(facts?);
         let fresh = revision.judge.ask(*hook, &facts);
         verdicts.extend(fresh.into_iter().map(|verdict| honoured(receipt, *hook, verdict)));
     }

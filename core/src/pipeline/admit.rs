@@ -14,7 +14,7 @@ use crate::evidence::receipt::Receipt;
 use crate::limits::claim::{Claim, Refused};
 use crate::limits::money::usd_text;
 use crate::limits::rules::{Limits, Per, Rule, Unit};
-use crate::policy::facts::{Facts, Intent};
+use crate::policy::facts::{Caller, Facts, Intent};
 use crate::policy::terms::Terms;
 use crate::ports::{Begun, Kept};
 use crate::routing::catalog::Target;
@@ -28,7 +28,7 @@ const IDEMPOTENCY_KEY_MAX: usize = 255;
 pub struct Admitted {
     pub call: Box<Identified>,
     pub facts: Arc<Facts>,
-    pub terms: Box<Terms>,
+    pub terms: Arc<Terms>,
     pub targets: Vec<Arc<Target>>,
     /// An answer that was given before, under the same idempotency key.
     pub stored: Option<Kept>,
@@ -41,7 +41,7 @@ pub async fn admit(
     after: &mut After,
 ) -> Result<Admitted, Refusal> {
     let Planned { call, facts, terms, mut targets, mut claims } = planned;
-    if let Some(key) = idempotency_key(&call)? {
+    if let Some(key) = idempotency_key(&call, &facts.caller)? {
         let digest = *blake3::hash(&call.body).as_bytes();
         match core.shelf.begin(&key, digest).await {
             Begun::Fresh => after.shelf_key = Some(key),
@@ -85,9 +85,9 @@ pub fn claims(limits: &Limits, call: &Identified, intent: &Intent) -> Vec<Claim>
         .rules
         .iter()
         .filter(|rule| {
-            Glob::any(&rule.scope.tenant, &call.caller.tenant)
-                && Glob::any(&rule.scope.app, &call.caller.app)
-                && Glob::any(&rule.scope.use_case, &call.meta.use_case)
+            Glob::any(&rule.scope.tenant, &call.facts.caller.tenant)
+                && Glob::any(&rule.scope.app, &call.facts.caller.app)
+                && Glob::any(&rule.scope.use_case, &call.facts.meta.use_case)
         })
         .map(|rule| Claim { rule: rule.clone(), scope: scope(rule, call, intent), worst: 0 })
         .collect()
@@ -99,12 +99,12 @@ fn scope(rule: &Rule, call: &Identified, intent: &Intent) -> Box<str> {
     text.push_str(&rule.name);
     for per in &rule.per {
         let (name, value): (&str, &str) = match per {
-            Per::Tenant => ("tenant", &call.caller.tenant),
-            Per::App => ("app", &call.caller.app),
-            Per::UseCase => ("use_case", &call.meta.use_case),
+            Per::Tenant => ("tenant", &call.facts.caller.tenant),
+            Per::App => ("app", &call.facts.caller.app),
+            Per::UseCase => ("use_case", &call.facts.meta.use_case),
             Per::User => ("user", &call.user_sealed),
-            Per::Key => ("key", &call.caller.key),
-            Per::Session => ("session", &call.meta.session),
+            Per::Key => ("key", &call.facts.caller.key),
+            Per::Session => ("session", &call.facts.meta.session),
             Per::Family => ("family", &intent.family),
         };
         // Length first: no value can pretend to be two.
@@ -210,7 +210,7 @@ fn limit_refusal(refused: &Refused) -> Refusal {
 }
 
 /// Scoped by tenant and key: nobody meets another's answers.
-fn idempotency_key(call: &Identified) -> Result<Option<String>, Refusal> {
+fn idempotency_key(call: &Identified, caller: &Caller) -> Result<Option<String>, Refusal> {
     let Some(value) = call.head.headers.get("idempotency-key") else { return Ok(None) };
     let wrong = || {
         let told = format!("`idempotency-key` must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters");
@@ -220,6 +220,6 @@ fn idempotency_key(call: &Identified) -> Result<Option<String>, Refusal> {
     if text.is_empty() || text.len() > IDEMPOTENCY_KEY_MAX || !text.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(wrong());
     }
-    let (tenant, dialect) = (&call.caller.tenant, call.dialect.name());
-    Ok(Some(format!("{}:{tenant}|{}|{dialect}|{text}", tenant.len(), call.caller.key)))
+    let (tenant, dialect) = (&caller.tenant, call.dialect.name());
+    Ok(Some(format!("{}:{tenant}|{}|{dialect}|{text}", tenant.len(), caller.key)))
 }

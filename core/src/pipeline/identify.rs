@@ -14,6 +14,7 @@ use crate::contract::Dialect;
 use crate::contract::meta::{Declared, Field};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::{self, Skim, SkimError};
+use crate::contract::words::Words;
 use crate::evidence::receipt::{Receipt, Recorded, sealed};
 use crate::identity::key::Presented;
 use crate::identity::tenants::KeyRecord;
@@ -53,16 +54,14 @@ pub struct Identified {
     pub revision: Arc<Revision>,
     pub head: Head,
     pub declared: Declared,
-    pub caller: Caller,
-    pub meta: Meta,
-    pub call: CallFacts,
+    /// What is known so far; `plan` completes them.
+    pub facts: Facts,
     pub body: Bytes,
     pub skim: Skim,
     pub stream: bool,
     /// Keyed digests, for the receipt.
     pub user_sealed: Arc<str>,
     pub address_sealed: Arc<str>,
-    pub buckets: std::collections::BTreeMap<String, u16>,
 }
 
 pub async fn identify(
@@ -77,7 +76,7 @@ pub async fn identify(
     }
     let address_sealed = call.head.address_sealed.clone();
     let facts_of_call = CallFacts {
-        id: call.call_id.to_string(),
+        id: call.call_id.clone(),
         time_ms: call.time_ms,
         dialect: call.dialect,
         operation: call.dialect.operation(),
@@ -99,14 +98,16 @@ pub async fn identify(
     }
     assert_identity(&declared, &said, &mut caller)?;
     let meta = metadata(&declared, &said, &call.head)?;
-    let user_sealed: Arc<str> = match caller.user.is_empty() {
-        true => "".into(),
-        false => core.pepper.pseudonym("user", &caller.user).into(),
-    };
+    let user_sealed = seal_user(core, &caller.user);
     receipt.caller = sealed(&caller, &user_sealed, &address_sealed);
     receipt.stream = said.stream;
+    let mut facts = Facts::default();
+    facts.call = CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call };
+    (facts.caller, facts.meta) = (caller, meta);
+    facts.words = Some(Words { body: body.clone(), operation: call.dialect.operation() });
+    facts.give_buckets(buckets);
     Ok(Box::new(Identified {
-        call: CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call },
+        facts,
         stream: said.stream,
         call_id: call.call_id,
         hold_id: call.hold_id,
@@ -116,14 +117,15 @@ pub async fn identify(
         revision: call.revision,
         head: call.head,
         declared,
-        caller,
-        meta,
         body: body.clone(),
         skim,
         user_sealed,
         address_sealed,
-        buckets,
     }))
+}
+
+fn seal_user(core: &Core, user: &str) -> Arc<str> {
+    if user.is_empty() { "".into() } else { core.pepper.pseudonym("user", user).into() }
 }
 
 fn user_agent(head: &Head) -> String {
@@ -157,16 +159,13 @@ fn pre_auth(
     let verdicts = judge.ask(Hook::PreAuth, &facts);
     let mut groups = GroupSet::default();
     [Group::Call, Group::Caller, Group::Meta].into_iter().for_each(|g| groups.insert(g));
-    let user = match facts.caller.user.is_empty() {
-        true => "".into(),
-        false => core.pepper.pseudonym("user", &facts.caller.user).into(),
-    };
+    let user = seal_user(core, &facts.caller.user);
     let buckets = facts.buckets();
     let recorded = Recorded::Live { facts, groups, user, address: address_sealed.clone() };
     receipt.facts.insert(Hook::PreAuth, recorded);
     receipt.verdicts.extend(verdicts);
-    let terms = Terms::resolve(&receipt.verdicts);
-    super::plan::refuse_denied(terms, receipt)?;
+    receipt.terms = Arc::new(Terms::resolve(&receipt.verdicts));
+    super::plan::refuse_denied(receipt)?;
     Ok(buckets)
 }
 

@@ -8,7 +8,6 @@ use crate::contract::Operation;
 use crate::contract::meta::{Declared, Field};
 use crate::contract::model_string::{self, Asked};
 use crate::contract::refusal::{Category, Refusal};
-use crate::contract::words::Words;
 use crate::evidence::digest;
 use crate::evidence::receipt::{Receipt, Recorded};
 use crate::identity::tenants::Grant;
@@ -20,38 +19,42 @@ use crate::policy::facts::{Facts, Intent, LimitFact};
 use crate::policy::schema::{Group, GroupSet};
 use crate::policy::terms::Terms;
 use crate::routing::catalog::{Catalog, Feature, Target};
-use crate::routing::choose::{Considered, Cut, Given, NoRoute, Route, choose};
+use crate::routing::choose::{Considered, Cut, Given, NoRoute, choose};
 
 /// A call with terms and targets.
 pub struct Planned {
     pub call: Box<Identified>,
     pub facts: Arc<Facts>,
-    pub terms: Box<Terms>,
+    pub terms: Arc<Terms>,
     pub targets: Vec<Arc<Target>>,
     pub claims: Vec<Claim>,
 }
 
-pub async fn plan(core: &Core, call: Box<Identified>, receipt: &mut Receipt) -> Result<Planned, Refusal> {
+pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt) -> Result<Planned, Refusal> {
     let revision = call.revision.clone();
     let intent = intent(core, &call, &revision.catalog)?;
     let claims = super::admit::claims(&revision.limits, &call, &intent);
     let reads = revision.judge.reads(Hook::PreRoute);
-    let facts = Arc::new(facts(core, &call, intent, &claims, reads).await);
+    let mut facts = std::mem::take(&mut call.facts);
+    facts.intent = intent;
+    limits(core, &mut facts, &claims, reads).await;
+    let facts = Arc::new(facts);
     let verdicts = revision.judge.ask(Hook::PreRoute, &facts);
     receipt.verdicts.extend(verdicts);
     receipt.facts.insert(Hook::PreRoute, recorded(&call, facts.clone(), reads));
     receipt.decision_digest = digest::decision(&receipt.verdicts);
     let terms = Terms::resolve(&receipt.verdicts);
     receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
-    let terms = refuse_denied(terms, receipt)?;
-    let route = route(core, &call, &facts, &terms, receipt)?;
-    Ok(Planned { targets: route.targets, claims, facts, terms: Box::new(terms), call })
+    receipt.terms = Arc::new(terms);
+    refuse_denied(receipt)?;
+    let terms = receipt.terms.clone();
+    let targets = route(core, &call, &facts, &terms, receipt)?;
+    Ok(Planned { targets, claims, facts, terms, call })
 }
 
 /// A denial of the merged terms ends the call, told as the highest layer said it.
-pub fn refuse_denied(terms: Terms, receipt: &mut Receipt) -> Result<Terms, Refusal> {
-    receipt.terms = terms.clone();
-    let Some(denial) = terms.deny.first() else { return Ok(terms) };
+pub fn refuse_denied(receipt: &mut Receipt) -> Result<(), Refusal> {
+    let Some(denial) = receipt.terms.deny.first() else { return Ok(()) };
     receipt.decision_digest = digest::decision(&receipt.verdicts);
     let reason = if denial.reason.is_empty() { "refused by policy".to_owned() } else { denial.reason.clone() };
     Err(Refusal {
@@ -130,17 +133,10 @@ fn declared(declared: &Declared, intent: &mut Intent) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The facts of pre-route: only what some policy reads is made.
-async fn facts(core: &Core, call: &Identified, intent: Intent, claims: &[Claim], reads: GroupSet) -> Facts {
-    let mut facts = Facts::default();
-    facts.call = call.call.clone();
-    facts.caller = call.caller.clone();
-    facts.meta = call.meta.clone();
-    facts.intent = intent;
-    facts.words = Some(Words { body: call.body.clone(), operation: call.dialect.operation() });
-    facts.give_buckets(call.buckets.clone());
+/// How budgets and rates stand, where some policy reads it.
+async fn limits(core: &Core, facts: &mut Facts, claims: &[Claim], reads: GroupSet) {
     if (reads.contains(Group::Budget) || reads.contains(Group::Rate)) && !claims.is_empty() {
-        let standings = core.ledger.standing(claims, call.time_ms).await;
+        let standings = core.ledger.standing(claims, facts.call.time_ms).await;
         for (claim, standing) in claims.iter().zip(standings) {
             let taken = standing.used.saturating_add(standing.held);
             let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
@@ -160,15 +156,14 @@ async fn facts(core: &Core, call: &Identified, intent: Intent, claims: &[Claim],
             table.insert(claim.rule.name.to_string(), fact);
         }
     }
-    facts
 }
 
-/// What the receipt records of the facts: the four cheap groups always, the others where some policy reads them.
+/// What the receipt records of the facts: the cheap groups always, the others where some policy reads them.
 fn recorded(call: &Identified, facts: Arc<Facts>, reads: GroupSet) -> Recorded {
     let mut groups = reads;
-    for group in [Group::Call, Group::Caller, Group::Meta, Group::Intent] {
-        groups.insert(group);
-    }
+    [Group::Call, Group::Meta, Group::Intent].into_iter().for_each(|group| groups.insert(group));
+    // The receipt has its own caller.
+    groups.remove(Group::Caller);
     Recorded::Live { facts, groups, user: call.user_sealed.clone(), address: call.address_sealed.clone() }
 }
 
@@ -178,10 +173,10 @@ fn route(
     facts: &Arc<Facts>,
     terms: &Terms,
     receipt: &mut Receipt,
-) -> Result<Route, Refusal> {
+) -> Result<Vec<Arc<Target>>, Refusal> {
     let revision = &call.revision;
     let operation = call.dialect.operation();
-    let (tenant, app, use_case) = (&*call.caller.tenant, &*call.caller.app, &*call.meta.use_case);
+    let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
     let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
     if revision.tenants.present && !rows.iter().any(|row| row.admits_operation(operation)) {
         return Err(Refusal::new(
@@ -208,9 +203,8 @@ fn route(
     };
     match choose(&revision.catalog, terms, &given) {
         Ok(route) => {
-            receipt.candidates.clone_from(&route.considered);
-            receipt.intent_replaced.clone_from(&route.replaced);
-            Ok(route)
+            (receipt.candidates, receipt.intent_replaced) = (route.considered, route.replaced);
+            Ok(route.targets)
         }
         Err(NoRoute::Unknown { asked, nearest }) => {
             let hint = nearest.map_or(String::new(), |name| format!(", did you mean `{name}`?"));

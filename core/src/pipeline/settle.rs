@@ -151,7 +151,8 @@ pub fn post_response(
     let last = Arc::new(last);
     let verdicts = judge.ask(Hook::PostResponse, &last);
     let mut groups: GroupSet = judge.reads(Hook::PostResponse);
-    [Group::Call, Group::Caller, Group::Meta, Group::Intent, Group::Answer].into_iter().for_each(|g| groups.insert(g));
+    [Group::Call, Group::Meta, Group::Intent, Group::Answer].into_iter().for_each(|g| groups.insert(g));
+    groups.remove(Group::Caller);
     if let Some(Recorded::Live { user, address, .. }) = receipt.facts.get(&Hook::PreRoute) {
         let recorded = Recorded::Live { facts: last, groups, user: user.clone(), address: address.clone() };
         receipt.facts.insert(Hook::PostResponse, recorded);
@@ -161,11 +162,9 @@ pub fn post_response(
     receipt.decision_digest = digest::decision(&receipt.verdicts);
     let terms = Terms::resolve(&receipt.verdicts);
     receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
-    match terms.deny.len() > denials_before {
-        true => super::plan::refuse_denied(terms, receipt).map(|_| ()),
-        false => {
-            receipt.terms = terms;
-            Ok(())
-        }
+    receipt.terms = Arc::new(terms);
+    match receipt.terms.deny.len() > denials_before {
+        true => super::plan::refuse_denied(receipt),
+        false => Ok(()),
     }
 }

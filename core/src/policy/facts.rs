@@ -65,7 +65,7 @@ mod once {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallFacts {
-    pub id: String,
+    pub id: Arc<str>,
     /// Milliseconds since 1970, frozen for the call.
     pub time_ms: i64,
     pub dialect: Dialect,
@@ -88,14 +88,24 @@ pub enum Source {
     Verified,
 }
 
+impl Source {
+    fn is_absent(&self) -> bool {
+        *self == Source::Absent
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Caller {
     pub tenant: Arc<str>,
     pub tenant_source: Source,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub app: Arc<str>,
+    #[serde(skip_serializing_if = "Source::is_absent")]
     pub app_source: Source,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub user: Arc<str>,
+    #[serde(skip_serializing_if = "Source::is_absent")]
     pub user_source: Source,
     /// The id of the key, never the key.
     pub key: Arc<str>,

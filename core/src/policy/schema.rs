@@ -72,6 +72,10 @@ impl GroupSet {
         self.0 |= 1 << group as u16;
     }
 
+    pub fn remove(&mut self, group: Group) {
+        self.0 &= !(1 << group as u16);
+    }
+
     pub fn contains(self, group: Group) -> bool {
         self.0 & (1 << group as u16) != 0
     }

@@ -19,6 +19,16 @@ pub enum Layer {
     App,
 }
 
+impl Layer {
+    fn is_platform(&self) -> bool {
+        *self == Layer::Platform
+    }
+}
+
+fn is_zero(n: &i32) -> bool {
+    *n == 0
+}
+
 /// In which language a policy is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -32,7 +42,9 @@ pub enum Engine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     pub name: Arc<str>,
+    #[serde(default, skip_serializing_if = "Layer::is_platform")]
     pub layer: Layer,
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub priority: i32,
     pub engine: Engine,
     /// The file of its manifest entry and the line, for messages.

@@ -2,6 +2,7 @@
 //!
 //! Wanted (the intent), added (pin, split, fallback, prefer), cut (grants, requirements, features), ordered.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,7 +48,7 @@ pub struct Route {
 pub struct Considered {
     pub target: Arc<str>,
     /// `wanted`, `pin`, `split`, `fallback`, `prefer`.
-    pub why: String,
+    pub why: Cow<'static, str>,
     #[serde(skip_serializing_if = "is_zero")]
     #[serde(default)]
     pub score: i32,
@@ -111,7 +112,7 @@ pub fn choose(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<Rou
         let cut = cut(&candidate.target, given, &requirements);
         route.considered.push(Considered {
             target: candidate.target.id.clone(),
-            why: candidate.why.to_owned(),
+            why: candidate.why.into(),
             score: candidate.score,
             cut: cut.clone(),
         });
