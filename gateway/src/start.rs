@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
+
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tollgate_core::identity::key;
@@ -24,6 +24,7 @@ use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
+use crate::api::edge::Edge;
 use crate::api::ids::Ids;
 use crate::api::{self, Connection, Gate};
 use crate::cli::{Ended, Places, Serve};
@@ -329,13 +330,11 @@ async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) 
         let peer: Arc<str> = peer.ip().to_string().into();
         let peer_sealed = gate.core.pepper.pseudonym("address", &peer).into();
         let connection = Connection { gate: gate.clone(), peer, peer_sealed };
-        let service = tower_http::catch_panic::CatchPanic::new(routes.clone().with_state(connection));
+        let edge = Edge::new(connection, &routes);
         let watched = graceful.watcher();
         let http = http.clone();
         tokio::spawn(async move {
-            let served = http
-                .serve_connection(TokioIo::new(Gathered::new(stream)), TowerToHyperService::new(service))
-                .into_owned();
+            let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), edge).into_owned();
             // A broken connection is the caller's affair; its call settles by itself.
             let _ = watched.watch(served).await;
             drop(permit);

@@ -30,6 +30,14 @@ pub struct Member {
 }
 
 impl Member {
+    /// Is this its name? By bytes: bodies have many members, and each is asked often.
+    fn is(&self, body: &[u8], name: &str) -> bool {
+        match &self.unescaped {
+            Some(own) => **own == *name,
+            None => body.get(self.name.clone()) == Some(name.as_bytes()),
+        }
+    }
+
     /// The name as it is meant, read from the skimmed body.
     pub fn name<'a>(&'a self, body: &'a [u8]) -> &'a str {
         match &self.unescaped {
@@ -108,7 +116,7 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
 
 impl Skim {
     pub fn find(&self, body: &[u8], name: &str) -> Option<&Member> {
-        self.members.iter().find(|m| m.name(body) == name)
+        self.members.iter().find(|m| m.is(body, name))
     }
 
     /// The text of a member's value, as it stands in the body.

@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body as _, Frame};
@@ -16,13 +15,13 @@ use tollgate_core::pipeline::outlet::Cut;
 
 /// A request body; gives up when no byte comes for `idle`. The timer is made only when one has to wait.
 pub struct Incoming {
-    body: Body,
+    body: hyper::body::Incoming,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
-    pub fn new(body: Body, idle: Duration) -> Self {
+    pub fn new(body: hyper::body::Incoming, idle: Duration) -> Self {
         Incoming { body, idle, timer: None }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::{HeaderMap, Request, header};
 use axum::response::Response;
 use tollgate_core::contract::Dialect;
@@ -17,7 +16,7 @@ use super::body::{Incoming, Pieces};
 use super::{Connection, refuse};
 
 /// One call. A caller that leaves drops this future, and the call's own task notices and settles.
-pub async fn call(dialect: Dialect, State(connection): State<Connection>, request: Request<Body>) -> Response {
+pub async fn call(dialect: Dialect, connection: Connection, request: Request<hyper::body::Incoming>) -> Response {
     let gate = &connection.gate;
     let (parts, body) = request.into_parts();
     let arrival = arrive(dialect, &connection, parts.headers, parts.uri.query(), body);
@@ -41,7 +40,13 @@ pub async fn call(dialect: Dialect, State(connection): State<Connection>, reques
     }
 }
 
-fn arrive(dialect: Dialect, connection: &Connection, headers: HeaderMap, query: Option<&str>, body: Body) -> Arrival {
+fn arrive(
+    dialect: Dialect,
+    connection: &Connection,
+    headers: HeaderMap,
+    query: Option<&str>,
+    body: hyper::body::Incoming,
+) -> Arrival {
     let core = &connection.gate.core;
     let time_ms = (core.clock.now_ms)();
     let id = connection.gate.ids.next(time_ms);

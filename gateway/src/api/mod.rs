@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod calls;
+pub mod edge;
 pub mod ids;
 pub mod models;
 
@@ -12,7 +13,6 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::{get, post};
-use tollgate_core::contract::Dialect;
 use tollgate_core::contract::nearest;
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::pipeline::Core;
@@ -37,12 +37,13 @@ pub struct Connection {
     pub peer_sealed: Arc<str>,
 }
 
-/// The routes, before they know their connection.
+/// The routes for all but calls, before they know their connection.
 pub fn router() -> Router<Connection> {
-    Router::new()
+    // Calls themselves never come here, only what is no `POST` at their paths.
+    edge::CALLS
+        .iter()
+        .fold(Router::new(), |routes, (path, _)| routes.route(path, post(unknown)))
         .route("/", get(hello))
-        .route("/v1/chat/completions", post(|c, r| calls::call(Dialect::OpenaiChat, c, r)))
-        .route("/v1/embeddings", post(|c, r| calls::call(Dialect::OpenaiEmbeddings, c, r)))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
         .fallback(unknown)
