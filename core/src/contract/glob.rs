@@ -1,8 +1,13 @@
 //! The one kind of glob: over names of tenants, models, regions.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
+
+/// Globs that a thread remembers.
+const REMEMBERED_MAX: usize = 1_024;
 
 /// A glob over names: `*` any run, `?` one, `[ab]`, `{a,b}`.
 #[derive(Debug, Clone)]
@@ -24,6 +29,25 @@ impl Glob {
             ),
         };
         Ok(Glob { text: text.into(), matcher })
+    }
+
+    /// The same for texts that come with calls: a pattern takes longer to compile than a call takes to route, and the
+    /// same few come again and again. Each thread keeps those it met.
+    pub fn remembered(text: &str) -> Result<Self, String> {
+        thread_local! {
+            static MET: RefCell<HashMap<Arc<str>, Glob>> = RefCell::new(HashMap::new());
+        }
+        MET.with_borrow_mut(|met| {
+            if let Some(glob) = met.get(text) {
+                return Ok(glob.clone());
+            }
+            let glob = Glob::new(text)?;
+            if met.len() == REMEMBERED_MAX {
+                met.clear();
+            }
+            met.insert(glob.text.clone(), glob.clone());
+            Ok(glob)
+        })
     }
 
     pub fn text(&self) -> &str {

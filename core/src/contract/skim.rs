@@ -30,12 +30,9 @@ pub struct Member {
 }
 
 impl Member {
-    /// Is this its name? By bytes: bodies have many members, and each is asked often.
     fn is(&self, body: &[u8], name: &str) -> bool {
-        match &self.unescaped {
-            Some(own) => **own == *name,
-            None => body.get(self.name.clone()) == Some(name.as_bytes()),
-        }
+        let own = self.unescaped.as_deref().map_or(&body[self.name.clone()], str::as_bytes);
+        own == name.as_bytes()
     }
 
     /// The name as it is meant, read from the skimmed body.

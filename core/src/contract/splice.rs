@@ -21,10 +21,6 @@ impl Edits {
         self.put(name, None);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     fn put(&mut self, name: &str, json: Option<String>) {
         match self.list.iter_mut().find(|(known, _)| known == name) {
             Some((_, value)) => *value = json,

@@ -135,10 +135,6 @@ impl Catalog {
         self.by_family.contains_key(family)
     }
 
-    pub fn aliases(&self) -> &BTreeMap<Arc<str>, Arc<str>> {
-        &self.aliases
-    }
-
     /// All names that a caller could have meant, for the nearest one.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.targets

@@ -105,7 +105,7 @@ struct Candidate {
 pub fn choose(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<Route, NoRoute> {
     let (candidates, replaced) = gather(catalog, terms, given)?;
     let requirements: Vec<(&Requirement, Vec<Glob>)> =
-        terms.require.iter().map(|r| (r, r.any.iter().filter_map(|g| Glob::new(g).ok()).collect())).collect();
+        terms.require.iter().map(|r| (r, r.any.iter().filter_map(|g| Glob::remembered(g).ok()).collect())).collect();
     let mut route = Route { replaced, ..Route::default() };
     let mut kept: Vec<(Place, i32, usize, Arc<Target>)> = Vec::with_capacity(candidates.len());
     for (at, candidate) in candidates.into_iter().enumerate() {
