@@ -1,6 +1,7 @@
 //! Whole calls, whole repositories, whole processes: one binary, a file per concern.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says by itself where")]
 
+mod author;
 mod calls;
 mod corpus;
 mod examples;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tollgate_policy_runtime::diagnostic::Severity;
 
-use super::{Check, Ended, diagnostics};
+use super::{Check, Ended, Format, diagnostics, formats};
 use crate::policies::{self, Checkout};
 use crate::start;
 
@@ -14,7 +14,9 @@ pub fn run(args: &Check) -> Result<(), Ended> {
     let loaded = repository.load(&builtin);
     let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = loaded.findings.len() - errors;
-    if args.json {
+    if args.format == Format::Sarif {
+        println!("{}", formats::sarif(&loaded.findings));
+    } else if args.json || args.format == Format::Json {
         let told = json!({
             "revision": repository.tree.id,
             "source": repository.described,

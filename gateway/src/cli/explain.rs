@@ -9,11 +9,16 @@ use tollgate_core::policy::terms::Terms;
 use tollgate_core::policy::tree::RevisionId;
 use tollgate_core::policy::verdict::{Outcome as Said, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
+use tollgate_policy_runtime::codes;
 use tollgate_store::trail;
 
 use super::{Ended, Explain};
 
 pub fn run(args: &Explain) -> Result<(), Ended> {
+    if let Some(code) = args.id.as_deref().and_then(codes::explain) {
+        println!("{}: {}\n\nwhat to do: {}", code.code, code.means, code.mend);
+        return Ok(());
+    }
     let state = super::trail::open(&args.places)?;
     let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));
     let line = match &args.id {

@@ -2,10 +2,12 @@
 //!
 //! Exit codes: 0 ok, 1 a check failed, 2 usage or config, 3 unreachable.
 
+mod author;
 mod check;
 mod diagnostics;
 pub use diagnostics::{print, render};
 mod explain;
+mod formats;
 mod key;
 mod policy;
 mod replay;
@@ -13,11 +15,12 @@ mod serve;
 mod sim;
 mod trail;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// A failed check.
 pub const FAILED: u8 = 1;
@@ -76,6 +79,8 @@ enum Verb {
     Key(Key),
     /// The scripted provider, as a server of its own
     Sim(Sim),
+    /// What a shell needs to complete these words
+    Completions { shell: clap_complete::Shell },
 }
 
 /// Where config, policies and state are.
@@ -111,9 +116,19 @@ pub struct Serve {
 pub struct Check {
     #[command(flatten)]
     pub places: Places,
-    /// Findings and policies as JSON
-    #[arg(long)]
+    /// How findings are told; `sarif` is for code hosts
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// The same as `--format json`
+    #[arg(long, conflicts_with = "format")]
     pub json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+    Sarif,
 }
 
 #[derive(Subcommand)]
@@ -131,12 +146,35 @@ pub enum Policy {
         filter: Option<String>,
         #[arg(long)]
         json: bool,
+        /// Write the results as JUnit XML, too
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        /// Run again whenever a file changes, until interrupted
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
+    /// Measure what the policies cost on their cases: CPU time and operations
+    Bench {
+        #[command(flatten)]
+        places: Places,
+        /// Only cases whose policy or name contains this
+        filter: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy a built-in policy into a repository, to be changed there
+    Eject {
+        /// For example `std/tier-routing`
+        name: String,
+        /// The repository
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        into: PathBuf,
     },
 }
 
 #[derive(Args)]
 pub struct Explain {
-    /// A call id, or a caller's request id; absent = the last call
+    /// A call id, a caller's request id, or the code of a finding (`TG0103`); absent = the last call
     pub id: Option<String>,
     #[command(flatten)]
     pub places: Places,
@@ -216,12 +254,24 @@ pub fn main() -> ExitCode {
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Policy(Policy::Init { dir })) => policy::init(&dir),
-        Some(Verb::Policy(Policy::Test { places, filter, json })) => policy::test(&places, filter.as_deref(), json),
+        Some(Verb::Policy(Policy::Test { places, filter, json, junit, watch })) => {
+            let told = policy::Told { json, junit, watch };
+            policy::test(&places, filter.as_deref(), &told)
+        }
+        Some(Verb::Policy(Policy::Bench { places, filter, json })) => author::bench(&places, filter.as_deref(), json),
+        Some(Verb::Policy(Policy::Eject { name, into })) => author::eject(&name, &into),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
         Some(Verb::Key(Key::New(args))) => key::new(&args),
         Some(Verb::Sim(args)) => sim::run(&args),
+        Some(Verb::Completions { shell }) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tollgate", &mut script);
+            // A reader that has enough is no error.
+            let _ = std::io::stdout().write_all(&script);
+            Ok(())
+        }
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

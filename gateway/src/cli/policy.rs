@@ -1,14 +1,18 @@
 //! `tollgate policy ...`: for authors; needs no server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use include_dir::{Dir, include_dir};
 use serde_json::json;
 
-use super::{Ended, Places, diagnostics};
+use super::{Ended, Places, diagnostics, formats};
 use crate::policies::{self, Checkout};
 use crate::start;
+
+/// How often `--watch` looks for changes.
+const WATCH_EVERY: Duration = Duration::from_millis(300);
 
 /// The repository of the third example is what `init` makes: one text, tried by one test.
 static BEGINNING: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../examples/03-policies-from-git/policies");
@@ -40,14 +44,46 @@ pub fn init(dir: &Path) -> Result<(), Ended> {
     Ok(())
 }
 
-/// Runs the cases of the policies.
-pub fn test(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(), Ended> {
+/// How the results of cases are told.
+pub struct Told {
+    pub json: bool,
+    pub junit: Option<PathBuf>,
+    pub watch: bool,
+}
+
+/// Runs the cases of the policies; with `watch`, again and again.
+pub fn test(places: &Places, filter: Option<&str>, told: &Told) -> Result<(), Ended> {
+    if !told.watch {
+        return once(places, filter, told).map(|_| ());
+    }
+    let mut seen = None;
+    loop {
+        let config = start::config(places)?;
+        let digest = policies::once(&config, places, Checkout::Files).map(|r| r.tree.digest()).ok();
+        if digest != seen {
+            if let Err(ended) = once(places, filter, told)
+                && !ended.said.is_empty()
+            {
+                eprintln!("tollgate: {}", ended.said);
+            }
+            println!("-- waiting for changes (Ctrl-C ends)");
+            seen = digest;
+        }
+        std::thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn once(places: &Places, filter: Option<&str>, told: &Told) -> Result<(), Ended> {
     let config = start::config(places)?;
     let repository = policies::once(&config, places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.load(&builtin);
     let report = repository.test(&builtin, filter);
-    if as_json {
+    if let Some(file) = &told.junit {
+        std::fs::write(file, formats::junit(&report))
+            .map_err(|why| Ended::failed(format!("cannot write `{}`: {why}", file.display())))?;
+    }
+    if told.json {
         println!(
             "{}",
             json!({ "passed": report.passed, "failed": report.failed, "cases": report.results, "findings": loaded.findings })

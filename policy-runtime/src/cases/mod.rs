@@ -13,7 +13,7 @@ use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::schema::GroupSet;
 
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Bounds, Program};
+use crate::engine::{Answer, Bounds, Program, Stop};
 use crate::home::{CASES, Home, Want};
 use crate::reading::{self, Reading};
 use crate::yaml::{Node, Place};
@@ -26,7 +26,7 @@ const HOOKS: [(&str, Hook); 3] =
     [("pre-auth", Hook::PreAuth), ("pre-route", Hook::PreRoute), ("post-response", Hook::PostResponse)];
 
 /// What became of all cases.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct CaseReport {
     pub passed: usize,
     pub failed: usize,
@@ -34,7 +34,7 @@ pub struct CaseReport {
 }
 
 /// What became of one case.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct CaseResult {
     /// The policy's name in the manifest; `std/NAME` for the built-in ones.
     pub policy: String,
@@ -45,6 +45,30 @@ pub struct CaseResult {
     pub passed: bool,
     /// One sentence each; empty where the case passed.
     pub differences: Vec<String>,
+    /// To ask again and measure; `None` where nothing could be compiled.
+    #[serde(skip)]
+    pub question: Option<Question>,
+}
+
+/// What a case asks of which program.
+#[derive(Clone)]
+pub struct Question {
+    program: Arc<dyn Program>,
+    hook: Hook,
+    facts: Arc<Facts>,
+}
+
+impl Question {
+    /// Asks once. The answer's operations are 0 where there was none.
+    pub fn ask(&self) -> Result<Answer, Stop> {
+        self.program.decide(self.hook, &self.facts)
+    }
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Question({})", self.hook.name())
+    }
 }
 
 impl CaseReport {
@@ -112,8 +136,10 @@ pub fn run(trial: &Trial<'_>, report: &mut CaseReport, findings: &mut Vec<Diagno
     findings.extend(reading.findings());
     let mut programs = Programs { trial, compiled: Vec::new() };
     for case in cases {
-        let differences = match programs.of(&case) {
-            Ok(program) => case.expected.differences(&program.decide(case.hook, &case.facts)),
+        let question =
+            programs.of(&case).map(|program| Question { program, hook: case.hook, facts: case.facts.clone() });
+        let differences = match &question {
+            Ok(question) => case.expected.differences(&question.ask()),
             Err(why) => {
                 why.iter().map(|f| format!("it does not compile with the parameters of the case: {f}")).collect()
             }
@@ -126,6 +152,7 @@ pub fn run(trial: &Trial<'_>, report: &mut CaseReport, findings: &mut Vec<Diagno
             column: case.at.column,
             passed: differences.is_empty(),
             differences,
+            question: question.ok(),
         });
     }
 }

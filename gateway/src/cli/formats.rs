@@ -1,0 +1,133 @@
+//! Findings and cases for other programs: SARIF for code reviews, JUnit for CI.
+
+use serde_json::{Value, json};
+use tollgate_policy_runtime::cases::CaseReport;
+use tollgate_policy_runtime::codes;
+use tollgate_policy_runtime::diagnostic::{Diagnostic, Severity};
+
+/// SARIF 2.1.0, as code hosts read it.
+pub fn sarif(findings: &[Diagnostic]) -> Value {
+    let mut used: Vec<&str> = findings.iter().map(|f| f.code).collect();
+    used.sort_unstable();
+    used.dedup();
+    let rules: Vec<Value> = used
+        .iter()
+        .map(|code| {
+            let known = codes::explain(code);
+            json!({
+                "id": code,
+                "shortDescription": { "text": known.map_or("", |k| k.means) },
+                "help": { "text": known.map_or("", |k| k.mend) },
+            })
+        })
+        .collect();
+    let results: Vec<Value> = findings.iter().map(result).collect();
+    json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": { "name": "tollgate", "version": env!("CARGO_PKG_VERSION"), "rules": rules } },
+            "columnKind": "unicodeCodePoints",
+            "results": results,
+        }],
+    })
+}
+
+fn result(finding: &Diagnostic) -> Value {
+    let text = match &finding.help {
+        Some(help) => format!("{}: {help}", finding.message),
+        None => finding.message.clone(),
+    };
+    let mut place = json!({ "artifactLocation": { "uri": finding.file } });
+    if finding.line > 0 {
+        place["region"] = json!({
+            "startLine": finding.line,
+            "startColumn": finding.column.max(1),
+            "endColumn": finding.column.max(1) + finding.length.max(1),
+        });
+    }
+    json!({
+        "ruleId": finding.code,
+        "level": match finding.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "message": { "text": text },
+        "locations": [{ "physicalLocation": place }],
+    })
+}
+
+/// One suite per policy, as CI servers read it.
+pub fn junit(report: &CaseReport) -> String {
+    let mut out = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"{}\" failures=\"{}\">\n",
+        report.results.len(),
+        report.failed
+    );
+    let mut policies: Vec<&str> = report.results.iter().map(|r| r.policy.as_str()).collect();
+    policies.dedup();
+    for policy in policies {
+        let cases: Vec<_> = report.results.iter().filter(|r| r.policy == policy).collect();
+        let failed = cases.iter().filter(|r| !r.passed).count();
+        let name = xml(policy);
+        out.push_str(&format!("  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\">\n", cases.len()));
+        for case in cases {
+            let (title, file, line) = (xml(&case.case), xml(&case.file), case.line);
+            out.push_str(&format!(
+                "    <testcase classname=\"{name}\" name=\"{title}\" file=\"{file}\" line=\"{line}\""
+            ));
+            match case.passed {
+                true => out.push_str("/>\n"),
+                false => {
+                    let (first, all) =
+                        (case.differences.first().map_or("", String::as_str), case.differences.join("\n"));
+                    out.push_str(&format!(
+                        ">\n      <failure message=\"{}\">{file}:{line}\n{}</failure>\n    </testcase>\n",
+                        xml(first),
+                        xml(&all)
+                    ));
+                }
+            }
+        }
+        out.push_str("  </testsuite>\n");
+    }
+    out.push_str("</testsuites>\n");
+    out
+}
+
+/// Text between tags or quotes; characters that XML cannot hold are replaced.
+fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\n' | '\t' => out.push(letter),
+            other if other.is_control() => out.push('\u{fffd}'),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sarif_has_the_place_the_rule_and_what_to_do() {
+        let finding = Diagnostic::error("TG0103", "tollgate-policies.yaml", "unknown key `moed`").at(3, 5).over(4);
+        let sarif = sarif(&[finding.clone(), Diagnostic::warning("TG0312", "policies/a/cases.yaml", "no cases")]);
+        let run = &sarif["runs"][0];
+        assert_eq!(run["tool"]["driver"]["rules"][0]["id"], "TG0103");
+        assert!(run["tool"]["driver"]["rules"][0]["help"]["text"].as_str().unwrap().contains("named key"));
+        let region = &run["results"][0]["locations"][0]["physicalLocation"]["region"];
+        assert_eq!(*region, json!({ "startLine": 3, "startColumn": 5, "endColumn": 9 }));
+        assert_eq!(run["results"][1]["level"], "warning");
+        assert!(run["results"][1]["locations"][0]["physicalLocation"]["region"].is_null(), "the whole file");
+    }
+
+    #[test]
+    fn xml_is_escaped() {
+        assert_eq!(xml("a < b && \"c\" \u{1}"), "a &lt; b &amp;&amp; &quot;c&quot; \u{fffd}");
+    }
+}

@@ -1,0 +1,92 @@
+//! What authors run at their desk: check, test, bench, eject, explain a code. No server is needed.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::gateway::tollgate;
+
+fn run(args: &[&str], state: &Path) -> (bool, String, String) {
+    let Output { status, stdout, stderr } = tollgate(args, state);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.success(), text(stdout), text(stderr))
+}
+
+/// A repository as `policy init` makes it.
+fn begun(folder: &Path) -> String {
+    let dir = folder.join("policies");
+    let dir = dir.to_str().unwrap().to_owned();
+    let (good, _, err) = run(&["policy", "init", &dir], folder);
+    assert!(good, "{err}");
+    dir
+}
+
+#[test]
+fn a_code_is_explained_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for code in ["TG0103", "tg0604"] {
+        let (good, out, _) = run(&["explain", code], folder.path());
+        assert!(good && out.contains(&code.to_uppercase()) && out.contains("what to do: use the named"), "{out}");
+    }
+}
+
+#[test]
+fn findings_are_told_to_code_hosts_and_cases_to_ci() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = begun(folder.path());
+    let junit = folder.path().join("cases.xml");
+    let (good, out, _) =
+        run(&["policy", "test", "--policies", &dir, "--junit", junit.to_str().unwrap()], folder.path());
+    let xml = std::fs::read_to_string(&junit).unwrap();
+    assert!(good && xml.contains("failures=\"0\"") && xml.matches("<testcase ").count() > 3, "{out}\n{xml}");
+
+    let manifest = Path::new(&dir).join("tollgate-policies.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, text.replace("    mode:", "    moed:")).unwrap();
+    let (good, out, _) = run(&["check", "--policies", &dir, "--format", "sarif"], folder.path());
+    let sarif: Value = serde_json::from_str(&out).unwrap();
+    let result = &sarif["runs"][0]["results"][0];
+    assert!(!good && result["ruleId"] == "TG0103" && result["message"]["text"].as_str().unwrap().contains("`mode`"));
+    assert!(result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64().unwrap() > 1, "{result}");
+}
+
+#[test]
+fn a_policy_is_measured_on_its_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = begun(folder.path());
+    let (good, out, err) = run(&["policy", "bench", "--policies", &dir, "--json", "tiers"], folder.path());
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    let cases = told["cases"].as_array().unwrap();
+    assert!(good && !cases.is_empty());
+    assert!(cases.iter().all(|c| c["ns"].as_u64() > Some(0) && c["policy"].as_str().unwrap().contains("tiers")));
+}
+
+#[test]
+fn a_built_in_policy_is_taken_home() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = begun(folder.path());
+    let (good, out, err) = run(&["policy", "eject", "std/residency", "--into", &dir], folder.path());
+    assert!(good && out.contains("path: policies/residency"), "{out}{err}");
+    let manifest = Path::new(&dir).join("tollgate-policies.yaml");
+    let mut text = std::fs::read_to_string(&manifest).unwrap();
+    text.push_str(
+        "  - name: mine\n    path: policies/residency\n    hook: pre-route\n    mode: enforce\n    on_error: deny\n    with: { regions: [eu] }\n",
+    );
+    std::fs::write(&manifest, text).unwrap();
+    let (good, out, err) = run(&["policy", "test", "--policies", &dir, "mine"], folder.path());
+    assert!(good && out.contains("ok   mine:"), "{out}{err}");
+    let (good, _, err) = run(&["policy", "eject", "std/residency", "--into", &dir], folder.path());
+    assert!(!good && err.contains("is there already"), "{err}");
+    let (good, _, err) = run(&["policy", "eject", "residncy", "--into", &dir], folder.path());
+    assert!(!good && err.contains("did you mean `residency`?"), "{err}");
+}
+
+#[test]
+fn shells_are_helped() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let (good, out, _) = run(&["completions", shell], folder.path());
+        assert!(good && out.contains("tollgate") && out.contains("eject"), "{shell}: {out}");
+    }
+}
