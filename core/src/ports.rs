@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use crate::contract::Dialect;
 use crate::evidence::receipt::Receipt;
 use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
+use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::routing::catalog::Target;
 
@@ -21,6 +22,25 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Policies: Send + Sync {
     /// The active revision; the call that pins it keeps it to its end.
     fn pin(&self) -> Arc<Revision>;
+
+    /// A second revision that is live beside the active one.
+    fn beside(&self) -> Option<Arc<dyn Beside>> {
+        None
+    }
+}
+
+/// A second revision: in rehearsal it decides and does not act, as a canary it acts for a share of the callers.
+pub trait Beside: Send + Sync {
+    fn revision(&self) -> &Arc<Revision>;
+
+    /// Does it decide beside the active one, without acting?
+    fn rehearses(&self) -> bool;
+
+    /// Does it act for this caller? The answer is the same for the same caller.
+    fn acts_for(&self, facts: &Facts) -> bool;
+
+    /// Told of the end of every call that began while it was live, whichever revision acted.
+    fn ended(&self, receipt: &Receipt);
 }
 
 /// Where calls are sent on.

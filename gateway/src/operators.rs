@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use serde_json::json;
 
+use crate::admin::{self, Admin};
 use crate::metrics::Metrics;
 use tollgate_policy_runtime::reload::Active;
 
@@ -20,13 +21,14 @@ pub struct Operators {
     pub providers: Arc<[String]>,
 }
 
-pub fn router(operators: Operators) -> Router {
+pub fn router(operators: Operators, admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n") })
+        .fallback(|| async { (StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /admin/v1/policies\n") })
         .with_state(operators)
+        .merge(admin::router(admin))
 }
 
 /// Ready as soon as a revision decides; which one, since when, and why a newer one was rejected.

@@ -165,6 +165,10 @@ impl Source for Git {
         Ok(Some(commit.tree))
     }
 
+    fn at(&mut self, revision: &str) -> Result<Tree, SourceError> {
+        self.git.revision(revision).map(|commit| commit.tree).map_err(|why| SourceError::Other(why.to_string()))
+    }
+
     fn describe(&self) -> String {
         self.described.clone()
     }

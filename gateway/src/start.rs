@@ -24,6 +24,7 @@ use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
+use crate::admin::Admin;
 use crate::api::edge::Edge;
 use crate::api::ids::Ids;
 use crate::api::{self, Connection, Gate};
@@ -111,7 +112,9 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         ids: Ids::new(state::random().map_err(Ended::failed)?),
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
-    let operators = operators::router(Operators { metrics, policies: active, providers: found.into() });
+    let token = state.operator_token().map_err(Ended::usage)?.into();
+    let admin = Admin { policies: active.clone(), asker: watch.asker(), token };
+    let operators = operators::router(Operators { metrics, policies: active, providers: found.into() }, admin);
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();

@@ -63,6 +63,30 @@ impl State {
         }
     }
 
+    /// What operators show on the operators' port; made once. Whoever can read this folder may operate the gateway.
+    pub fn operator_token(&self) -> Result<String, String> {
+        let path = self.path.join("operator-token");
+        let told = |why: std::io::Error| format!("cannot read the operators' token `{}`: {why}", path.display());
+        match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                let token = format!("tgop_{}", hex(&random::<32>()?));
+                file.write_all(token.as_bytes()).and_then(|()| file.sync_all()).map_err(told)?;
+                Ok(token)
+            }
+            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {
+                let token = fs::read_to_string(&path).map_err(told)?.trim().to_owned();
+                match token.len() < 16 {
+                    true => Err(format!(
+                        "the operators' token `{}` is too short: remove it, and a new one is made",
+                        path.display()
+                    )),
+                    false => Ok(token),
+                }
+            }
+            Err(why) => Err(told(why)),
+        }
+    }
+
     /// The pepper of key hashes; made once, where there is none.
     pub fn pepper(&self) -> Result<Pepper, String> {
         let path = self.path.join("pepper");

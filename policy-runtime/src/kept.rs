@@ -14,6 +14,8 @@ use tollgate_core::policy::tree::{FILES_MAX, RevisionId, TREE_BYTES_MAX, Tree};
 /// The first line: a file of another kind or version is not read.
 const MAGIC: &[u8] = b"tollgate tree 1\n";
 const NAME: &str = "last-good.tree";
+/// The id of the revision that an operator holds.
+const PIN: &str = "pinned";
 /// Names and lengths of all files: at most this much before the bytes of the files begin.
 const HEAD_BYTES_MAX: usize = 16 << 20;
 const DIGEST_LEN: usize = 32;
@@ -50,6 +52,23 @@ impl Kept {
 
     pub fn path(&self) -> PathBuf {
         self.folder.join(NAME)
+    }
+
+    /// Notes that an operator holds this revision, or that none is held.
+    pub fn set_pinned(&self, id: Option<&RevisionId>) -> Result<(), KeptError> {
+        let path = self.folder.join(PIN);
+        let done = match id {
+            Some(id) => fs::create_dir_all(&self.folder).and_then(|()| fs::write(&path, id.0.as_bytes())),
+            None => match fs::remove_file(&path) {
+                Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        };
+        done.map_err(|why| io(&path, why))
+    }
+
+    pub fn is_pinned(&self, id: &RevisionId) -> bool {
+        fs::read(self.folder.join(PIN)).is_ok_and(|held| held == id.0.as_bytes())
     }
 
     /// Replaces what was kept. A crash at any moment leaves the old file or the new one.

@@ -7,17 +7,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use jiff::tz::TimeZone;
-use serde::Serialize;
 use tollgate_core::policy::revision::Revision;
 use tollgate_core::policy::tree::{RevisionId, Tree};
-use tollgate_core::ports::Policies;
+use tollgate_core::ports::{Beside, Policies};
 
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::kept::Kept;
-use crate::load::{Given, Loaded, PolicyInfo, load};
+use crate::load::{Given, Loaded, load};
+use crate::second::Second;
 use crate::source::{Source, SourceError};
+use crate::status::{Rejected, Status};
 
 /// What the keeper of the active revision is given.
 pub struct Setup {
@@ -58,34 +59,8 @@ pub enum Offered {
     Rejected(RevisionId),
     /// It was refused before, with the same content: it is not compiled again.
     RejectedBefore(RevisionId),
-}
-
-/// How things stand, for operators.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Status {
-    pub active: RevisionId,
-    /// When it became active, milliseconds since 1970.
-    pub since_ms: i64,
-    pub source: String,
-    /// The source was down, or its newest revision refused, when the gateway began: this one was kept on disk.
-    pub from_disk: bool,
-    /// How often a new revision became active since the start.
-    pub swaps: u64,
-    /// Refused and not replaced by a good one since.
-    pub rejected: Option<Rejected>,
-    /// Why the source gave nothing when it was last asked.
-    pub source_error: Option<String>,
-    pub policies: Arc<[PolicyInfo]>,
-    /// What `load` warned of in the active revision.
-    pub warnings: Arc<[Diagnostic]>,
-}
-
-/// A refused revision.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rejected {
-    pub id: RevisionId,
-    pub at_ms: i64,
-    pub findings: Arc<[Diagnostic]>,
+    /// An operator holds another revision; it waits.
+    Held(RevisionId),
 }
 
 /// Why there is no revision to begin with.
@@ -110,22 +85,32 @@ type Key = (RevisionId, String);
 /// The holder of the active revision.
 pub struct Active {
     current: ArcSwap<Revision>,
+    pub(crate) second: ArcSwapOption<Second>,
     state: Mutex<State>,
     /// One load at a time; calls never touch it.
-    loading: Mutex<()>,
-    setup: Setup,
+    pub(crate) loading: Mutex<()>,
+    pub(crate) setup: Setup,
     source: String,
 }
 
-struct State {
-    status: Status,
+pub(crate) struct State {
+    pub status: Status,
     key: Key,
     rejected: Option<Key>,
+    /// The active tree and the one before it: files are shared, so both cost little more than one.
+    pub tree: Tree,
+    pub previous: Option<Tree>,
+    /// What the source brought last: it acts, was refused, or waits while another is held.
+    pub newest: Tree,
 }
 
 impl Policies for Active {
     fn pin(&self) -> Arc<Revision> {
         self.current.load_full()
+    }
+
+    fn beside(&self) -> Option<Arc<dyn Beside>> {
+        self.second.load_full().map(|second| second as Arc<dyn Beside>)
     }
 }
 
@@ -133,6 +118,9 @@ impl Active {
     /// Begins with what the source gives; if that fails, with the last good revision on disk.
     pub fn start(source: &mut dyn Source, setup: Setup) -> Result<Arc<Active>, StartError> {
         let from = source.describe();
+        if let Some((tree, loaded, begun)) = Self::pinned_on_disk(&from, &setup) {
+            return Ok(Self::begin(&tree, loaded, from, setup, true, begun));
+        }
         let polled = source.poll();
         let (why, rejected, error) = match &polled {
             Ok(Some(tree)) => {
@@ -156,6 +144,13 @@ impl Active {
             active.source_failed(error);
         }
         Ok(active)
+    }
+
+    /// A revision that an operator holds outlives a restart.
+    fn pinned_on_disk(from: &str, setup: &Setup) -> Option<(Tree, Loaded, Instant)> {
+        let kept = Kept::at(setup.kept.as_ref()?);
+        let tree = kept.read(from).ok()??;
+        if kept.is_pinned(&tree.id) { Self::from_disk(from, setup) } else { None }
     }
 
     fn from_disk(from: &str, setup: &Setup) -> Option<(Tree, Loaded, Instant)> {
@@ -191,14 +186,26 @@ impl Active {
             source: source.clone(),
             from_disk,
             swaps: 0,
+            pinned: from_disk && setup.kept.as_ref().is_some_and(|folder| Kept::at(folder).is_pinned(&tree.id)),
+            waiting: None,
+            previous: None,
+            second: None,
             rejected: None,
             source_error: None,
             policies: policies.into(),
             warnings: findings.into(),
         };
-        let state = State { status, key: (tree.id.clone(), tree.digest()), rejected: None };
+        let state = State {
+            status,
+            key: (tree.id.clone(), tree.digest()),
+            rejected: None,
+            tree: tree.clone(),
+            previous: None,
+            newest: tree.clone(),
+        };
         let active = Active {
             current: ArcSwap::new(revision),
+            second: ArcSwapOption::empty(),
             state: Mutex::new(state),
             loading: Mutex::new(()),
             setup,
@@ -225,8 +232,20 @@ impl Active {
         }
     }
 
-    /// Loads a tree and swaps it in, whole or not at all.
+    /// What the source brings: it is loaded and swapped in, whole or not at all; while another is held, it waits.
     pub fn offer(&self, tree: &Tree) -> Offered {
+        {
+            let mut state = self.state();
+            state.newest = tree.clone();
+            if state.status.pinned && state.key != (tree.id.clone(), tree.digest()) {
+                return Offered::Held(tree.id.clone());
+            }
+        }
+        self.take(tree)
+    }
+
+    /// Loads a tree and swaps it in, whoever wants it.
+    pub(crate) fn take(&self, tree: &Tree) -> Offered {
         let _one = self.loading.lock().unwrap_or_else(|broken| broken.into_inner());
         let key = (tree.id.clone(), tree.digest());
         {
@@ -258,6 +277,9 @@ impl Active {
             state.status.warnings = findings.into();
             state.rejected = None;
             state.key = key.clone();
+            let before = std::mem::replace(&mut state.tree, tree.clone());
+            state.status.previous = Some(before.id.clone());
+            state.previous = Some(before);
         }
         self.tell_accepted(&key.0, begun);
         self.keep(tree);
@@ -265,10 +287,13 @@ impl Active {
     }
 
     pub fn status(&self) -> Status {
-        self.state().status.clone()
+        let second = self.second.load().as_ref().map(|second| second.report());
+        let state = self.state();
+        let waits = state.status.pinned && state.newest.id != state.status.active;
+        Status { second, waiting: waits.then(|| state.newest.id.clone()), ..state.status.clone() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|broken| broken.into_inner())
     }
 
@@ -328,7 +353,7 @@ impl Active {
     }
 }
 
-fn given(setup: &Setup) -> Given {
+pub(crate) fn given(setup: &Setup) -> Given {
     let now = jiff::Timestamp::from_millisecond((setup.clock)()).ok();
     Given { today: now.map(|now| now.to_zoned(TimeZone::UTC).date()), pepper: setup.pepper.clone() }
 }

@@ -21,6 +21,14 @@ pub trait Source: Send {
     /// An error is taken as passing: the active revision stays, and the source is asked again.
     fn poll(&mut self) -> Result<Option<Tree>, SourceError>;
 
+    /// Another revision than the newest: a commit, or a branch.
+    fn at(&mut self, _revision: &str) -> Result<Tree, SourceError> {
+        Err(SourceError::Other(format!(
+            "{} has one revision only: other revisions need a git repository",
+            self.describe()
+        )))
+    }
+
     /// For people: the path or the address, without credentials.
     fn describe(&self) -> String;
 

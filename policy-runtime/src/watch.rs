@@ -3,12 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::reload::Active;
-use crate::source::{Bell, Source};
+use crate::source::{Bell, Source, SourceError};
+use tollgate_core::policy::tree::Tree;
 
 /// After a ring, so long must be quiet: an editor saves in several steps.
 const QUIET: Duration = Duration::from_millis(100);
@@ -20,6 +21,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// A running watch. Dropped, it ends with its next step; `stop` waits for that.
 pub struct Watch {
     bell: Bell,
+    wishes: SyncSender<Wish>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -29,14 +31,20 @@ impl Watch {
     pub fn begin(active: Arc<Active>, mut source: Box<dyn Source>, pause: Duration) -> std::io::Result<Watch> {
         // One place: many rings before the next poll are one.
         let (sender, rings) = sync_channel(1);
+        let (wishes, wished) = sync_channel(WISHES_MAX);
         let bell = Bell(sender);
         let ended = Arc::new(AtomicBool::new(false));
         source.listen(bell.clone());
         let flag = ended.clone();
         let thread = std::thread::Builder::new()
             .name("tollgate-policies".to_owned())
-            .spawn(move || run(&active, source.as_mut(), &rings, &flag, pause))?;
-        Ok(Watch { bell, ended, thread: Some(thread) })
+            .spawn(move || run(&active, source.as_mut(), (&rings, &wished), &flag, pause))?;
+        Ok(Watch { bell, wishes, ended, thread: Some(thread) })
+    }
+
+    /// Whoever asks the source for other revisions.
+    pub fn asker(&self) -> Asker {
+        Asker { bell: self.bell.clone(), wishes: self.wishes.clone() }
     }
 
     /// Rings for a poll at once: an operator's wish, or a webhook.
@@ -64,13 +72,50 @@ impl Drop for Watch {
     }
 }
 
-fn run(active: &Active, source: &mut dyn Source, rings: &Receiver<()>, ended: &AtomicBool, pause: Duration) {
+/// A wish for a revision, and where the answer goes.
+type Wish = (String, SyncSender<Result<Tree, SourceError>>);
+
+/// Wishes that wait; more are refused.
+const WISHES_MAX: usize = 4;
+/// A fetch that takes longer is no answer.
+const WISH_MAX: Duration = Duration::from_secs(60);
+
+/// Asks the thread that owns the source.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    bell: Bell,
+    wishes: SyncSender<Wish>,
+}
+
+impl Asker {
+    /// A revision by its name. Waits for the source, up to a minute.
+    pub fn revision(&self, name: &str) -> Result<Tree, SourceError> {
+        let other = |why: &str| SourceError::Other(why.to_owned());
+        let (sender, answer) = sync_channel(1);
+        self.wishes.try_send((name.to_owned(), sender)).map_err(|_| other("the source is busy: try again"))?;
+        self.bell.ring();
+        answer.recv_timeout(WISH_MAX).map_err(|_| other("the source gave no answer within a minute"))?
+    }
+}
+
+fn run(
+    active: &Active,
+    source: &mut dyn Source,
+    (rings, wished): (&Receiver<()>, &Receiver<Wish>),
+    ended: &AtomicBool,
+    pause: Duration,
+) {
     let spread = spread(pause);
     let mut retry = RETRY;
     // What changed between the start and the first watch is seen at once.
     let mut wait = Duration::ZERO;
     while !ended.load(Ordering::Relaxed) {
-        match rings.recv_timeout(wait) {
+        let rung = rings.recv_timeout(wait);
+        for (name, answer) in wished.try_iter() {
+            // Whoever asked may have given up.
+            let _ = answer.send(source.at(&name));
+        }
+        match rung {
             Ok(()) => settle(rings, ended),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -8,4 +8,5 @@ mod examples;
 mod house;
 mod revisions;
 mod sdk;
+mod steer;
 mod support;

@@ -44,6 +44,9 @@ pub struct Receipt {
     /// What the terms would have been if `observe` and `warn` acted; absent = the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Box<Terms>>,
+    /// What another revision, live for rehearsal, would have decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsed: Option<Box<Rehearsed>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Considered>,
     /// The intent's tier or family that policies replaced.
@@ -104,6 +107,41 @@ pub struct Attempt {
     /// The provider's own id of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_request_id: Option<String>,
+}
+
+/// What a revision in rehearsal would have decided; it acted on nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rehearsed {
+    pub revision: Arc<str>,
+    pub decision_digest: String,
+    /// Empty = the call would have gone the same way under the same terms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+}
+
+/// One difference, and the policy that makes it where one can be named.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    pub kind: DifferenceKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<str>>,
+    /// From what to what, for people.
+    pub told: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DifferenceKind {
+    /// It would be turned away.
+    Refused,
+    /// It would pass where it was turned away.
+    Admitted,
+    /// Its first target would be another.
+    Rerouted,
+    /// The same way under other terms: caps, requirements, parameters, tags.
+    Terms,
+    /// A policy would fail.
+    Failed,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -188,6 +226,7 @@ impl Receipt {
             decision_digest: String::new(),
             terms: Arc::default(),
             shadow: None,
+            rehearsed: None,
             candidates: Vec::new(),
             intent_replaced: None,
             holds: Vec::new(),

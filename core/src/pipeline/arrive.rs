@@ -13,6 +13,7 @@ use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
 use crate::evidence::receipt::Opening;
 use crate::policy::revision::Revision;
+use crate::ports::Beside;
 
 /// The caller's request id may be this long; a longer one is replaced.
 const REQUEST_ID_MAX: usize = 128;
@@ -43,6 +44,8 @@ pub struct Arrival {
     pub started_ms: u64,
     pub dialect: Dialect,
     pub revision: Arc<Revision>,
+    /// A second revision that is live beside it.
+    pub beside: Option<Arc<dyn Beside>>,
     /// What is wrong with the head: told by the first stage, so that a receipt is written for it too.
     pub wrong: Option<Refusal>,
     pub head: Head,

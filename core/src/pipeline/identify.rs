@@ -1,14 +1,14 @@
 //! Stage two: hook *pre-auth*, then who calls, then the body under its bounds, then the metadata that is in the body.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use super::Core;
 use super::arrive::{Arrival, Credential, Head};
 use super::body;
+use super::said::{BodySays, metadata};
 use super::settle::After;
 use crate::contract::Dialect;
 use crate::contract::meta::{Declared, Field};
@@ -19,10 +19,11 @@ use crate::evidence::receipt::{Receipt, Recorded, sealed};
 use crate::identity::key::Presented;
 use crate::identity::tenants::KeyRecord;
 use crate::policy::Hook;
-use crate::policy::facts::{CallFacts, Caller, DataClass, Facts, Meta, Source};
+use crate::policy::facts::{CallFacts, Caller, Facts, Source};
 use crate::policy::revision::Revision;
 use crate::policy::schema::{Group, GroupSet};
 use crate::policy::terms::Terms;
+use crate::ports::Beside;
 
 /// A `user-agent` longer than this is cut in facts.
 const USER_AGENT_MAX: usize = 256;
@@ -62,6 +63,16 @@ pub struct Identified {
     /// Keyed digests, for the receipt.
     pub user_sealed: Arc<str>,
     pub address_sealed: Arc<str>,
+    /// A second revision that was live when the call came.
+    pub beside: Option<Arc<dyn Beside>>,
+}
+
+/// What a call's head says: all that the first hook may see.
+struct Heading<'a> {
+    call: &'a CallFacts,
+    head: &'a Head,
+    declared: &'a Declared,
+    credential: Option<&'a Credential>,
 }
 
 pub async fn identify(
@@ -75,19 +86,12 @@ pub async fn identify(
         return Err(refusal);
     }
     let address_sealed = call.head.address_sealed.clone();
-    let facts_of_call = CallFacts {
-        id: call.call_id.clone(),
-        time_ms: call.time_ms,
-        dialect: call.dialect,
-        operation: call.dialect.operation(),
-        stream: false,
-        body_bytes: 0,
-        user_agent: user_agent(&call.head),
-    };
-    let buckets = pre_auth(core, &call, &facts_of_call, &address_sealed, receipt)?;
-    let mut caller = authenticate(core, &call.revision, &call.declared, call.credential.as_ref(), call.time_ms)?;
-    caller.address = call.head.address.clone();
-    receipt.caller = sealed(&caller, &"".into(), &address_sealed);
+    let facts_of_call = facts_of_head(&call);
+    // Where another revision may take the call over, it must see the same head.
+    let said_in_head = call.beside.is_some().then(|| call.declared.clone());
+    let credential = call.credential.as_ref();
+    let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential };
+    let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt)?;
     let body = body::read(core, call.body, call.content_length, after).await?;
     receipt.body_bytes = body.len() as u64;
     let mut declared = call.declared;
@@ -97,15 +101,21 @@ pub async fn identify(
         declared.join_object(object)?;
     }
     assert_identity(&declared, &said, &mut caller)?;
-    let meta = metadata(&declared, &said, &call.head)?;
-    let user_sealed = seal_user(core, &caller.user);
-    receipt.caller = sealed(&caller, &user_sealed, &address_sealed);
     receipt.stream = said.stream;
     let mut facts = Facts::default();
-    facts.call = CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call };
-    (facts.caller, facts.meta) = (caller, meta);
+    facts.call = CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call.clone() };
+    (facts.caller, facts.meta) = (caller, metadata(&declared, &said, &call.head)?);
     facts.words = Some(Words { body: body.clone(), operation: call.dialect.operation() });
     facts.give_buckets(buckets);
+    let head_said = said_in_head.as_ref().unwrap_or(&declared);
+    let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential };
+    let second = change_over(core, call.beside.as_ref(), &heading, &mut facts, receipt)?;
+    if let Some(second) = &second {
+        assert_identity(&declared, &said, &mut facts.caller)?;
+        after.revision = second.clone();
+    }
+    let user_sealed = seal_user(core, &facts.caller.user);
+    receipt.caller = sealed(&facts.caller, &user_sealed, &address_sealed);
     Ok(Box::new(Identified {
         facts,
         stream: said.stream,
@@ -114,14 +124,59 @@ pub async fn identify(
         started_ms: call.started_ms,
         time_ms: call.time_ms,
         dialect: call.dialect,
-        revision: call.revision,
+        revision: second.unwrap_or(call.revision),
         head: call.head,
         declared,
         body: body.clone(),
         skim,
         user_sealed,
         address_sealed,
+        beside: call.beside,
     }))
+}
+
+/// The first hook, then the caller: what a revision can know before the body came.
+fn admit_head(
+    core: &Core,
+    revision: &Revision,
+    heading: &Heading<'_>,
+    receipt: &mut Receipt,
+) -> Result<(Caller, BTreeMap<String, u16>), Refusal> {
+    let buckets = pre_auth(core, revision, heading, receipt)?;
+    let mut caller = authenticate(core, revision, heading.declared, heading.credential, heading.call.time_ms)?;
+    caller.address = heading.head.address.clone();
+    receipt.caller = sealed(&caller, &"".into(), &heading.head.address_sealed);
+    Ok((caller, buckets))
+}
+
+/// Where a second revision acts for this caller, the call is its alone from here on: it begins anew with the same head, and
+/// what the first said counts no more.
+fn change_over(
+    core: &Core,
+    beside: Option<&Arc<dyn Beside>>,
+    heading: &Heading<'_>,
+    facts: &mut Facts,
+    receipt: &mut Receipt,
+) -> Result<Option<Arc<Revision>>, Refusal> {
+    let acting = beside.filter(|beside| beside.acts_for(facts)).map(|beside| beside.revision().clone());
+    let Some(second) = acting else { return Ok(None) };
+    receipt.revision = second.id.0.clone();
+    receipt.verdicts.clear();
+    receipt.facts.clear();
+    facts.caller = admit_head(core, &second, heading, receipt)?.0;
+    Ok(Some(second))
+}
+
+fn facts_of_head(call: &Arrival) -> CallFacts {
+    CallFacts {
+        id: call.call_id.clone(),
+        time_ms: call.time_ms,
+        dialect: call.dialect,
+        operation: call.dialect.operation(),
+        stream: false,
+        body_bytes: 0,
+        user_agent: user_agent(&call.head),
+    }
 }
 
 fn seal_user(core: &Core, user: &str) -> Arc<str> {
@@ -136,32 +191,31 @@ fn user_agent(head: &Head) -> String {
 /// Asks the policies that sit before authentication. Their facts are the head's: all asserted.
 fn pre_auth(
     core: &Core,
-    call: &Arrival,
-    facts_of_call: &CallFacts,
-    address_sealed: &Arc<str>,
+    revision: &Revision,
+    heading: &Heading<'_>,
     receipt: &mut Receipt,
-) -> Result<std::collections::BTreeMap<String, u16>, Refusal> {
-    let judge = &call.revision.judge;
+) -> Result<BTreeMap<String, u16>, Refusal> {
+    let judge = &revision.judge;
     if !judge.sits_at(Hook::PreAuth) {
         return Ok(Default::default());
     }
     let asserted = |field: Field| -> (Arc<str>, Source) {
-        call.declared.get(field).map_or(("".into(), Source::Absent), |v| (v.into(), Source::Asserted))
+        heading.declared.get(field).map_or(("".into(), Source::Absent), |v| (v.into(), Source::Asserted))
     };
     let mut facts = Facts::default();
-    facts.call = facts_of_call.clone();
+    facts.call = heading.call.clone();
     (facts.caller.tenant, facts.caller.tenant_source) = asserted(Field::Tenant);
     (facts.caller.app, facts.caller.app_source) = asserted(Field::App);
     (facts.caller.user, facts.caller.user_source) = asserted(Field::User);
-    facts.caller.address = call.head.address.clone();
-    facts.meta = metadata(&call.declared, &BodySays::default(), &call.head)?;
+    facts.caller.address = heading.head.address.clone();
+    facts.meta = metadata(heading.declared, &BodySays::default(), heading.head)?;
     let facts = Arc::new(facts);
     let verdicts = judge.ask(Hook::PreAuth, &facts);
     let mut groups = GroupSet::default();
     [Group::Call, Group::Caller, Group::Meta].into_iter().for_each(|g| groups.insert(g));
     let user = seal_user(core, &facts.caller.user);
     let buckets = facts.buckets();
-    let recorded = Recorded::Live { facts, groups, user, address: address_sealed.clone() };
+    let recorded = Recorded::Live { facts, groups, user, address: heading.head.address_sealed.clone() };
     receipt.facts.insert(Hook::PreAuth, recorded);
     receipt.verdicts.extend(verdicts);
     receipt.terms = Arc::new(Terms::resolve(&receipt.verdicts));
@@ -255,68 +309,6 @@ fn assert_identity(declared: &Declared, said: &BodySays<'_>, caller: &mut Caller
     Ok(())
 }
 
-/// The members of a body that later stages need, borrowed from it.
-#[derive(Default)]
-pub struct BodySays<'a> {
-    pub tollgate: Option<&'a RawValue>,
-    pub stream: bool,
-    user: Option<String>,
-    safety_identifier: Option<String>,
-    prompt_cache_key: Option<String>,
-    metadata_user: Option<String>,
-}
-
-impl<'a> BodySays<'a> {
-    /// Wrong types of members that we read are refused.
-    fn read(body: &'a Bytes, skim: &Skim) -> Result<Self, Refusal> {
-        let mut said = BodySays::default();
-        for member in &skim.members {
-            let raw = &body[member.value.clone()];
-            match member.name(body) {
-                "tollgate" => said.tollgate = serde_json::from_slice(raw).ok(),
-                "stream" => {
-                    said.stream = match raw {
-                        b"true" => true,
-                        b"false" | b"null" => false,
-                        _ => return Err(Refusal::invalid("wrong_type", "stream", "`stream` must be true or false")),
-                    }
-                }
-                "user" => said.user = text(raw, "user")?,
-                "safety_identifier" => said.safety_identifier = text(raw, "safety_identifier")?,
-                "prompt_cache_key" => said.prompt_cache_key = text(raw, "prompt_cache_key")?,
-                "metadata" => said.metadata_user = metadata_user(raw),
-                _ => {}
-            }
-        }
-        Ok(said)
-    }
-
-    fn user(&self) -> Option<String> {
-        let coding_agent = self.metadata_user.as_ref().filter(|text| !text.starts_with('{'));
-        [self.user.as_ref(), self.safety_identifier.as_ref(), coding_agent].into_iter().flatten().next().cloned()
-    }
-
-    /// Coding agents put a JSON text with their session id into `metadata.user_id`.
-    fn session(&self) -> Option<String> {
-        let agent: Option<serde_json::Value> = self.metadata_user.as_ref().and_then(|t| serde_json::from_str(t).ok());
-        let inside = agent.as_ref().and_then(|v| v.get("session_id")).and_then(|v| v.as_str()).map(str::to_owned);
-        self.prompt_cache_key.clone().or(inside)
-    }
-}
-
-fn metadata_user(raw: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Metadata {
-        user_id: Option<String>,
-    }
-    serde_json::from_slice::<Metadata>(raw).ok().and_then(|m| m.user_id)
-}
-
-fn text(raw: &[u8], name: &'static str) -> Result<Option<String>, Refusal> {
-    let wrong = |_| Refusal::invalid("wrong_type", name, format!("`{name}` must be a text"));
-    serde_json::from_slice::<Option<String>>(raw).map_err(wrong)
-}
-
 fn not_json(error: SkimError) -> Refusal {
     let code = match &error {
         SkimError::Empty => "empty_body",
@@ -327,44 +319,4 @@ fn not_json(error: SkimError) -> Refusal {
         SkimError::TooManyMembers => "too_many_members",
     };
     Refusal::invalid(code, "body", error.to_string())
-}
-
-/// The metadata of a call: headers and `tollgate` object first, then what SDKs can set.
-fn metadata(declared: &Declared, said: &BodySays<'_>, head: &Head) -> Result<Meta, Refusal> {
-    let text = |field: Field| declared.get(field).unwrap_or_default().to_owned();
-    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-    let data_class = match declared.get(Field::DataClass) {
-        None => DataClass::Unstated,
-        Some("public") => DataClass::Public,
-        Some("internal") => DataClass::Internal,
-        Some("confidential") => DataClass::Confidential,
-        Some("restricted") => DataClass::Restricted,
-        Some(other) => {
-            let known = ["public", "internal", "confidential", "restricted"];
-            let hint = crate::contract::nearest::hint(other, known);
-            let all = if hint.is_empty() { format!(": use one of `{}`", known.join("`, `")) } else { hint };
-            return Err(Refusal::invalid(
-                "wrong_value",
-                Field::DataClass.header(),
-                format!("`{other}` is no data class{all}"),
-            ));
-        }
-    };
-    let session = declared
-        .get(Field::Session)
-        .map(str::to_owned)
-        .or_else(|| header("x-session-id"))
-        .or_else(|| header("session-id"))
-        .or_else(|| said.session())
-        .unwrap_or_default();
-    Ok(Meta {
-        use_case: text(Field::UseCase),
-        channel: text(Field::Channel),
-        data_class,
-        session,
-        region: text(Field::Region),
-        retention: text(Field::Retention),
-        redaction: text(Field::Redaction),
-        pii_mode: text(Field::PiiMode),
-    })
 }

@@ -12,10 +12,13 @@ pub mod head;
 pub mod identify;
 pub mod outlet;
 pub mod plan;
+pub mod rehearse;
+pub mod said;
 pub mod settle;
 pub mod shape;
 pub mod sse;
 pub mod stream;
+pub mod targets;
 
 use std::sync::Arc;
 

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Core;
 use super::identify::Identified;
-use crate::contract::Operation;
+use super::{Core, rehearse, targets};
 use crate::contract::meta::{Declared, Field};
 use crate::contract::model_string::{self, Asked};
 use crate::contract::refusal::{Category, Refusal};
 use crate::evidence::digest;
 use crate::evidence::receipt::{Receipt, Recorded};
-use crate::identity::tenants::Grant;
 use crate::limits::claim::Claim;
 use crate::limits::money::nanousd_from_usd;
 use crate::limits::rules::Unit;
@@ -18,8 +16,7 @@ use crate::policy::Hook;
 use crate::policy::facts::{Facts, Intent, LimitFact};
 use crate::policy::schema::{Group, GroupSet};
 use crate::policy::terms::Terms;
-use crate::routing::catalog::{Catalog, Feature, Target};
-use crate::routing::choose::{Considered, Cut, Given, NoRoute, choose};
+use crate::routing::catalog::{Catalog, Target};
 
 /// A call with terms and targets.
 pub struct Planned {
@@ -34,7 +31,9 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     let revision = call.revision.clone();
     let intent = intent(core, &call, &revision.catalog)?;
     let claims = super::admit::claims(&revision.limits, &call, &intent);
+    let rehearsed = call.beside.as_ref().filter(|beside| beside.rehearses()).map(|beside| beside.revision().clone());
     let reads = revision.judge.reads(Hook::PreRoute);
+    let reads = rehearsed.as_ref().map_or(reads, |second| reads.union(second.judge.reads(Hook::PreRoute)));
     let mut facts = std::mem::take(&mut call.facts);
     facts.intent = intent;
     limits(core, &mut facts, &claims, reads).await;
@@ -46,10 +45,16 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     let terms = Terms::resolve(&receipt.verdicts);
     receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
     receipt.terms = Arc::new(terms);
-    refuse_denied(receipt)?;
     let terms = receipt.terms.clone();
-    let targets = route(core, &call, &facts, &terms, receipt)?;
-    Ok(Planned { targets, claims, facts, terms, call })
+    let targets = refuse_denied(receipt).and_then(|()| {
+        let way = targets::way(core, &revision, &call, &facts, &terms);
+        (receipt.candidates, receipt.intent_replaced) = (way.considered, way.replaced);
+        way.targets
+    });
+    if let Some(second) = rehearsed {
+        receipt.rehearsed = Some(Box::new(rehearse::look_on(core, &second, &call, &facts, &targets, receipt)));
+    }
+    Ok(Planned { targets: targets?, claims, facts, terms, call })
 }
 
 /// A denial of the merged terms ends the call, told as the highest layer said it.
@@ -165,112 +170,4 @@ fn recorded(call: &Identified, facts: Arc<Facts>, reads: GroupSet) -> Recorded {
     // The receipt has its own caller.
     groups.remove(Group::Caller);
     Recorded::Live { facts, groups, user: call.user_sealed.clone(), address: call.address_sealed.clone() }
-}
-
-fn route(
-    core: &Core,
-    call: &Identified,
-    facts: &Arc<Facts>,
-    terms: &Terms,
-    receipt: &mut Receipt,
-) -> Result<Vec<Arc<Target>>, Refusal> {
-    let revision = &call.revision;
-    let operation = call.dialect.operation();
-    let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
-    let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
-    if revision.tenants.present && !rows.iter().any(|row| row.admits_operation(operation)) {
-        return Err(Refusal::new(
-            Category::Permission,
-            "no_grant",
-            format!(
-                "tenant `{tenant}`, app `{app}`, use case `{use_case}` may not use `{}`: no row under `grants` of `tenants.yaml` admits it",
-                operation.name()
-            ),
-        ));
-    }
-    let needs = needs(call, facts, terms);
-    let given = Given {
-        intent: &facts.intent,
-        operation,
-        needs: &needs,
-        serves: &|provider| core.upstream.serves(provider),
-        takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
-        default_provider: core.upstream.default_provider(),
-        granted: &|target| {
-            !revision.tenants.present || rows.iter().any(|row| row.admits_operation(operation) && row.admits(target))
-        },
-        bucket: &|name, by| facts.bucket(name, by),
-    };
-    match choose(&revision.catalog, terms, &given) {
-        Ok(route) => {
-            (receipt.candidates, receipt.intent_replaced) = (route.considered, route.replaced);
-            Ok(route.targets)
-        }
-        Err(NoRoute::Unknown { asked, nearest }) => {
-            let hint = nearest.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
-            let told = format!(
-                "no model, tier or family `{asked}` is known here{hint} (`GET /v1/models` lists what you may use)"
-            );
-            Err(Refusal { param: Some("model".into()), ..Refusal::new(Category::NoRoute, "model_not_found", told) })
-        }
-        Err(NoRoute::AllCut(considered)) => {
-            let refusal = all_cut(&facts.intent.asked, &considered);
-            receipt.candidates = considered;
-            Err(refusal)
-        }
-    }
-}
-
-/// Features that the call needs. Long bodies are not searched where no target can be cut for one: a model that the caller
-/// named is taken at its provider's word.
-fn needs(call: &Identified, facts: &Facts, terms: &Terms) -> Vec<Feature> {
-    let adds = terms.pin.is_some() || terms.split.is_some() || !terms.fallback.is_empty() || !terms.prefer.is_empty();
-    let named_only = !facts.intent.model.is_empty() && !adds;
-    if call.dialect.operation() != Operation::Chat || named_only {
-        return Vec::new();
-    }
-    let has = |member: &str| call.skim.find(&call.body, member).is_some();
-    let says = |words: &[u8]| memchr::memmem::find(&call.body, words).is_some();
-    if !has("tools") && !has("response_format") && !says(b"\"image_url\"") && !says(b"\"input_audio\"") {
-        return Vec::new();
-    }
-    let named = &facts.prompt().features;
-    // Reasoning effort is honoured or ignored, never refused for: many models take it that no table lists.
-    Feature::ALL.into_iter().filter(|f| *f != Feature::Reasoning && named.iter().any(|name| name == f.name())).collect()
-}
-
-/// All targets were cut: said by what cut the most likely one.
-fn all_cut(asked: &str, considered: &[Considered]) -> Refusal {
-    let told = |list: Vec<String>| -> String { list.join("; ") };
-    let reasons = considered.iter().filter_map(|c| c.cut.as_ref().map(|cut| format!("`{}`: {}", c.target, words(cut))));
-    let reason = format!("no target is left for `{asked}`: {}", told(reasons.take(5).collect()));
-    let cuts: Vec<&Cut> = considered.iter().filter_map(|c| c.cut.as_ref()).collect();
-    let policies: Option<&Vec<Arc<str>>> =
-        cuts.iter().find_map(|cut| if let Cut::Require { policies, .. } = cut { Some(policies) } else { None });
-    if let Some(policies) = policies {
-        let policy = policies.first().cloned();
-        return Refusal { policy, ..Refusal::new(Category::PolicyViolation, "unsatisfiable", reason) };
-    }
-    if cuts.contains(&&Cut::NotGranted) {
-        return Refusal::new(Category::Permission, "not_granted", reason);
-    }
-    if let Some(Cut::Feature(_)) = cuts.iter().find(|cut| matches!(cut, Cut::Feature(_))) {
-        return Refusal::new(Category::Unsupported, "unsupported_feature", reason);
-    }
-    Refusal { param: Some("model".into()), ..Refusal::new(Category::NoRoute, "no_route", reason) }
-}
-
-/// A cut as people read it.
-pub fn words(cut: &Cut) -> String {
-    match cut {
-        Cut::NotConfigured => "its provider is not configured here".to_owned(),
-        Cut::Operation => "it does not offer this operation".to_owned(),
-        Cut::NotGranted => "no grant admits it".to_owned(),
-        Cut::Require { of, policies } => {
-            let of = serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
-            format!("outside the {of} that {} requires", policies.join(" and "))
-        }
-        Cut::Region => "in another region than asked for".to_owned(),
-        Cut::Feature(feature) => format!("it cannot do `{}`", feature.name()),
-    }
 }

@@ -16,12 +16,14 @@ use crate::policy::facts::{AnswerFacts, Facts};
 use crate::policy::revision::Revision;
 use crate::policy::schema::{Group, GroupSet};
 use crate::policy::terms::Terms;
-use crate::ports::{Kept, Used};
+use crate::ports::{Beside, Kept, Used};
 use crate::routing::catalog::Target;
 
 /// What must be undone or finished when the call ends, gathered on its way.
 pub struct After {
     pub revision: Arc<Revision>,
+    /// A second revision that was live when the call came, and is told of its end.
+    pub beside: Option<Arc<dyn Beside>>,
     pub hold_id: u128,
     pub started_ms: u64,
     /// A hold was taken.
@@ -40,6 +42,7 @@ impl After {
     pub fn new(arrival: &Arrival) -> Self {
         After {
             revision: arrival.revision.clone(),
+            beside: arrival.beside.clone(),
             hold_id: arrival.hold_id,
             started_ms: arrival.started_ms,
             held: false,
@@ -102,6 +105,9 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Opti
     }
     body::release(core, after.body_units);
     receipt.latency_ms = (core.clock.steady_ms)().saturating_sub(after.started_ms);
+    if let Some(beside) = &after.beside {
+        beside.ended(receipt);
+    }
 }
 
 /// The cost of what was used, by the target's dated price row.

@@ -71,6 +71,7 @@ fn arrive(
         started_ms: (core.clock.steady_ms)(),
         dialect,
         revision: core.policies.pin(),
+        beside: core.policies.beside(),
         wrong,
         declared,
         credential,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
-use tollgate_core::pipeline::plan;
+use tollgate_core::pipeline::targets;
 use tollgate_core::policy::terms::Terms;
 use tollgate_core::policy::tree::RevisionId;
 use tollgate_core::policy::verdict::{Outcome as Said, Verdict};
@@ -58,6 +58,17 @@ fn tree(receipt: &Receipt) -> String {
     if let Some(shadow) = &receipt.shadow {
         line(&mut out, 0, "terms if `observe` and `warn` acted");
         terms(&mut out, shadow);
+    }
+    if let Some(rehearsed) = &receipt.rehearsed {
+        let id = RevisionId(rehearsed.revision.clone());
+        line(&mut out, 0, &format!("in rehearsal: revision {}", id.short()));
+        if rehearsed.differences.is_empty() {
+            line(&mut out, 1, "the same way, under the same terms");
+        }
+        for difference in &rehearsed.differences {
+            let policy = difference.policy.as_ref().map_or(String::new(), |name| format!(" by `{name}`"));
+            line(&mut out, 1, &format!("{}{policy}", difference.told));
+        }
     }
     route(&mut out, receipt);
     end(&mut out, receipt);
@@ -162,7 +173,7 @@ fn route(out: &mut String, r: &Receipt) {
     }
     for c in &r.candidates {
         let score = if c.score == 0 { String::new() } else { format!(", score {}", c.score) };
-        let cut = c.cut.as_ref().map_or(String::new(), |cut| format!(": dropped, {}", plan::words(cut)));
+        let cut = c.cut.as_ref().map_or(String::new(), |cut| format!(": dropped, {}", targets::words(cut)));
         line(out, 1, &format!("- {} ({}{score}){cut}", c.target, c.why));
     }
     if !r.holds.is_empty() || r.hold_refused.is_some() {

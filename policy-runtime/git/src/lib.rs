@@ -10,6 +10,7 @@ mod library;
 mod mirror;
 mod program;
 mod read;
+mod revision;
 mod source;
 
 pub use error::GitError;

@@ -156,6 +156,14 @@ impl GitSource {
         }
     }
 
+    pub(crate) fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    pub(crate) fn parts(&self) -> &[String] {
+        &self.parts
+    }
+
     /// Reads the ref with libgit2; `None` where the repository has a format that only git itself reads.
     fn head_of(&self, path: &Path) -> Result<Option<String>, GitError> {
         let repository = match Repository::open(path) {
@@ -224,7 +232,7 @@ impl GitSource {
         }
     }
 
-    fn git_fetch(&self, mirror: &Mirror, from: OsString, refspec: String) -> Result<(), Failed> {
+    pub(crate) fn git_fetch(&self, mirror: &Mirror, from: OsString, refspec: String) -> Result<(), Failed> {
         let flags = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--"];
         let mut args: Vec<OsString> = flags.iter().map(OsString::from).collect();
         args.extend([from, refspec.into()]);
@@ -251,10 +259,7 @@ impl GitSource {
         }
         self.mirror.replace_by(&fresh)?;
         tracing::warn!(mirror = %self.mirror.dir.display(), "the mirror of the policies was damaged and was made anew");
-        match fetched {
-            Ok(commit) => Ok(commit),
-            Err(Failed::Content(error) | Failed::Here(error) | Failed::Stopped(error)) => Err(error),
-        }
+        fetched.map_err(Failed::error)
     }
 
     /// Takes the accepted commit over: from the history just fetched, or else from the damaged mirror.
@@ -306,7 +311,7 @@ impl GitSource {
         program::run(&Call { program: &self.program, repository, url: &self.url, protocol, args, timeout, what })
     }
 
-    fn place(&self) -> OsString {
+    pub(crate) fn place(&self) -> OsString {
         match &self.address {
             Address::Local(path) => path.clone().into(),
             Address::Remote { url, .. } => url.into(),
@@ -335,13 +340,21 @@ impl GitSource {
 }
 
 /// Why one fetch gave no commit, by what is to be done.
-enum Failed {
+pub(crate) enum Failed {
     /// The mirror may be at fault.
     Here(GitError),
     /// The mirror is fine, the commit is not.
     Content(GitError),
     /// Nothing that a new mirror would change.
     Stopped(GitError),
+}
+
+impl Failed {
+    pub(crate) fn error(self) -> GitError {
+        match self {
+            Failed::Here(error) | Failed::Content(error) | Failed::Stopped(error) => error,
+        }
+    }
 }
 
 /// The commit that an error is about, where it will be the same as long as the branch points there.

@@ -46,7 +46,7 @@ impl Repository {
         self.path.to_str().unwrap()
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub fn git(&self, args: &[&str]) -> String {
         run(&self.path, args)
     }
 }

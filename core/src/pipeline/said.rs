@@ -1,0 +1,112 @@
+//! What a call says of itself, in headers and in its body: the members that later stages need, and the metadata.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::arrive::Head;
+use crate::contract::meta::{Declared, Field};
+use crate::contract::refusal::Refusal;
+use crate::contract::skim::Skim;
+use crate::policy::facts::{DataClass, Meta};
+
+/// The members of a body that later stages need, borrowed from it.
+#[derive(Default)]
+pub struct BodySays<'a> {
+    pub tollgate: Option<&'a RawValue>,
+    pub stream: bool,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+    prompt_cache_key: Option<String>,
+    metadata_user: Option<String>,
+}
+
+impl<'a> BodySays<'a> {
+    /// Wrong types of members that we read are refused.
+    pub fn read(body: &'a Bytes, skim: &Skim) -> Result<Self, Refusal> {
+        let mut said = BodySays::default();
+        for member in &skim.members {
+            let raw = &body[member.value.clone()];
+            match member.name(body) {
+                "tollgate" => said.tollgate = serde_json::from_slice(raw).ok(),
+                "stream" => {
+                    said.stream = match raw {
+                        b"true" => true,
+                        b"false" | b"null" => false,
+                        _ => return Err(Refusal::invalid("wrong_type", "stream", "`stream` must be true or false")),
+                    }
+                }
+                "user" => said.user = text(raw, "user")?,
+                "safety_identifier" => said.safety_identifier = text(raw, "safety_identifier")?,
+                "prompt_cache_key" => said.prompt_cache_key = text(raw, "prompt_cache_key")?,
+                "metadata" => said.metadata_user = metadata_user(raw),
+                _ => {}
+            }
+        }
+        Ok(said)
+    }
+
+    pub fn user(&self) -> Option<String> {
+        let coding_agent = self.metadata_user.as_ref().filter(|text| !text.starts_with('{'));
+        [self.user.as_ref(), self.safety_identifier.as_ref(), coding_agent].into_iter().flatten().next().cloned()
+    }
+
+    /// Coding agents put a JSON text with their session id into `metadata.user_id`.
+    fn session(&self) -> Option<String> {
+        let agent: Option<serde_json::Value> = self.metadata_user.as_ref().and_then(|t| serde_json::from_str(t).ok());
+        let inside = agent.as_ref().and_then(|v| v.get("session_id")).and_then(|v| v.as_str()).map(str::to_owned);
+        self.prompt_cache_key.clone().or(inside)
+    }
+}
+
+fn metadata_user(raw: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        user_id: Option<String>,
+    }
+    serde_json::from_slice::<Metadata>(raw).ok().and_then(|m| m.user_id)
+}
+
+fn text(raw: &[u8], name: &'static str) -> Result<Option<String>, Refusal> {
+    let wrong = |_| Refusal::invalid("wrong_type", name, format!("`{name}` must be a text"));
+    serde_json::from_slice::<Option<String>>(raw).map_err(wrong)
+}
+
+/// The metadata of a call: headers and `tollgate` object first, then what SDKs can set.
+pub fn metadata(declared: &Declared, said: &BodySays<'_>, head: &Head) -> Result<Meta, Refusal> {
+    let text = |field: Field| declared.get(field).unwrap_or_default().to_owned();
+    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let data_class = match declared.get(Field::DataClass) {
+        None => DataClass::Unstated,
+        Some("public") => DataClass::Public,
+        Some("internal") => DataClass::Internal,
+        Some("confidential") => DataClass::Confidential,
+        Some("restricted") => DataClass::Restricted,
+        Some(other) => {
+            let known = ["public", "internal", "confidential", "restricted"];
+            let hint = crate::contract::nearest::hint(other, known);
+            let all = if hint.is_empty() { format!(": use one of `{}`", known.join("`, `")) } else { hint };
+            return Err(Refusal::invalid(
+                "wrong_value",
+                Field::DataClass.header(),
+                format!("`{other}` is no data class{all}"),
+            ));
+        }
+    };
+    let session = declared
+        .get(Field::Session)
+        .map(str::to_owned)
+        .or_else(|| header("x-session-id"))
+        .or_else(|| header("session-id"))
+        .or_else(|| said.session())
+        .unwrap_or_default();
+    Ok(Meta {
+        use_case: text(Field::UseCase),
+        channel: text(Field::Channel),
+        data_class,
+        session,
+        region: text(Field::Region),
+        retention: text(Field::Retention),
+        redaction: text(Field::Redaction),
+        pii_mode: text(Field::PiiMode),
+    })
+}

@@ -1,0 +1,209 @@
+//! The operators' verbs over HTTP, `/admin/v1/policies/...`: what is live beside the active revision, what is held.
+//!
+//! Every request shows the operators' token, on loopback too: a page in a browser on the same machine must not operate
+//! the gateway.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+use tollgate_core::policy::parse::sticky_by;
+use tollgate_core::policy::tree::Tree;
+use tollgate_policy_runtime::guard::Guard;
+use tollgate_policy_runtime::reload::Active;
+use tollgate_policy_runtime::second::{Canary, Role};
+use tollgate_policy_runtime::steer::Unwilling;
+use tollgate_policy_runtime::watch::Asker;
+
+/// What the verbs work on.
+#[derive(Clone)]
+pub struct Admin {
+    pub policies: Arc<Active>,
+    pub asker: Asker,
+    pub token: Arc<str>,
+}
+
+/// What a verb came to.
+type Came = Result<Value, Failed>;
+
+/// Why a verb was not done; nothing changed.
+struct Failed {
+    status: StatusCode,
+    told: Value,
+}
+
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route(
+            "/admin/v1/policies",
+            get(|State(a): State<Admin>| async move { answer(Ok(json!(a.policies.status()))) }),
+        )
+        .route("/admin/v1/policies/second", post(second).delete(end_second))
+        .route("/admin/v1/policies/pin", post(pin).delete(unpin))
+        .route("/admin/v1/policies/rollback", post(rollback))
+        .route("/admin/v1/policies/diff", get(diff))
+        .layer(middleware::from_fn_with_state(admin.clone(), known))
+        .with_state(admin)
+}
+
+async fn known(State(admin): State<Admin>, headers: HeaderMap, request: Request, next: Next) -> Response {
+    let shown =
+        headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+    if shown.is_some_and(|token| bool::from(token.as_bytes().ct_eq(admin.token.as_bytes()))) {
+        return next.run(request).await;
+    }
+    let told =
+        "show the operators' token as `authorization: Bearer TOKEN`; it is in `operator-token` of the state folder";
+    answer(Err(Failed { status: StatusCode::UNAUTHORIZED, told: json!({ "error": told }) }))
+}
+
+/// The body of a request for a second revision.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    revision: String,
+    /// Absent = a rehearsal.
+    #[serde(default)]
+    canary: Option<WantedCanary>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedCanary {
+    percent: f64,
+    #[serde(default)]
+    to_percent: Option<f64>,
+    #[serde(default)]
+    over_s: u64,
+    #[serde(default)]
+    by: Option<String>,
+    #[serde(default)]
+    guard: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    revision: String,
+}
+
+async fn second(State(admin): State<Admin>, body: Bytes) -> Response {
+    answer(
+        blocking(move || {
+            let wanted: Wanted = read(&body)?;
+            let role = match wanted.canary {
+                None => Role::Rehearsal,
+                Some(canary) => Role::Canary(of(canary)?),
+            };
+            let tree = admin.tree(&wanted.revision)?;
+            Ok(json!(admin.policies.try_beside(&tree, role)?))
+        })
+        .await,
+    )
+}
+
+fn of(wanted: WantedCanary) -> Result<Canary, Failed> {
+    let share = |percent: f64| match (0.0..=100.0).contains(&percent) {
+        true => Ok((percent * 100.0).round() as u16),
+        false => Err(wrong(format!("`{percent}` percent: a share is from 0 to 100"))),
+    };
+    let from = share(wanted.percent)?;
+    Ok(Canary {
+        from,
+        to: wanted.to_percent.map_or(Ok(from), share)?,
+        over_ms: wanted.over_s.saturating_mul(1_000),
+        by: sticky_by(wanted.by.as_deref().unwrap_or("sticky")).map_err(wrong)?,
+        guards: Guard::parse_all(&wanted.guard).map_err(wrong)?,
+    })
+}
+
+async fn end_second(State(admin): State<Admin>) -> Response {
+    answer(admin.policies.end_second().map(|report| json!(report)).map_err(Failed::from))
+}
+
+async fn pin(State(admin): State<Admin>, body: Bytes) -> Response {
+    answer(
+        blocking(move || {
+            let named: Named = read(&body)?;
+            let tree = admin.tree(&named.revision)?;
+            admin.policies.hold(&tree)?;
+            Ok(json!(admin.policies.status()))
+        })
+        .await,
+    )
+}
+
+async fn unpin(State(admin): State<Admin>) -> Response {
+    answer(
+        blocking(move || {
+            admin.policies.let_go();
+            Ok(json!(admin.policies.status()))
+        })
+        .await,
+    )
+}
+
+async fn rollback(State(admin): State<Admin>) -> Response {
+    answer(
+        blocking(move || {
+            admin.policies.roll_back()?;
+            Ok(json!(admin.policies.status()))
+        })
+        .await,
+    )
+}
+
+async fn diff(State(admin): State<Admin>, Query(named): Query<Named>) -> Response {
+    answer(blocking(move || Ok(json!(admin.policies.diff(&admin.tree(&named.revision)?)?))).await)
+}
+
+impl Admin {
+    fn tree(&self, revision: &str) -> Result<Tree, Failed> {
+        self.asker.revision(revision).map_err(|why| Failed {
+            status: StatusCode::NOT_FOUND,
+            told: json!({ "error": format!("revision `{revision}` cannot be had: {why}") }),
+        })
+    }
+}
+
+/// Fetching and loading take their time: on a thread that carries no calls.
+async fn blocking(work: impl FnOnce() -> Came + Send + 'static) -> Came {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        let told = json!({ "error": "the gateway failed on this request: its log says why" });
+        Err(Failed { status: StatusCode::INTERNAL_SERVER_ERROR, told })
+    })
+}
+
+fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Failed> {
+    serde_json::from_slice(body).map_err(|why| wrong(format!("the body cannot be read: {why}")))
+}
+
+fn wrong(told: String) -> Failed {
+    Failed { status: StatusCode::BAD_REQUEST, told: json!({ "error": told }) }
+}
+
+impl From<Unwilling> for Failed {
+    fn from(why: Unwilling) -> Failed {
+        let findings = match &why {
+            Unwilling::Rejected { findings, .. } => json!(findings),
+            _ => Value::Null,
+        };
+        Failed { status: StatusCode::CONFLICT, told: json!({ "error": why.to_string(), "findings": findings }) }
+    }
+}
+
+fn answer(came: Came) -> Response {
+    let (status, body) = match came {
+        Ok(body) => (StatusCode::OK, body),
+        Err(failed) => (failed.status, failed.told),
+    };
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}

@@ -1,0 +1,158 @@
+//! What operators do with revisions while calls go on: try a second one, hold one, go back to the one before.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tollgate_core::policy::tree::{RevisionId, Tree};
+
+use crate::diagnostic::Diagnostic;
+use crate::kept::Kept;
+use crate::load::{PolicyInfo, load};
+use crate::reload::{Active, Offered, given};
+use crate::second::{Report, Role, Second};
+
+/// Why a wish was not granted; nothing changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unwilling {
+    #[error("revision {} cannot be used: {} finding(s), the first: {}", id.short(), findings.len(), first(findings))]
+    Rejected { id: RevisionId, findings: Vec<Diagnostic> },
+    #[error("revision {} is the active one already", id.short())]
+    Same { id: RevisionId },
+    #[error("there is no revision before the active one: it has not changed since the start")]
+    NoPrevious,
+    #[error("no second revision is live")]
+    NoSecond,
+}
+
+fn first(findings: &[Diagnostic]) -> String {
+    findings.first().map_or_else(|| "none".to_owned(), ToString::to_string)
+}
+
+/// What differs between two revisions, by policy.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Diff {
+    pub from: Option<RevisionId>,
+    pub to: Option<RevisionId>,
+    pub added: Vec<Arc<str>>,
+    pub removed: Vec<Arc<str>>,
+    pub changed: Vec<Changed>,
+    /// Files outside policies: tables, the catalog.
+    pub files: Vec<String>,
+}
+
+/// One policy that is there in both.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Changed {
+    pub policy: Arc<str>,
+    /// `mode`, `with`, `program`, ...
+    pub what: Vec<&'static str>,
+}
+
+impl Active {
+    /// Loads a second revision and lets it decide beside the active one. It replaces the one that was live so.
+    pub fn try_beside(&self, tree: &Tree, role: Role) -> Result<Report, Unwilling> {
+        let _one = self.loading.lock().unwrap_or_else(|broken| broken.into_inner());
+        if self.status().active == tree.id {
+            return Err(Unwilling::Same { id: tree.id.clone() });
+        }
+        let loaded = load(tree, &self.setup.builtin, &given(&self.setup));
+        let Some(revision) = loaded.revision else {
+            return Err(Unwilling::Rejected { id: tree.id.clone(), findings: loaded.findings });
+        };
+        let second = Arc::new(Second::new(revision, role, self.setup.clock.clone()));
+        let report = second.report();
+        self.second.store(Some(second));
+        tracing::info!(revision = tree.id.short(), role = report.role, "a second revision is live");
+        Ok(report)
+    }
+
+    /// Ends it, and tells what it came to. Calls that it decides finish on it.
+    pub fn end_second(&self) -> Result<Report, Unwilling> {
+        let second = self.second.swap(None).ok_or(Unwilling::NoSecond)?;
+        let report = second.report();
+        tracing::info!(revision = report.revision.short(), role = report.role, "the second revision has ended");
+        Ok(report)
+    }
+
+    /// Makes a revision active and holds it: what the source brings waits.
+    pub fn hold(&self, tree: &Tree) -> Result<(), Unwilling> {
+        match self.take(tree) {
+            Offered::Rejected(id) | Offered::RejectedBefore(id) => {
+                let findings = self.status().rejected.map_or(Vec::new(), |r| r.findings.to_vec());
+                return Err(Unwilling::Rejected { id, findings });
+            }
+            Offered::Accepted(_) | Offered::Unchanged | Offered::Held(_) => {}
+        }
+        self.set_pinned(Some(&tree.id));
+        tracing::info!(revision = tree.id.short(), "the revision is held");
+        Ok(())
+    }
+
+    /// Lets go: the newest revision of the source acts again.
+    pub fn let_go(&self) -> Offered {
+        self.set_pinned(None);
+        tracing::info!("no revision is held");
+        let newest = self.state().newest.clone();
+        self.take(&newest)
+    }
+
+    /// Back to the revision before the active one, and holds it. It needs no git host: the files are here.
+    pub fn roll_back(&self) -> Result<RevisionId, Unwilling> {
+        let previous = self.state().previous.clone().ok_or(Unwilling::NoPrevious)?;
+        self.hold(&previous)?;
+        Ok(previous.id)
+    }
+
+    fn set_pinned(&self, id: Option<&RevisionId>) {
+        self.state().status.pinned = id.is_some();
+        let Some(folder) = &self.setup.kept else { return };
+        if let Err(error) = Kept::at(folder).set_pinned(id) {
+            tracing::error!(%error, "that a revision is held was not noted on disk: a restart would not know it");
+        }
+    }
+
+    /// What another revision would change.
+    pub fn diff(&self, tree: &Tree) -> Result<Diff, Unwilling> {
+        let loaded = load(tree, &self.setup.builtin, &given(&self.setup));
+        if loaded.revision.is_none() {
+            return Err(Unwilling::Rejected { id: tree.id.clone(), findings: loaded.findings });
+        }
+        let (own, own_tree) = {
+            let state = self.state();
+            (state.status.policies.clone(), state.tree.clone())
+        };
+        Ok(differences((&own_tree, &own), (tree, &loaded.policies)))
+    }
+}
+
+fn differences(from: (&Tree, &[PolicyInfo]), to: (&Tree, &[PolicyInfo])) -> Diff {
+    let find = |list: &[PolicyInfo], name: &str| list.iter().find(|p| *p.name == *name).cloned();
+    let mut diff = Diff { from: Some(from.0.id.clone()), to: Some(to.0.id.clone()), ..Diff::default() };
+    diff.added = to.1.iter().filter(|p| find(from.1, &p.name).is_none()).map(|p| p.name.clone()).collect();
+    diff.removed = from.1.iter().filter(|p| find(to.1, &p.name).is_none()).map(|p| p.name.clone()).collect();
+    for policy in to.1 {
+        let Some(before) = find(from.1, &policy.name) else { continue };
+        let program = before.file != policy.file || from.0.read(&before.file) != to.0.read(&policy.file);
+        let what: Vec<&'static str> = [
+            ("mode", before.mode != policy.mode),
+            ("share", before.share_below != policy.share_below),
+            ("hook", before.hooks != policy.hooks),
+            ("when", before.when != policy.when),
+            ("with", before.with != policy.with),
+            ("on_error", before.on_error != policy.on_error),
+            ("priority", before.priority != policy.priority),
+            ("program", program),
+        ]
+        .into_iter()
+        .filter_map(|(name, differs)| differs.then_some(name))
+        .collect();
+        if !what.is_empty() {
+            diff.changed.push(Changed { policy: policy.name.clone(), what });
+        }
+    }
+    let paths = from.0.files.keys().chain(to.0.files.keys().filter(|path| !from.0.files.contains_key(*path)));
+    diff.files =
+        paths.filter(|path| !path.starts_with("policies/") && from.0.read(path) != to.0.read(path)).cloned().collect();
+    diff
+}
