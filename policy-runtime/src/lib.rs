@@ -5,6 +5,8 @@
 
 pub mod cases;
 pub mod codes;
+#[cfg(test)]
+mod conformance;
 pub mod diagnostic;
 pub mod engine;
 pub mod engines;
@@ -17,6 +19,7 @@ pub mod load;
 pub mod manifest;
 pub mod params;
 pub mod reading;
+pub mod reference;
 pub mod reload;
 pub mod script;
 pub mod second;

@@ -240,9 +240,121 @@ pub fn field(group: Group, name: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|f| f.group == group && f.name == name)
 }
 
+/// One effect: how it is said, and what many of it become.
+pub struct EffectRow {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// How the effects of many policies become one.
+    pub merge: &'static str,
+    /// As a member of a rule in YAML.
+    pub rule: &'static str,
+    /// As a call in a script.
+    pub script: &'static str,
+}
+
+/// All effects, in the order in which `Effect::NAMES` lists them.
+pub static EFFECTS: &[EffectRow] = &[
+    EffectRow {
+        name: "deny",
+        about: "refuses the call; at post-response, what was not sent yet",
+        merge: "any denies; all reasons are kept, the highest layer's is told",
+        rule: "deny: { code: no_batch, reason: not during the day }",
+        script: "deny(\"no_batch\", \"not during the day\")",
+    },
+    EffectRow {
+        name: "cap",
+        about: "a bound: `max_tokens`, `max_cost_usd`, `deadline_ms`, `attempts`",
+        merge: "the smallest of each",
+        rule: "cap: { max_tokens: 4096, max_cost_usd: \"0.25\" }",
+        script: "cap(\"max_tokens\", 4096)",
+    },
+    EffectRow {
+        name: "require",
+        about: "targets must match one of the globs: `models`, `families`, `providers`, `regions`, `tiers`",
+        merge: "all requirements hold; none left = refused, naming who asked",
+        rule: "require: { regions: [eu, \"eu-*\"] }",
+        script: "require(\"regions\", [\"eu\", \"eu-*\"])",
+    },
+    EffectRow {
+        name: "reserve",
+        about: "a rule of `limits.yaml` must be held",
+        merge: "union: all must be held",
+        rule: "reserve: tenant-month",
+        script: "reserve(\"tenant-month\")",
+    },
+    EffectRow {
+        name: "prefer",
+        about: "a wish for a target, tier or family, with a score; a tier or family above 0 replaces the intent's",
+        merge: "scores are summed by wish",
+        rule: "prefer: { tier: standard, score: 100 }",
+        script: "prefer(\"standard\", 100)",
+    },
+    EffectRow {
+        name: "pin",
+        about: "this target first, whatever was asked for",
+        merge: "single writer: highest layer, then priority, then name",
+        rule: "pin: openai/gpt-4o-mini",
+        script: "pin(\"openai/gpt-4o-mini\")",
+    },
+    EffectRow {
+        name: "split",
+        about: "one of several targets, by weight and by a stable bucket of the caller",
+        merge: "single writer",
+        rule: "split: { name: spring, by: user, weights: { openai/gpt-4o: 9, openai/gpt-5: 1 } }",
+        script: "split(\"spring\", \"user\", #{ \"openai/gpt-4o\": 9, \"openai/gpt-5\": 1 })",
+    },
+    EffectRow {
+        name: "fallback",
+        about: "targets that are tried when those before them fail",
+        merge: "concatenated by layer, priority and name, each once",
+        rule: "fallback: [groq/openai/gpt-oss-120b, sim/sim-1]",
+        script: "fallback([\"groq/openai/gpt-oss-120b\", \"sim/sim-1\"])",
+    },
+    EffectRow {
+        name: "set",
+        about: "a parameter of the request, such as `temperature`; never its words",
+        merge: "single writer per parameter",
+        rule: "set: { temperature: 0 }",
+        script: "set(\"temperature\", 0)",
+    },
+    EffectRow {
+        name: "drop",
+        about: "takes a member out of the request",
+        merge: "union",
+        rule: "drop: [logprobs]",
+        script: "drop(\"logprobs\")",
+    },
+    EffectRow {
+        name: "tag",
+        about: "a key and a value for receipts and reports",
+        merge: "union",
+        rule: "tag: { team: search }",
+        script: "tag(\"team\", \"search\")",
+    },
+    EffectRow {
+        name: "note",
+        about: "a sentence for whoever reads the receipt",
+        merge: "union",
+        rule: "note: downgraded at 80 % of the budget",
+        script: "note(\"downgraded at 80 % of the budget\")",
+    },
+    EffectRow {
+        name: "alert",
+        about: "a sentence for operators: `info`, `warning` or `critical`",
+        merge: "union",
+        rule: "alert: { severity: critical, text: the budget is spent }",
+        script: "alert(\"critical\", \"the budget is spent\")",
+    },
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_table_of_effects_is_the_list_of_effects() {
+        assert!(EFFECTS.iter().map(|row| row.name).eq(crate::policy::effect::Effect::NAMES));
+    }
 
     #[test]
     fn every_field_gives_the_kind_that_the_list_says() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate_policy_runtime::cases::Question;
 use tollgate_policy_runtime::expr::thread_cpu;
-use tollgate_policy_runtime::stdlib;
+use tollgate_policy_runtime::{reference, stdlib};
 
 use super::{Ended, Places, diagnostics};
 use crate::policies::{self, Checkout};
@@ -61,6 +61,17 @@ fn measure(question: &Question) -> (u64, u64) {
     let mut runs: Vec<u128> = (0..10).map(|_| spent(times).as_nanos() / u128::from(times)).collect();
     runs.sort_unstable();
     (u64::try_from(runs[runs.len() / 2]).unwrap_or(u64::MAX), ops)
+}
+
+/// Prints one part of what is generated from the list of facts and effects.
+pub fn schema(part: &str) -> Result<(), Ended> {
+    let names = reference::PARTS.map(|(name, _)| name);
+    let text = reference::part(part).ok_or_else(|| {
+        let hint = tollgate_core::contract::nearest::hint(part, names);
+        Ended::usage(format!("there is no part `{part}`{hint} (there are: {})", names.join(", ")))
+    })?;
+    print!("{text}");
+    Ok(())
 }
 
 /// Copies a built-in policy into a repository, to be changed there.

@@ -154,6 +154,11 @@ pub enum Policy {
         #[arg(long, conflicts_with = "json")]
         watch: bool,
     },
+    /// What policies may see and say, for people and editors
+    Schema {
+        /// facts, effects, rhai, manifest, rules or cases
+        part: String,
+    },
     /// Measure what the policies cost on their cases: CPU time and operations
     Bench {
         #[command(flatten)]
@@ -348,6 +353,7 @@ pub fn main() -> ExitCode {
             policy::test(&places, filter.as_deref(), &told)
         }
         Some(Verb::Policy(Policy::Bench { places, filter, json })) => author::bench(&places, filter.as_deref(), json),
+        Some(Verb::Policy(Policy::Schema { part })) => author::schema(&part),
         Some(Verb::Policy(Policy::Steer(verb))) => operate::run(&verb),
         Some(Verb::Policy(Policy::Eject { name, into })) => author::eject(&name, &into),
         Some(Verb::Explain(args)) => explain::run(&args),

@@ -21,6 +21,7 @@ use tollgate_core::policy::verdict::FailureKind;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop, Unit};
 use handles::FactsHandle;
+pub use handles::word;
 use host::{Asked, Host};
 use machine::Machine;
 use says::Decision;
