@@ -187,13 +187,14 @@ fn schema(title: &str, body: Value) -> Value {
     Value::Object(map)
 }
 
-fn manifest_schema() -> Value {
+/// The keys of one entry of the manifest.
+fn entry_members() -> Value {
     let groups: Vec<&str> = Group::ALL.into_iter().map(Group::name).collect();
     let texts =
         json!({ "oneOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" }, "minItems": 1 }] });
     let hook = json!({ "enum": Hook::ALL.map(Hook::name) });
     let size = json!({ "type": ["integer", "string"] });
-    let properties = json!({
+    json!({
         "name": { "type": "string", "description": "what messages and receipts tell" },
         "use": { "type": "string", "pattern": "^std/", "description": "a built-in policy" },
         "path": { "type": "string", "description": "a folder of this repository with `policy.rhai`, `rules.yaml` or `policy.wasm`" },
@@ -225,7 +226,10 @@ fn manifest_schema() -> Value {
         },
         "owner": { "type": "string" },
         "expires": { "type": "string", "description": "a date: 2027-03-31" },
-    });
+    })
+}
+
+fn manifest_schema() -> Value {
     schema(
         "tollgate-policies.yaml",
         json!({
@@ -242,7 +246,7 @@ fn manifest_schema() -> Value {
                         "additionalProperties": false,
                         "required": ["name", "hook", "mode", "on_error"],
                         "oneOf": [{ "required": ["use"] }, { "required": ["path"] }],
-                        "properties": properties,
+                        "properties": entry_members(),
                     },
                 },
             },
