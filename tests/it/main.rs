@@ -3,9 +3,11 @@
 
 mod author;
 mod calls;
+mod cookbook;
 mod corpus;
 mod examples;
 mod house;
 mod revisions;
 mod sdk;
+mod shelf;
 mod support;
