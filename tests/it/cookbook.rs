@@ -30,7 +30,10 @@ fn every_recipe_loads_and_passes_its_cases() {
             let out = tollgate(&args, state.path());
             let told = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
             assert!(out.status.success() && told.contains(tells), "{args:?}\n{told}");
-            assert!(!told.contains("\n0 passed") && !told.contains(" 0 cases passed"), "{policies} has no cases:\n{told}");
+            assert!(
+                !told.contains("\n0 passed") && !told.contains(" 0 cases passed"),
+                "{policies} has no cases:\n{told}"
+            );
         }
     }
 }

@@ -9,9 +9,8 @@ use serde_json::Value;
 use crate::support::gateway::tollgate;
 use crate::support::{pages, root};
 
-const EFFECTS: [&str; 13] = [
-    "deny", "cap", "require", "reserve", "prefer", "pin", "split", "fallback", "set", "drop", "tag", "note", "alert",
-];
+const EFFECTS: [&str; 13] =
+    ["deny", "cap", "require", "reserve", "prefer", "pin", "split", "fallback", "set", "drop", "tag", "note", "alert"];
 const BEGIN: &str = "<!-- made from the folders by tests/it/shelf.rs -->";
 const END: &str = "<!-- end -->";
 
@@ -32,8 +31,9 @@ fn read(folder: &Path, file: &str) -> Option<String> {
 
 #[test]
 fn the_table_of_built_in_policies_is_made_from_their_files() {
-    let mut table =
-        String::from("| policy | decides | in | hook | parameters (and their defaults) | says |\n|---|---|---|---|---|---|\n");
+    let mut table = String::from(
+        "| policy | decides | in | hook | parameters (and their defaults) | says |\n|---|---|---|---|---|---|\n",
+    );
     for (name, folder) in folders() {
         let note = read(&folder, "README.md").unwrap();
         let about = note.lines().nth(2).unwrap_or_default();
@@ -68,7 +68,8 @@ fn the_table_of_built_in_policies_is_made_from_their_files() {
 
 /// `` `max` (4096), `weights` (must be set) ``
 fn parameters(schema: &Value) -> String {
-    let required: BTreeSet<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: BTreeSet<&str> =
+        schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let told = |(name, of): (&String, &Value)| match of.get("default") {
         Some(Value::Array(none)) if none.is_empty() => format!("`{name}` (none)"),
         Some(Value::Object(none)) if none.is_empty() => format!("`{name}` (none)"),
@@ -103,7 +104,8 @@ fn said_by_script(script: &str) -> BTreeSet<&'static str> {
 
 /// Effects that are members of rules.
 fn said_by_rules(rules: &str) -> BTreeSet<&'static str> {
-    let member = |line: &str| line.trim_start().trim_start_matches("- ").split(':').next().unwrap_or_default().to_owned();
+    let member =
+        |line: &str| line.trim_start().trim_start_matches("- ").split(':').next().unwrap_or_default().to_owned();
     let members: BTreeSet<String> = rules.lines().map(member).collect();
     EFFECTS.into_iter().filter(|e| members.contains(*e)).collect()
 }
@@ -153,8 +155,9 @@ fn the_lines_that_notes_offer_can_be_copied() {
 #[test]
 fn every_built_in_policy_can_be_taken_home() {
     let state = tempfile::tempdir().unwrap();
-    let policies =
-        offered(state.path(), |name, line| line.replace(&format!("use: std/{name}"), &format!("path: policies/{name}")));
+    let policies = offered(state.path(), |name, line| {
+        line.replace(&format!("use: std/{name}"), &format!("path: policies/{name}"))
+    });
     for (name, _) in folders() {
         let into = policies.to_str().unwrap();
         let out = tollgate(&["policy", "eject", &format!("std/{name}"), "--into", into], state.path());
