@@ -1,7 +1,7 @@
 //! The built-in policies as a shelf to choose from: the table of all is made from their files, and every line that a
 //! note offers for copying works.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -79,7 +79,9 @@ fn parameters(schema: &Value) -> String {
         None if required.contains(name.as_str()) => format!("`{name}` (must be set)"),
         None => panic!("the parameter `{name}` has no default and is not required: `param` would fail"),
     };
-    schema["properties"].as_object().unwrap().iter().map(told).collect::<Vec<_>>().join(", ")
+    // By name, whatever order the reader of JSON keeps.
+    let properties: BTreeMap<&String, &Value> = schema["properties"].as_object().unwrap().iter().collect();
+    properties.into_iter().map(told).collect::<Vec<_>>().join(", ")
 }
 
 /// Effects whose functions a script calls: a name before a bracket, not behind a dot and not its own function.
