@@ -3,10 +3,12 @@
 
 mod author;
 mod calls;
+mod cookbook;
 mod corpus;
 mod examples;
 mod house;
 mod revisions;
 mod sdk;
+mod shelf;
 mod steer;
 mod support;
