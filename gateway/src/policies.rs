@@ -7,9 +7,11 @@ use std::time::Duration;
 use tollgate_core::policy::tree::Tree;
 use tollgate_policy_git::{GitOptions, GitSource};
 use tollgate_policy_runtime::cases::CaseReport;
+use tollgate_policy_runtime::engine::Foreign;
 use tollgate_policy_runtime::load::{self, Given, Loaded};
 use tollgate_policy_runtime::source::{Fixed, FolderSource, Source, SourceError};
 use tollgate_policy_runtime::stdlib;
+use tollgate_policy_wasm::Wasm;
 
 use crate::cli::{Ended, Places};
 use crate::config::Config;
@@ -38,7 +40,8 @@ impl Repository {
 
 /// What the loader is told besides the files.
 pub fn given(pepper: Option<&str>) -> Given {
-    Given { today: Some(jiff::Zoned::now().date()), pepper: pepper.map(Into::into) }
+    let wasm = Some(Arc::new(Wasm::new(None)) as Arc<dyn Foreign>);
+    Given { today: Some(jiff::Zoned::now().date()), pepper: pepper.map(Into::into), wasm }
 }
 
 /// Reads the repository that flags or config name, once.

@@ -1,6 +1,6 @@
 //! All codes of findings, one explanation each: what `tollgate check` and the documentation tell of a code.
 //!
-//! TG01 the manifest, TG02 the tables, TG03 the cases, TG04 the source; the engines' own follow (TG05 CEL, TG06 Rhai).
+//! TG01 the manifest, TG02 the tables, TG03 the cases, TG04 the source; the engines' own follow (TG05 CEL, TG06 Rhai, TG07 Wasm).
 
 /// A code and what it means.
 pub const CODES: &[(&str, &str)] = &[
@@ -59,6 +59,11 @@ pub const CODES: &[(&str, &str)] = &[
     ("TG0405", "the source failed in a way of its own"),
     ("TG0406", "the last good revision cannot be written to or read from the disk"),
     ("TG0407", "the last good revision on disk is damaged"),
+    ("TG0701", "a policy is a `policy.wasm`, and this program was made without an engine for it"),
+    ("TG0702", "a `policy.wasm` is no component: a core module, text, machine code, or faulty"),
+    ("TG0703", "a component imports what no policy is given: WASI, or another package's interface"),
+    ("TG0704", "a component does not fit the world `tollgate:policy`: `decide` is missing or has another type"),
+    ("TG0705", "the engine of components cannot start on this machine"),
 ];
 
 /// What a code means.

@@ -15,6 +15,7 @@ use tollgate_core::policy::tree::{RevisionId, Tree};
 use tollgate_core::ports::Policies;
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::engine::Foreign;
 use crate::kept::Kept;
 use crate::load::{Given, Loaded, PolicyInfo, load};
 use crate::source::{Source, SourceError};
@@ -24,6 +25,8 @@ pub struct Setup {
     pub builtin: Arc<Tree>,
     /// The id of the gateway's pepper.
     pub pepper: Option<Arc<str>>,
+    /// Who compiles `policy.wasm`.
+    pub wasm: Option<Arc<dyn Foreign>>,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The folder where the last good tree is kept; `None` = nowhere.
@@ -330,7 +333,7 @@ impl Active {
 
 fn given(setup: &Setup) -> Given {
     let now = jiff::Timestamp::from_millisecond((setup.clock)()).ok();
-    Given { today: now.map(|now| now.to_zoned(TimeZone::UTC).date()), pepper: setup.pepper.clone() }
+    Given { today: now.map(|now| now.to_zoned(TimeZone::UTC).date()), pepper: setup.pepper.clone(), wasm: setup.wasm.clone() }
 }
 
 fn tell_findings(findings: &[Diagnostic]) {

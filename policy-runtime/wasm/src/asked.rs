@@ -1,0 +1,123 @@
+//! What one call's instance is given and may spend: the facts, the groups it may read, and its bounds.
+//!
+//! Operations and bytes replay: instructions are counted by fuel, host functions by their calls and the bytes they move.
+//! CPU time of the thread is a net, looked at when the engine's clock has ticked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tollgate_core::policy::Hook;
+use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::schema::{Group, GroupSet};
+use tollgate_policy_runtime::engine::Bounds;
+use tollgate_policy_runtime::expr::thread_cpu;
+use wasmtime::{ResourceLimiter, Result, bail};
+
+/// Instructions of a guest that count as one operation. Twenty thousand operations are then a millisecond or two, as with
+/// scripts.
+pub const FUEL_PER_OP: u64 = 100;
+/// What an element of a table costs of the memory bound: the pointer that the host keeps for it.
+const TABLE_ELEMENT_BYTES: usize = 8;
+/// The thread's time is noticed a tick late, and a bulk instruction later still: the net is drawn in by so much.
+const LATE: Duration = Duration::from_millis(4);
+
+/// Which bound was broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    Ops,
+    Bytes,
+    Memory,
+    Cpu,
+}
+
+/// The state of one decision.
+pub struct Asked {
+    pub facts: Arc<Facts>,
+    pub params: Arc<Value>,
+    hook: Hook,
+    reads: GroupSet,
+    bounds: Bounds,
+    /// Calls of host functions.
+    pub calls: u64,
+    bytes: u64,
+    /// Memories and tables so far.
+    held: u64,
+    pub broken: Option<Broken>,
+    /// `None` until the first tick: short decisions never ask the clock.
+    cpu_end: Option<Duration>,
+}
+
+impl Asked {
+    pub fn new(facts: Arc<Facts>, params: Arc<Value>, hook: Hook, reads: GroupSet, bounds: Bounds) -> Self {
+        Asked { facts, params, hook, reads, bounds, calls: 0, bytes: 0, held: 0, broken: None, cpu_end: None }
+    }
+
+    /// A host function is called for a fact of `group`.
+    pub fn read(&mut self, group: Group) -> Result<()> {
+        self.called()?;
+        if !group.known_at(self.hook) {
+            bail!("`{}` is not known at {}", group.name(), self.hook.name());
+        }
+        if !self.reads.contains(group) {
+            bail!("it asks for `{}`, which `reads` of the manifest does not list", group.name());
+        }
+        Ok(())
+    }
+
+    /// A host function is called.
+    pub fn called(&mut self) -> Result<()> {
+        self.calls += 1;
+        if self.calls > self.bounds.ops {
+            return self.break_off(Broken::Ops);
+        }
+        // A host function may cost more than the instructions around it, and runs between two looks at the epoch.
+        if self.calls.is_multiple_of(1_024) && self.is_late() { self.break_off(Broken::Cpu) } else { Ok(()) }
+    }
+
+    /// Bytes that a host function looks at, takes or gives.
+    pub fn pay(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        if self.bytes > self.bounds.bytes { self.break_off(Broken::Bytes) } else { Ok(()) }
+    }
+
+    /// The clock ticked while the guest ran: has it used up its time?
+    pub fn tick(&mut self) -> Result<()> {
+        if self.is_late() { self.break_off(Broken::Cpu) } else { Ok(()) }
+    }
+
+    fn is_late(&mut self) -> bool {
+        let now = thread_cpu();
+        let most = Duration::from_millis(self.bounds.cpu_ms);
+        let end = *self.cpu_end.get_or_insert_with(|| now + most.saturating_sub(LATE));
+        now > end
+    }
+
+    fn break_off<T>(&mut self, broken: Broken) -> Result<T> {
+        self.broken = Some(broken);
+        bail!("a bound was reached")
+    }
+
+    fn hold(&mut self, current: usize, desired: usize) -> bool {
+        let more = desired.saturating_sub(current) as u64;
+        let fits = self.held.saturating_add(more) <= self.bounds.memory;
+        if fits {
+            self.held += more;
+        } else {
+            // The guest is told and may go on without; if it ends badly, this was why.
+            self.broken = Some(Broken::Memory);
+        }
+        fits
+    }
+}
+
+impl ResourceLimiter for Asked {
+    fn memory_growing(&mut self, current: usize, desired: usize, _most: Option<usize>) -> Result<bool> {
+        Ok(self.hold(current, desired))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _most: Option<usize>) -> Result<bool> {
+        let bytes = |elements: usize| elements.saturating_mul(TABLE_ELEMENT_BYTES);
+        Ok(self.hold(bytes(current), bytes(desired)))
+    }
+}

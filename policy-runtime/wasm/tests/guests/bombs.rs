@@ -1,0 +1,1 @@
+//! Guests that would take all there is.

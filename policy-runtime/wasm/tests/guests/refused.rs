@@ -1,0 +1,1 @@
+//! What is refused when a revision is loaded, and how it is told.
