@@ -17,6 +17,11 @@ use wasmtime::{ResourceLimiter, Result, bail};
 /// Instructions of a guest that count as one operation. Twenty thousand operations are then a millisecond or two, as with
 /// scripts.
 pub const FUEL_PER_OP: u64 = 100;
+/// Host functions cost more than the instructions around them, and none is broken off by the clock: they look themselves.
+const LOOK_EVERY_CALLS: u64 = 1_024;
+const LOOK_EVERY_BYTES: u64 = 256 << 10;
+/// Buckets that one decision may ask for.
+const BUCKETS_MAX: u32 = 64;
 /// What an element of a table costs of the memory bound: the pointer that the host keeps for it.
 const TABLE_ELEMENT_BYTES: usize = 8;
 /// The thread's time is noticed a tick late, and a bulk instruction later still: the net is drawn in by so much.
@@ -41,6 +46,7 @@ pub struct Asked {
     /// Calls of host functions.
     pub calls: u64,
     bytes: u64,
+    buckets: u32,
     /// Memories and tables so far.
     held: u64,
     pub broken: Option<Broken>,
@@ -50,7 +56,7 @@ pub struct Asked {
 
 impl Asked {
     pub fn new(facts: Arc<Facts>, params: Arc<Value>, hook: Hook, reads: GroupSet, bounds: Bounds) -> Self {
-        Asked { facts, params, hook, reads, bounds, calls: 0, bytes: 0, held: 0, broken: None, cpu_end: None }
+        Asked { facts, params, hook, reads, bounds, calls: 0, bytes: 0, buckets: 0, held: 0, broken: None, cpu_end: None }
     }
 
     /// A host function is called for a fact of `group`.
@@ -71,14 +77,27 @@ impl Asked {
         if self.calls > self.bounds.ops {
             return self.break_off(Broken::Ops);
         }
-        // A host function may cost more than the instructions around it, and runs between two looks at the epoch.
-        if self.calls.is_multiple_of(1_024) && self.is_late() { self.break_off(Broken::Cpu) } else { Ok(()) }
+        if self.calls.is_multiple_of(LOOK_EVERY_CALLS) && self.is_late() { self.break_off(Broken::Cpu) } else { Ok(()) }
+    }
+
+    /// A bucket is asked for. Each is noted in the receipt.
+    pub fn bucket(&mut self) -> Result<()> {
+        self.buckets += 1;
+        if self.buckets > BUCKETS_MAX {
+            bail!("it asks for more than {BUCKETS_MAX} buckets");
+        }
+        self.called()
     }
 
     /// Bytes that a host function looks at, takes or gives.
     pub fn pay(&mut self, bytes: usize) -> Result<()> {
+        let before = self.bytes;
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        if self.bytes > self.bounds.bytes { self.break_off(Broken::Bytes) } else { Ok(()) }
+        if self.bytes > self.bounds.bytes {
+            return self.break_off(Broken::Bytes);
+        }
+        let look = self.bytes / LOOK_EVERY_BYTES != before / LOOK_EVERY_BYTES;
+        if look && self.is_late() { self.break_off(Broken::Cpu) } else { Ok(()) }
     }
 
     /// The clock ticked while the guest ran: has it used up its time?

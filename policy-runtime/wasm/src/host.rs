@@ -131,7 +131,7 @@ fn limit(
 fn asides(to: &mut Instance<'_>) -> Result<()> {
     to.func_wrap(&method("bucket"), |mut store: Store<'_>, (_, name, by): (Borrowed, String, StickyBy)| {
         let asked = store.data_mut();
-        asked.called()?;
+        asked.bucket()?;
         asked.pay(name.len())?;
         let by = parse::sticky_by(by.name()).map_err(wasmtime::Error::msg)?;
         Ok((u32::from(asked.facts.bucket(&name, by)),))

@@ -11,7 +11,7 @@ use tollgate_policy_runtime::engine::Bounds;
 use tollgate_policy_runtime::expr::thread_cpu;
 use tollgate_policy_wasm::Wasm;
 
-use crate::support::{FILE, Trial, effects, facts};
+use crate::trying::{FILE, Trial, effects, facts};
 
 const GUEST: &[u8] = include_bytes!("../../../../examples/04-wasm-rust/policies/policies/classifier/policy.wasm");
 

@@ -57,3 +57,14 @@ pub fn facts(value: Value) -> Arc<Facts> {
 pub fn effects(answer: &Answer) -> Vec<Effect> {
     answer.effects.iter().map(|said| said.effect.clone()).collect()
 }
+
+/// A component of the world out of the text of one core module.
+pub fn component(wat: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(wat).unwrap_or_else(|why| panic!("{why}\n{wat}"));
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("policy.wit", tollgate_policy_wasm::wit::WORLD).unwrap();
+    let world = resolve.select_world(&[package], Some("policy")).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
+    let encoder = wit_component::ComponentEncoder::default().validate(true).module(&module).unwrap();
+    encoder.encode().unwrap_or_else(|why| panic!("{why:#}\n{wat}"))
+}

@@ -1,1 +1,0 @@
-//! Guests that would take all there is.
