@@ -24,8 +24,9 @@ const LOOK_EVERY_BYTES: u64 = 256 << 10;
 const BUCKETS_MAX: u32 = 64;
 /// What an element of a table costs of the memory bound: the pointer that the host keeps for it.
 const TABLE_ELEMENT_BYTES: usize = 8;
-/// The thread's time is noticed a tick late, and a bulk instruction later still: the net is drawn in by so much.
-const LATE: Duration = Duration::from_millis(4);
+/// The thread's time is looked at a tick late, and after an instruction that fills all memory later still: the net is
+/// drawn in by so much, at most by half.
+const LATE_MAX: Duration = Duration::from_millis(6);
 
 /// Which bound was broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +51,15 @@ pub struct Asked {
     /// Memories and tables so far.
     held: u64,
     pub broken: Option<Broken>,
-    /// `None` until the first tick: short decisions never ask the clock.
-    cpu_end: Option<Duration>,
+    /// The thread's own time after which the guest is broken off.
+    cpu_end: Duration,
 }
 
 impl Asked {
     pub fn new(facts: Arc<Facts>, params: Arc<Value>, hook: Hook, reads: GroupSet, bounds: Bounds) -> Self {
-        Asked { facts, params, hook, reads, bounds, calls: 0, bytes: 0, buckets: 0, held: 0, broken: None, cpu_end: None }
+        let cpu = Duration::from_millis(bounds.cpu_ms);
+        let cpu_end = thread_cpu() + cpu.saturating_sub(LATE_MAX.min(cpu / 2));
+        Asked { facts, params, hook, reads, bounds, calls: 0, bytes: 0, buckets: 0, held: 0, broken: None, cpu_end }
     }
 
     /// A host function is called for a fact of `group`.
@@ -105,11 +108,8 @@ impl Asked {
         if self.is_late() { self.break_off(Broken::Cpu) } else { Ok(()) }
     }
 
-    fn is_late(&mut self) -> bool {
-        let now = thread_cpu();
-        let most = Duration::from_millis(self.bounds.cpu_ms);
-        let end = *self.cpu_end.get_or_insert_with(|| now + most.saturating_sub(LATE));
-        now > end
+    fn is_late(&self) -> bool {
+        thread_cpu() > self.cpu_end
     }
 
     fn break_off<T>(&mut self, broken: Broken) -> Result<T> {

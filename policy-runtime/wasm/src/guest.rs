@@ -61,7 +61,9 @@ impl Guest {
     fn run(&self, store: &mut Store<Asked>, hook: Hook, fuel: u64) -> Result<Result<Vec<GuestEffect>, String>, Error> {
         store.limiter(|asked| asked);
         store.set_fuel(fuel)?;
-        store.set_hostcall_fuel(usize::try_from(self.bounds.bytes).unwrap_or(usize::MAX));
+        // What a guest hands over is copied: no more of it than it may hold itself.
+        let handed = self.bounds.bytes.min(self.bounds.memory);
+        store.set_hostcall_fuel(usize::try_from(handed).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| store.data_mut().tick().map(|()| UpdateDeadline::Continue(1)));
         let instance = self.ready.pre.instantiate(&mut *store)?;
@@ -107,7 +109,7 @@ impl Guest {
                 (FailureKind::Error, what.to_owned())
             }
             (None, _) if is_too_much(error) => {
-                (FailureKind::Budget, format!("more than {bytes} bytes read or said"))
+                (FailureKind::Budget, format!("more than {} bytes said at once", bytes.min(memory)))
             }
             (None, Some(trap)) => (FailureKind::Error, trap.to_string().replace("wasm trap: ", "")),
             (None, None) => (FailureKind::Error, cut(&error.root_cause().to_string()).to_owned()),

@@ -32,6 +32,7 @@ const fn generous(name: &'static str, more: &'static str, body: &'static str, ki
 
 /// The imports of the world that bombs call, as core functions.
 const IMPORTS: &str = r#"
+  (import "tollgate:policy/facts@1.0.0" "[resource-drop]facts" (func $drop (param i32)))
   (import "tollgate:policy/facts@1.0.0" "[method]facts.call-time-ms" (func $time (param i32) (result i64)))
   (import "tollgate:policy/facts@1.0.0" "[method]facts.call-user-agent" (func $agent (param i32 i32)))
   (import "tollgate:policy/facts@1.0.0" "[method]facts.prompt-roles" (func $roles (param i32 i32)))
@@ -46,7 +47,7 @@ const IMPORTS: &str = r#"
 const REALLOC: &str = r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))"#;
 
 pub fn module(bomb: &Bomb) -> String {
-    let memory = if bomb.more.contains("(memory") { "" } else { r#"(memory (export "memory") 1)"# };
+    let memory = if bomb.more.contains("(memory (") { "" } else { r#"(memory (export "memory") 1)"# };
     let realloc = if bomb.more.contains("cabi_realloc") { "" } else { REALLOC };
     format!(
         "(module {IMPORTS} {memory} {realloc} {}\n (func $decide (export \"decide\") (param $hook i32) (param $facts i32) \
@@ -68,7 +69,7 @@ const GROWING: &str = r#"
 macro_rules! effects {
     ($at:literal, $len:literal) => {
         concat!(
-            "(i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const ", $at,
+            "(call $drop (local.get $facts)) (i32.store (i32.const 1024) (i32.const 0)) (i32.store (i32.const 1028) (i32.const ", $at,
             ")) (i32.store (i32.const 1032) (i32.const ", $len, ")) (i32.const 1024)"
         )
     };
@@ -122,23 +123,23 @@ pub const BOMBS: &[Bomb] = &[
     bomb("a call of another type", "(type $t (func)) (table 1 funcref) (elem (i32.const 0) $g) (func $g (param i32))",
         "(call_indirect (type $t) (i32.const 0)) (i32.const 0)", Error, "type mismatch"),
     bomb("work before it is asked", "(func $s (loop $l (br $l))) (start $s)", "(i32.const 0)", Budget, "operations"),
-    bomb("a result that is not there", "", "(i32.const 0x7ffffff0)", Error, "out of bounds"),
-    bomb("a result not aligned", "", "(i32.const 1027)", Error, "align"),
-    bomb("a result of no kind", "", "(i32.store (i32.const 1024) (i32.const 7)) (i32.const 1024)", Error, ""),
+    bomb("a result that is not there", "", "(call $drop (local.get $facts)) (i32.const 0x7ffffff0)", Error, "out of bounds"),
+    bomb("a result not aligned", "", "(call $drop (local.get $facts)) (i32.const 1027)", Error, "align"),
+    bomb("a result of no kind", "", "(call $drop (local.get $facts)) (i32.store (i32.const 1024) (i32.const 7)) (i32.const 1024)", Error, ""),
     bomb("a list longer than memory", "", effects!("8", "0x7fffffff"), Error, ""),
-    bomb("a list as long as memory", BIG, effects!("8", "500000"), Budget, "bytes read or said"),
-    generous("the same with all bytes", BIG, effects!("8", "500000"), Error, "at most 256 effects"),
+    bomb("a list as long as memory", BIG, effects!("8", "500000"), Budget, "bytes said at once"),
+    generous("the same with all bytes", BIG, effects!("65536", "500000"), Budget, "bytes read or said"),
     bomb("many empty effects", BIG, effects!("65536", "5000"), Error, "at most 256 effects"),
     generous("one long text said many times", BIG,
         concat!("(loop $l (i32.store (i32.add (i32.const 65536) (i32.mul (local.get $i) (i32.const 32))) (i32.const 11))
-          (i32.store (i32.add (i32.const 65544) (i32.mul (local.get $i) (i32.const 32))) (i32.const 0))
-          (i32.store (i32.add (i32.const 65548) (i32.mul (local.get $i) (i32.const 32))) (i32.const 16000000))
+          (i32.store (i32.add (i32.const 65544) (i32.mul (local.get $i) (i32.const 32))) (i32.const 100000))
+          (i32.store (i32.add (i32.const 65548) (i32.mul (local.get $i) (i32.const 32))) (i32.const 8000000))
           (local.set $i (i32.add (local.get $i) (i32.const 1))) (br_if $l (i32.lt_u (local.get $i) (i32.const 256))))",
           effects!("65536", "256")), Budget, "bytes"),
     bomb("an error longer than is read", BIG,
-        "(i32.store (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1032) (i32.const 16000000)) (i32.const 1024)", Budget, "bytes read or said"),
+        "(call $drop (local.get $facts)) (i32.store (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1032) (i32.const 16000000)) (i32.const 1024)", Budget, "bytes said at once"),
     bomb("an error that is no text", "",
-        "(i32.store (i32.const 0) (i32.const -1)) (i32.store (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1032) (i32.const 4)) (i32.const 1024)", Error, "utf-8"),
+        "(call $drop (local.get $facts)) (i32.store (i32.const 0) (i32.const -1)) (i32.store (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1032) (i32.const 4)) (i32.const 1024)", Error, "utf-8"),
     bomb("an effect of no kind", "", concat!("(i32.store (i32.const 2048) (i32.const 77))", effects!("2048", "1")), Error, ""),
     bomb("a fact asked without end", "", "(loop $l (local.set $w (call $time (local.get $facts))) (br $l)) (i32.const 0)",
         Budget, "operations"),
@@ -146,7 +147,8 @@ pub const BOMBS: &[Bomb] = &[
         CpuTime, "20 ms of CPU"),
     bomb("a text asked without end", "", "(loop $l (call $agent (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)", Budget, "bytes"),
     generous("the same with all bytes", "", "(loop $l (call $agent (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)",
-        Budget, "bytes"),
+        CpuTime, "20 ms of CPU"),
+    bomb("a handle that is kept", "", "(i32.const 1024)", Error, "borrow handles still remain"),
     bomb("a list asked without end", "", "(loop $l (call $roles (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)", Budget, "bytes"),
     generous("a list that grows memory", GROWING, "(loop $l (call $roles (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)",
         Budget, "bytes"),
@@ -159,7 +161,7 @@ pub const BOMBS: &[Bomb] = &[
     generous("all the words copied", r#"(memory (export "memory") 100)"#,
         "(loop $l (call $slice (local.get $facts) (i32.const 0) (i32.const 0) (i32.const -1) (i32.const 1024)) (br $l)) (i32.const 0)", CpuTime, "20 ms of CPU"),
     bomb("needles without number", BIG, "(call $find (local.get $facts) (i32.const 65536) (i32.const 1000000) (i32.const 1024)) (i32.const 0)",
-        Budget, "bytes read or said"),
+        Budget, "bytes said at once"),
     generous("more needles than are taken", BIG, "(call $find (local.get $facts) (i32.const 65536) (i32.const 100000) (i32.const 1024)) (i32.const 0)",
         Error, "at most 256 needles"),
     generous("needles found everywhere", "", "(loop $n (i32.store (i32.add (i32.const 2048) (i32.mul (local.get $i) (i32.const 8))) (i32.const 0))

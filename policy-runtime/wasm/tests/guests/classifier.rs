@@ -13,13 +13,13 @@ use tollgate_policy_wasm::Wasm;
 
 use crate::trying::{FILE, Trial, effects, facts};
 
-const GUEST: &[u8] = include_bytes!("../../../../examples/04-wasm-rust/policies/policies/classifier/policy.wasm");
+pub const GUEST: &[u8] = include_bytes!("../../../../examples/04-wasm-rust/policies/policies/classifier/policy.wasm");
 
-fn trial() -> Trial {
+pub fn trial() -> Trial {
     Trial { params: json!({ "words": ["project falcon"], "regions": ["eu"] }), ..Trial::default() }
 }
 
-fn prompt(text: &str) -> Value {
+pub fn prompt(text: &str) -> Value {
     json!({ "meta": { "data_class": "internal" }, "text": [{ "role": "user", "text": text }] })
 }
 

@@ -54,6 +54,7 @@ pub fn facts(value: Value) -> Arc<Facts> {
 }
 
 /// The effects without their places.
+#[allow(dead_code, reason = "shared by two binaries; one looks at stops alone")]
 pub fn effects(answer: &Answer) -> Vec<Effect> {
     answer.effects.iter().map(|said| said.effect.clone()).collect()
 }
@@ -65,6 +66,6 @@ pub fn component(wat: &str) -> Vec<u8> {
     let package = resolve.push_str("policy.wit", tollgate_policy_wasm::wit::WORLD).unwrap();
     let world = resolve.select_world(&[package], Some("policy")).unwrap();
     wit_component::embed_component_metadata(&mut module, &resolve, world, wit_component::StringEncoding::UTF8).unwrap();
-    let encoder = wit_component::ComponentEncoder::default().validate(true).module(&module).unwrap();
+    let mut encoder = wit_component::ComponentEncoder::default().validate(true).module(&module).unwrap();
     encoder.encode().unwrap_or_else(|why| panic!("{why:#}\n{wat}"))
 }
