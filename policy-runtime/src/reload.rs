@@ -333,7 +333,11 @@ impl Active {
 
 fn given(setup: &Setup) -> Given {
     let now = jiff::Timestamp::from_millisecond((setup.clock)()).ok();
-    Given { today: now.map(|now| now.to_zoned(TimeZone::UTC).date()), pepper: setup.pepper.clone(), wasm: setup.wasm.clone() }
+    Given {
+        today: now.map(|now| now.to_zoned(TimeZone::UTC).date()),
+        pepper: setup.pepper.clone(),
+        wasm: setup.wasm.clone(),
+    }
 }
 
 fn tell_findings(findings: &[Diagnostic]) {

@@ -132,6 +132,8 @@ pub enum Policy {
         #[arg(long)]
         json: bool,
     },
+    /// Print the WIT that Wasm guests are built with
+    Wit,
 }
 
 #[derive(Args)]
@@ -217,6 +219,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Policy(Policy::Init { dir })) => policy::init(&dir),
         Some(Verb::Policy(Policy::Test { places, filter, json })) => policy::test(&places, filter.as_deref(), json),
+        Some(Verb::Policy(Policy::Wit)) => policy::wit(),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),

@@ -77,3 +77,9 @@ pub fn test(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(), 
         (0, false, _) | (1.., _, _) => Err(Ended::failed("")),
     }
 }
+
+/// The interface of guests.
+pub fn wit() -> Result<(), Ended> {
+    print!("{}", tollgate_policy_wasm::wit::WORLD);
+    Ok(())
+}

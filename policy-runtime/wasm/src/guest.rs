@@ -68,7 +68,7 @@ impl Guest {
         store.epoch_deadline_callback(|mut store| store.data_mut().tick().map(|()| UpdateDeadline::Continue(1)));
         let instance = self.ready.pre.instantiate(&mut *store)?;
         let decide = instance.get_typed_func::<Takes, Gives>(&mut *store, self.ready.decide)?;
-        let (said,) = decide.call(&mut *store, (hook.into(), Resource::new_borrow(0)))?;
+        let (said,) = decide.call(&mut *store, (hook.into(), Resource::new_own(0)))?;
         Ok(said)
     }
 

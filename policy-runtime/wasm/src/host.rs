@@ -59,7 +59,9 @@ fn method(name: &str) -> String {
 /// One fact. What it gives is paid for by its bytes.
 fn fact(to: &mut Instance<'_>, field: &'static Field) -> Result<()> {
     match field.kind {
-        Kind::Text => give(to, field, |fact| if let FactValue::Text(t) = fact { Some(t.into_owned()) } else { None }, String::len),
+        Kind::Text => {
+            give(to, field, |fact| if let FactValue::Text(t) = fact { Some(t.into_owned()) } else { None }, String::len)
+        }
         Kind::Int => give(to, field, |fact| if let FactValue::Int(n) = fact { Some(n) } else { None }, |_| 0),
         Kind::Float => give(to, field, |fact| if let FactValue::Float(n) = fact { Some(n) } else { None }, |_| 0),
         Kind::Bool => give(to, field, |fact| if let FactValue::Bool(b) = fact { Some(b) } else { None }, |_| 0),
@@ -95,12 +97,7 @@ fn give<T: ComponentType + Lower + 'static>(
 type Table = std::collections::BTreeMap<String, LimitFact>;
 
 /// One field of the rules of `budget` or `rate`. A rule that does not apply reads as ratio 0 without limit.
-fn limit(
-    to: &mut Instance<'_>,
-    group: Group,
-    table: fn(&Facts) -> &Table,
-    field: &'static LimitField,
-) -> Result<()> {
+fn limit(to: &mut Instance<'_>, group: Group, table: fn(&Facts) -> &Table, field: &'static LimitField) -> Result<()> {
     let name = method(&wit::accessor(group, field.name));
     let find = move |store: &mut Store<'_>, rule: String| -> Result<FactValue<'static>> {
         let asked = store.data_mut();
@@ -187,16 +184,13 @@ fn words(to: &mut Instance<'_>) -> Result<()> {
     to.func_wrap(&method("text-len"), |mut store: Store<'_>, (_, part): (Borrowed, u32)| {
         Ok((read(&mut store)?.text().get(part as usize).map_or(0, |part| part.text.len() as u32),))
     })?;
-    to.func_wrap(
-        &method("text-slice"),
-        |mut store: Store<'_>, (_, part, start, len): (Borrowed, u32, u32, u32)| {
-            let facts = read(&mut store)?;
-            let text = facts.text().get(part as usize).map_or("", |part| part.text.as_str());
-            let slice = slice(text, start as usize, len as usize);
-            store.data_mut().pay(slice.len())?;
-            Ok((slice.to_owned(),))
-        },
-    )?;
+    to.func_wrap(&method("text-slice"), |mut store: Store<'_>, (_, part, start, len): (Borrowed, u32, u32, u32)| {
+        let facts = read(&mut store)?;
+        let text = facts.text().get(part as usize).map_or("", |part| part.text.as_str());
+        let slice = slice(text, start as usize, len as usize);
+        store.data_mut().pay(slice.len())?;
+        Ok((slice.to_owned(),))
+    })?;
     to.func_wrap(&method("text-contains"), |mut store: Store<'_>, (_, needle): (Borrowed, String)| {
         let facts = read(&mut store)?;
         store.data_mut().pay(needle.len())?;
@@ -258,7 +252,9 @@ mod tests {
 
     #[test]
     fn pieces_of_the_words_never_cut_a_character() {
-        for (start, len, right) in [(0, 1, "a"), (1, 1, ""), (1, 2, "ä"), (2, 9, "äb"), (9, 9, ""), (0, usize::MAX, "aäb")] {
+        for (start, len, right) in
+            [(0, 1, "a"), (1, 1, ""), (1, 2, "ä"), (2, 9, "äb"), (9, 9, ""), (0, usize::MAX, "aäb")]
+        {
             assert_eq!(slice("aäb", start, len), right, "{start} {len}");
         }
     }

@@ -36,7 +36,10 @@ impl Folder {
         let told = |why: String| format!("machine code of policies is not kept in `{}`: {why}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|why| told(why.to_string()))?;
         is_ours(path).map_err(told)?;
-        Ok(Folder { path: path.to_owned(), key: blake3::derive_key("tollgate 2026-11 machine code of policies", secret) })
+        Ok(Folder {
+            path: path.to_owned(),
+            key: blake3::derive_key("tollgate 2026-11 machine code of policies", secret),
+        })
     }
 
     /// The component, if it was compiled before by this engine in this configuration, and no byte was changed since.

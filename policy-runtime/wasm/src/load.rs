@@ -56,7 +56,7 @@ impl Wasm {
         let component = match kept {
             Some(component) => component,
             None => {
-                let component = Component::from_binary(&running.engine, bytes).map_err(|why| told.broken(&why))?;
+                let component = compiled(&running.engine, bytes).map_err(|why| told.broken(&why))?;
                 imports_only_the_world(&running.engine, &component, told)?;
                 if let Some(folder) = &self.folder {
                     folder.write(&running.engine, &digest, &component);
@@ -100,9 +100,9 @@ impl Told<'_> {
         Diagnostic::error("TG0702", self.0, what).help(help)
     }
 
-    fn broken(&self, why: &wasmtime::Error) -> Diagnostic {
+    fn broken(&self, why: &str) -> Diagnostic {
         self.wrong_kind(
-            &format!("the component cannot be compiled: {}", why.root_cause()),
+            &format!("the component cannot be compiled: {why}"),
             "build it anew with the tools that docs/reference/wasm.md names",
         )
     }
@@ -139,6 +139,14 @@ fn looks_right(bytes: &[u8], told: &Told<'_>) -> Result<(), Diagnostic> {
     Err(told.wrong_kind("this is no WebAssembly component", "commit the built component, not its text or source"))
 }
 
+/// The compiler is large and a component may be anybody's: should it break off, the revision is refused and the gateway
+/// goes on. It keeps nothing from one component to the next.
+fn compiled(engine: &Engine, bytes: &[u8]) -> Result<Component, String> {
+    let compile = || Component::from_binary(engine, bytes).map_err(|why| why.root_cause().to_string());
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(compile));
+    caught.unwrap_or_else(|_| Err("the compiler broke off".to_owned()))
+}
+
 fn imports_only_the_world(engine: &Engine, component: &Component, told: &Told<'_>) -> Result<(), Diagnostic> {
     let kind = component.component_type();
     // The world's own names for types of its interfaces stand among the imports; they give nothing.
@@ -154,7 +162,9 @@ fn imports_only_the_world(engine: &Engine, component: &Component, told: &Told<'_
         return Ok(());
     }
     let help = match others.iter().any(|name| name.starts_with("wasi:")) {
-        true => "a policy has no clock, no disk and no network: build for `wasm32-unknown-unknown`, or with `--stub-wasi`",
+        true => {
+            "a policy has no clock, no disk and no network: build for `wasm32-unknown-unknown`, or with `--stub-wasi`"
+        }
         false => "a policy imports `tollgate:policy` and nothing else",
     };
     let message = format!("the component imports what no policy is given: `{}`", others.join("`, `"));

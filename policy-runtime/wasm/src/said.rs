@@ -285,9 +285,9 @@ fn value(value: SetValue) -> Result<Value, String> {
     match value {
         SetValue::Text(text) => Ok(text.into()),
         SetValue::Whole(n) => Ok(n.into()),
-        SetValue::Decimal(n) => {
-            serde_json::Number::from_f64(n).map(Value::Number).ok_or_else(|| format!("`set`: `{n}` is no finite number"))
-        }
+        SetValue::Decimal(n) => serde_json::Number::from_f64(n)
+            .map(Value::Number)
+            .ok_or_else(|| format!("`set`: `{n}` is no finite number")),
         SetValue::Flag(flag) => Ok(flag.into()),
     }
 }

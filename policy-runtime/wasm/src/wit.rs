@@ -52,10 +52,8 @@ mod tests {
     /// `TOLLGATE_WRITE_WIT=1 cargo test -p tollgate-policy-wasm the_world` writes the file anew.
     #[test]
     fn the_world_says_what_the_schema_says() {
-        let (begin, end) = (
-            "// made from core/src/policy/schema.rs: begin\n",
-            "// made from core/src/policy/schema.rs: end\n",
-        );
+        let (begin, end) =
+            ("// made from core/src/policy/schema.rs: begin\n", "// made from core/src/policy/schema.rs: end\n");
         let (before, rest) = WORLD.split_once(begin).unwrap();
         let (_, after) = rest.split_once(end).unwrap();
         let right = format!("{before}{begin}{}{end}{after}", accessors());

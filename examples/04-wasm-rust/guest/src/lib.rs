@@ -33,13 +33,13 @@ impl Class {
 struct Classifier;
 
 impl Guest for Classifier {
-    fn decide(hook: Hook, facts: &Facts) -> Result<Vec<Effect>, String> {
+    fn decide(hook: Hook, facts: Facts) -> Result<Vec<Effect>, String> {
         if hook != Hook::PreRoute {
             return Err("the classifier reads the prompt, which is known at pre-route".to_owned());
         }
         let regions = facts.param_texts("regions").ok_or("`regions` must be a list of texts")?;
         let words = facts.param_texts("words").ok_or("`words` must be a list of texts")?;
-        let numbers = numbers(facts);
+        let numbers = numbers(&facts);
         let class = match (numbers.all(), facts.text_find(&words).len()) {
             (1.., _) => Class::Restricted,
             (0, 1..) => Class::Confidential,

@@ -21,12 +21,24 @@ const BYTES: u64 = 1 << 20;
 const OPS_MAX: u64 = 10_000_000;
 const BYTES_MAX: u64 = 256 << 20;
 
-const fn bomb(name: &'static str, more: &'static str, body: &'static str, kind: FailureKind, what: &'static str) -> Bomb {
+const fn bomb(
+    name: &'static str,
+    more: &'static str,
+    body: &'static str,
+    kind: FailureKind,
+    what: &'static str,
+) -> Bomb {
     Bomb { name, body, more, ops: OPS, bytes: BYTES, kind, what }
 }
 
 /// The same with all operations and bytes that a manifest can give.
-const fn generous(name: &'static str, more: &'static str, body: &'static str, kind: FailureKind, what: &'static str) -> Bomb {
+const fn generous(
+    name: &'static str,
+    more: &'static str,
+    body: &'static str,
+    kind: FailureKind,
+    what: &'static str,
+) -> Bomb {
     Bomb { name, body, more, ops: OPS_MAX, bytes: BYTES_MAX, kind, what }
 }
 
@@ -148,7 +160,7 @@ pub const BOMBS: &[Bomb] = &[
     bomb("a text asked without end", "", "(loop $l (call $agent (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)", Budget, "bytes"),
     generous("the same with all bytes", "", "(loop $l (call $agent (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)",
         CpuTime, "20 ms of CPU"),
-    bomb("a handle that is kept", "", "(i32.const 1024)", Error, "borrow handles still remain"),
+    bomb("a handle used after it is dropped", "", "(call $drop (local.get $facts)) (local.set $w (call $time (local.get $facts))) (i32.const 0)", Error, "handle"),
     bomb("a list asked without end", "", "(loop $l (call $roles (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)", Budget, "bytes"),
     generous("a list that grows memory", GROWING, "(loop $l (call $roles (local.get $facts) (i32.const 1024)) (br $l)) (i32.const 0)",
         Budget, "bytes"),

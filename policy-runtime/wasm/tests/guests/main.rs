@@ -2,5 +2,6 @@
 
 mod classifier;
 mod refused;
+mod script;
 #[path = "../trying/mod.rs"]
 mod trying;

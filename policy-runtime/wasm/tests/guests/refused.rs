@@ -84,7 +84,9 @@ fn machine_code_is_kept_and_never_believed_without_its_mac() {
     let before = written();
     assert_eq!(decides(b"secret"), 1);
     assert_eq!(written(), before, "and taken as it is");
-    for (at, why) in [(0, "the MAC"), (40, "the head of the code"), (good.len() / 2, "the code"), (good.len() - 1, "its end")] {
+    for (at, why) in
+        [(0, "the MAC"), (40, "the head of the code"), (good.len() / 2, "the code"), (good.len() - 1, "its end")]
+    {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&files[0], &bad).unwrap();

@@ -59,6 +59,7 @@ pub fn effects(answer: &Answer) -> Vec<Effect> {
     answer.effects.iter().map(|said| said.effect.clone()).collect()
 }
 
+#[allow(dead_code, reason = "shared by two binaries; one has built components alone")]
 /// A component of the world out of the text of one core module.
 pub fn component(wat: &str) -> Vec<u8> {
     let mut module = wat::parse_str(wat).unwrap_or_else(|why| panic!("{why}\n{wat}"));
