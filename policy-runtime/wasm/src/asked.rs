@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
+use tollgate_core::contract::nearest;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::schema::{Group, GroupSet};
@@ -37,12 +38,23 @@ pub enum Broken {
     Cpu,
 }
 
+/// What a policy was compiled for: the same for all its decisions.
+pub struct Terms {
+    /// As effects tell it.
+    pub shown: Arc<str>,
+    pub params: Arc<Value>,
+    pub reads: GroupSet,
+    /// The names of the rules in `limits.yaml`.
+    pub budgets: Vec<String>,
+    pub rates: Vec<String>,
+    pub bounds: Bounds,
+}
+
 /// The state of one decision.
 pub struct Asked {
     pub facts: Arc<Facts>,
-    pub params: Arc<Value>,
+    pub terms: Arc<Terms>,
     hook: Hook,
-    reads: GroupSet,
     bounds: Bounds,
     /// Calls of host functions.
     pub calls: u64,
@@ -56,10 +68,11 @@ pub struct Asked {
 }
 
 impl Asked {
-    pub fn new(facts: Arc<Facts>, params: Arc<Value>, hook: Hook, reads: GroupSet, bounds: Bounds) -> Self {
+    pub fn new(facts: Arc<Facts>, terms: Arc<Terms>, hook: Hook) -> Self {
+        let bounds = terms.bounds;
         let cpu = Duration::from_millis(bounds.cpu_ms);
         let cpu_end = thread_cpu() + cpu.saturating_sub(LATE_MAX.min(cpu / 2));
-        Asked { facts, params, hook, reads, bounds, calls: 0, bytes: 0, buckets: 0, held: 0, broken: None, cpu_end }
+        Asked { facts, terms, hook, bounds, calls: 0, bytes: 0, buckets: 0, held: 0, broken: None, cpu_end }
     }
 
     /// A host function is called for a fact of `group`.
@@ -68,8 +81,20 @@ impl Asked {
         if !group.known_at(self.hook) {
             bail!("`{}` is not known at {}", group.name(), self.hook.name());
         }
-        if !self.reads.contains(group) {
+        if !self.terms.reads.contains(group) {
             bail!("it asks for `{}`, which `reads` of the manifest does not list", group.name());
+        }
+        Ok(())
+    }
+
+    /// A rule of `limits.yaml` is asked for by its name. A wrong name would read as a rule without limit.
+    pub fn rule(&mut self, group: Group, name: &str) -> Result<()> {
+        self.read(group)?;
+        self.pay(name.len())?;
+        let is_rate = group == Group::Rate;
+        let (what, names) = if is_rate { ("rate", &self.terms.rates) } else { ("budget", &self.terms.budgets) };
+        if !names.iter().any(|known| known == name) {
+            bail!("`limits.yaml` has no {what} `{name}`{}", nearest::hint(name, names.iter().map(String::as_str)));
         }
         Ok(())
     }

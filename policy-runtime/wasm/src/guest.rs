@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use tollgate_core::contract::nearest;
 use tollgate_core::policy::Hook;
-use tollgate_core::policy::effect::{At, Said};
+use tollgate_core::policy::effect::{At, Effect, Said};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::verdict::FailureKind;
 use tollgate_policy_runtime::engine::{Answer, Bounds, Program, Stop};
 use wasmtime::component::{ComponentExportIndex, InstancePre, Resource};
 use wasmtime::{Error, Store, Trap, UpdateDeadline};
 
-use super::asked::{Asked, Broken, FUEL_PER_OP};
+use super::asked::{Asked, Broken, FUEL_PER_OP, Terms};
 use super::host::Handle;
 use super::said::{GuestEffect, GuestHook};
 
@@ -34,16 +33,13 @@ pub struct Ready {
 /// One policy.
 pub struct Guest {
     pub ready: Arc<Ready>,
-    pub shown: Arc<str>,
-    pub params: Arc<Value>,
-    pub reads: GroupSet,
-    pub bounds: Bounds,
+    pub terms: Arc<Terms>,
 }
 
 impl Program for Guest {
     fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
-        let asked = Asked::new(facts.clone(), self.params.clone(), hook, self.reads, self.bounds);
-        let fuel = self.bounds.ops.saturating_mul(FUEL_PER_OP);
+        let asked = Asked::new(facts.clone(), self.terms.clone(), hook);
+        let fuel = self.terms.bounds.ops.saturating_mul(FUEL_PER_OP);
         let mut store = Store::new(self.ready.pre.engine(), asked);
         let said = self.run(&mut store, hook, fuel);
         let spent = fuel.saturating_sub(store.get_fuel().unwrap_or(0));
@@ -62,7 +58,7 @@ impl Guest {
         store.limiter(|asked| asked);
         store.set_fuel(fuel)?;
         // What a guest hands over is copied: no more of it than it may hold itself.
-        let handed = self.bounds.bytes.min(self.bounds.memory);
+        let handed = self.terms.bounds.bytes.min(self.terms.bounds.memory);
         store.set_hostcall_fuel(usize::try_from(handed).unwrap_or(usize::MAX));
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(|mut store| store.data_mut().tick().map(|()| UpdateDeadline::Continue(1)));
@@ -80,6 +76,7 @@ impl Guest {
         }
         let one = |effect: GuestEffect| {
             let effect = effect.read()?;
+            self.is_rule(&effect)?;
             match effect.legal_at(hook) {
                 true => Ok(Said { effect, at: self.at() }),
                 false => Err(format!("`{}` has no effect at {}", effect.name(), hook.name())),
@@ -88,13 +85,23 @@ impl Guest {
         said.into_iter().map(one).collect()
     }
 
+    /// What is to be reserved must be a rule: with a wrong name nothing would be held.
+    fn is_rule(&self, effect: &Effect) -> Result<(), String> {
+        let Effect::Reserve(rule) = effect else { return Ok(()) };
+        let names = || self.terms.budgets.iter().chain(&self.terms.rates).map(String::as_str);
+        match names().any(|name| name == rule) {
+            true => Ok(()),
+            false => Err(format!("`reserve`: `limits.yaml` has no rule `{rule}`{}", nearest::hint(rule, names()))),
+        }
+    }
+
     /// A component has no lines: its file is all that can be told.
     fn at(&self) -> At {
-        At { file: self.shown.clone(), line: 0, column: 0 }
+        At { file: self.terms.shown.clone(), line: 0, column: 0 }
     }
 
     fn why(&self, error: &Error, broken: Option<Broken>) -> (FailureKind, String) {
-        let Bounds { ops, bytes, cpu_ms, memory } = self.bounds;
+        let Bounds { ops, bytes, cpu_ms, memory } = self.terms.bounds;
         let trap = error.downcast_ref::<Trap>();
         match (broken, trap) {
             (_, Some(Trap::OutOfFuel)) | (Some(Broken::Ops), _) => {

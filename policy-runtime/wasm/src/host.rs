@@ -101,24 +101,20 @@ fn limit(to: &mut Instance<'_>, group: Group, table: fn(&Facts) -> &Table, field
     let name = method(&wit::accessor(group, field.name));
     let find = move |store: &mut Store<'_>, rule: String| -> Result<FactValue<'static>> {
         let asked = store.data_mut();
-        asked.read(group)?;
-        asked.pay(rule.len())?;
+        asked.rule(group, &rule)?;
         let facts = asked.facts.clone();
         Ok(table(&facts).get(&rule).map_or_else(|| (field.get)(&LimitFact::default()), field.get))
     };
+    let other = move || wasmtime::format_err!("`{}` is of another kind than its list says", field.name);
     match field.kind {
         Kind::Float => to.func_wrap(&name, move |mut store: Store<'_>, (_, rule): (Borrowed, String)| {
-            match find(&mut store, rule)? {
-                FactValue::Float(n) => Ok((n,)),
-                _ => bail!("`{}` is of another kind than its list says", field.name),
-            }
+            let FactValue::Float(n) = find(&mut store, rule)? else { return Err(other()) };
+            Ok((n,))
         }),
         Kind::Int | Kind::Text | Kind::Bool | Kind::TextList => {
             to.func_wrap(&name, move |mut store: Store<'_>, (_, rule): (Borrowed, String)| {
-                match find(&mut store, rule)? {
-                    FactValue::Int(n) => Ok((n,)),
-                    _ => bail!("`{}` is of another kind than its list says", field.name),
-                }
+                let FactValue::Int(n) = find(&mut store, rule)? else { return Err(other()) };
+                Ok((n,))
             })
         }
     }
@@ -153,8 +149,8 @@ fn param<T: ComponentType + Lower + 'static>(
         let asked = store.data_mut();
         asked.called()?;
         asked.pay(name.len())?;
-        let params = asked.params.clone();
-        let Some(value) = params.get(&name) else { return Ok((None,)) };
+        let terms = asked.terms.clone();
+        let Some(value) = terms.params.get(&name) else { return Ok((None,)) };
         asked.pay(weight(value))?;
         Ok((take(value),))
     })

@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
-use super::asked::Asked;
+use super::asked::{Asked, Terms};
 use super::guest::{Gives, Guest, Ready, Takes};
 use super::kept::Folder;
 use super::{engine, host};
@@ -76,13 +76,16 @@ impl Foreign for Wasm {
     fn compile(&self, unit: &Unit<'_>) -> Result<Arc<dyn Program>, Vec<Diagnostic>> {
         let bytes = unit.tree.read(unit.file).unwrap_or_default();
         let ready = self.ready(bytes, &Told(unit.shown)).map_err(|finding| vec![finding])?;
-        Ok(Arc::new(Guest {
-            ready,
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let terms = Terms {
             shown: unit.shown.into(),
             params: unit.params.clone(),
             reads: unit.reads.unwrap_or_else(all_but_text),
+            budgets: names(unit.budgets),
+            rates: names(unit.rates),
             bounds: unit.bounds,
-        }))
+        };
+        Ok(Arc::new(Guest { ready, terms: Arc::new(terms) }))
     }
 }
 
