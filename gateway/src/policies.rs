@@ -10,6 +10,7 @@ use tollgate_policy_runtime::cases::CaseReport;
 use tollgate_policy_runtime::load::{self, Given, Loaded};
 use tollgate_policy_runtime::source::{Fixed, FolderSource, Source, SourceError};
 use tollgate_policy_runtime::stdlib;
+use tollgate_policy_wasm::Wasm;
 
 use crate::cli::{Ended, Places};
 use crate::config::Config;
@@ -24,21 +25,22 @@ pub struct Repository {
     pub tree: Tree,
     /// Where it was read, for people.
     pub described: String,
+    given: Given,
 }
 
 impl Repository {
     pub fn load(&self, builtin: &Tree) -> Loaded {
-        load::load(&self.tree, builtin, &given(None))
+        load::load(&self.tree, builtin, &self.given)
     }
 
     pub fn test(&self, builtin: &Tree, filter: Option<&str>) -> CaseReport {
-        load::test(&self.tree, builtin, &given(None), filter)
+        load::test(&self.tree, builtin, &self.given, filter)
     }
 }
 
-/// What the loader is told besides the files.
-pub fn given(pepper: Option<&str>) -> Given {
-    Given { today: Some(jiff::Zoned::now().date()), pepper: pepper.map(Into::into) }
+/// What the loader is told besides the files. Verbs keep no machine code: they may be anybody's.
+fn given() -> Given {
+    Given { today: Some(jiff::Zoned::now().date()), pepper: None, wasm: Some(Arc::new(Wasm::new(None))) }
 }
 
 /// Reads the repository that flags or config name, once.
@@ -48,7 +50,7 @@ pub fn once(config: &Config, places: &Places, of: Checkout) -> Result<Repository
     let (mut source, described) = (named.source, named.described);
     let read = source.poll().map_err(|why| Ended::usage(format!("{described}: {why}"))).and_then(|tree| {
         let empty = || Ended::usage(format!("{described} has nothing to read"));
-        Ok(Repository { tree: tree.ok_or_else(empty)?, described })
+        Ok(Repository { tree: tree.ok_or_else(empty)?, described, given: given() })
     });
     // The mirror of a check is of no further use; where it cannot be removed, the system's cleaning will.
     let _ = std::fs::remove_dir_all(mirror);

@@ -11,13 +11,14 @@ use hyper_util::server::graceful::GracefulShutdown;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tollgate_core::identity::key;
+use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::tenants::KeyRecord;
 use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::watch::Watch;
+use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
 use tollgate_providers::{Provider, Providers, SecretSource, Timers, known, sim};
 use tollgate_store::ledger::MemoryLedger;
@@ -78,7 +79,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let _lock = state.lock().map_err(Ended::usage)?;
     let pepper = state.pepper().map_err(Ended::usage)?;
     let metrics = Arc::new(Metrics::new());
-    let (active, watch) = policies(&config, &args.places, &state, pepper.id(), &metrics)?;
+    let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
     let (providers, found) = providers(&config).await?;
     let trail = Arc::new(
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
@@ -145,7 +146,7 @@ fn policies(
     config: &Config,
     places: &Places,
     state: &State,
-    pepper: &str,
+    pepper: &Pepper,
     metrics: &Arc<Metrics>,
 ) -> Result<(Arc<Active>, Watch), Ended> {
     let accepted = policies::Accepted::default();
@@ -155,7 +156,8 @@ fn policies(
     let now_ms = clock.now_ms.clone();
     let setup = Setup {
         builtin: Arc::new(policies::builtin()),
-        pepper: Some(pepper.into()),
+        pepper: Some(pepper.id().into()),
+        wasm: Some(Arc::new(wasm(state, pepper))),
         clock: clock.now_ms,
         kept: Some(state.revisions()),
         on_event: Some(Box::new(move |event| match event {
@@ -179,6 +181,13 @@ fn policies(
     let watch = Watch::begin(active.clone(), source, pause)
         .map_err(|why| Ended::failed(format!("the policies cannot be watched: {why}")))?;
     Ok((active, watch))
+}
+
+/// The engine of components. Without a folder for machine code it compiles anew at each start.
+fn wasm(state: &State, pepper: &Pepper) -> Wasm {
+    let secret = pepper.hash("machine code of policies");
+    let folder = Folder::open(&state.machine_code(), &secret);
+    Wasm::new(folder.map_err(|why| tracing::warn!("{why}")).ok())
 }
 
 /// Providers of the config, else those whose keys the environment holds, and `sim`; with what was found, for people.

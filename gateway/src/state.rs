@@ -1,4 +1,4 @@
-//! The state folder: `trail/ revisions/ pepper lock`, mode 0700, one gateway at a time.
+//! The state folder: `trail/ revisions/ machine-code/ pepper lock`, mode 0700, one gateway at a time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -40,6 +40,11 @@ impl State {
 
     pub fn revisions(&self) -> PathBuf {
         self.path.join("revisions")
+    }
+
+    /// Machine code that components were compiled to: made here, and read by nobody else.
+    pub fn machine_code(&self) -> PathBuf {
+        self.path.join("machine-code")
     }
 
     /// One gateway per folder: two would write into one trail.

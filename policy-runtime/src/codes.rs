@@ -48,7 +48,7 @@ mod tests {
     fn every_code_is_explained_and_every_explanation_is_used() {
         let mut used = Vec::new();
         let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        for sources in ["src", "git/src", "../gateway/src"] {
+        for sources in ["src", "git/src", "wasm/src", "../gateway/src"] {
             codes_in(&own.join(sources), &mut used);
         }
         // An example that stands for any code.

@@ -54,7 +54,7 @@ fn digest_of(file: &str, text: &str, hook: Hook) -> String {
         reads: None,
         bounds: Bounds::default(),
     };
-    let program = engines::compile(engine, &unit).unwrap_or_else(|found| panic!("{text}\n{found:?}"));
+    let program = engines::compile(engine, &unit, None).unwrap_or_else(|found| panic!("{text}\n{found:?}"));
     let answer = program.decide(hook, &facts()).unwrap_or_else(|stop| panic!("{text}\n{stop:?}"));
     assert!(!answer.effects.is_empty(), "nothing was said by\n{text}");
     let verdict = Verdict {

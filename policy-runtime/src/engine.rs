@@ -10,6 +10,8 @@ use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::tree::Tree;
 use tollgate_core::policy::verdict::FailureKind;
 
+use crate::diagnostic::Diagnostic;
+
 /// One compiled policy. Shared by all calls; keeps nothing between them.
 pub trait Program: Send + Sync {
     /// Asks once. Only hooks that the program was compiled for are asked.
@@ -46,6 +48,11 @@ impl Default for Bounds {
     fn default() -> Self {
         Bounds { ops: 20_000, bytes: 1 << 20, cpu_ms: 20, memory: 16 << 20 }
     }
+}
+
+/// A compiler of a language whose engine is a package of its own (Wasm): whoever makes the loader hands it in.
+pub trait Foreign: Send + Sync {
+    fn compile(&self, unit: &Unit<'_>) -> Result<Arc<dyn Program>, Vec<Diagnostic>>;
 }
 
 /// What an engine is given to compile one policy.

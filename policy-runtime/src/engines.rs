@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tollgate_core::policy::verdict::Engine;
 
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Program, Unit};
+use crate::engine::{Foreign, Program, Unit};
 use crate::expr::{self, Names, Origin};
 use crate::manifest::{self, When};
 use crate::script;
@@ -16,11 +16,21 @@ pub use crate::expr::Selector;
 pub const PROGRAMS: [(&str, Engine); 3] =
     [("policy.rhai", Engine::Rhai), ("rules.yaml", Engine::Cel), ("policy.wasm", Engine::Wasm)];
 
-pub fn compile(engine: Engine, unit: &Unit<'_>) -> Result<Arc<dyn Program>, Vec<Diagnostic>> {
+pub fn compile(
+    engine: Engine,
+    unit: &Unit<'_>,
+    wasm: Option<&dyn Foreign>,
+) -> Result<Arc<dyn Program>, Vec<Diagnostic>> {
     match engine {
         Engine::Cel => expr::compile_rules(unit).map(Arc::from),
         Engine::Rhai => script::compile_script(unit).map(Arc::from),
-        Engine::Wasm => Err(vec![Diagnostic::error("TG0110", unit.shown, "this gateway runs no Wasm")]),
+        Engine::Wasm => match wasm {
+            Some(wasm) => wasm.compile(unit),
+            None => {
+                let help = "write it as `policy.rhai` or `rules.yaml`";
+                Err(vec![Diagnostic::error("TG0701", unit.shown, "this program runs no Wasm").help(help)])
+            }
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use tollgate_core::policy::tree::Tree;
 use tollgate_core::policy::verdict::Engine;
 
 use crate::diagnostic::Diagnostic;
-use crate::engine::{Bounds, Program, Unit};
+use crate::engine::{Bounds, Foreign, Program, Unit};
 use crate::engines;
 use crate::manifest::Program as Where;
 use crate::params::{self, Schema};
@@ -30,6 +30,8 @@ pub struct Home<'t> {
     pub program: &'static str,
     pub schema: Option<Schema>,
     pub is_std: bool,
+    /// Who compiles a `policy.wasm`.
+    wasm: Option<Arc<dyn Foreign>>,
 }
 
 /// What differs between two compilations of the same program.
@@ -49,6 +51,7 @@ impl<'t> Home<'t> {
         place: &Where,
         tree: &'t Tree,
         builtin: &'t Tree,
+        wasm: Option<Arc<dyn Foreign>>,
         findings: &mut Vec<Diagnostic>,
     ) -> Result<Home<'t>, (String, String)> {
         let (tree, folder, shown, is_std) = match place {
@@ -60,13 +63,9 @@ impl<'t> Home<'t> {
             return Err(nothing_there(place, tree));
         }
         let (program, engine) = match engines::PROGRAMS.iter().filter(|(name, _)| has(name)).collect::<Vec<_>>()[..] {
-            [(_, Engine::Wasm)] => {
-                let help = "write it as `policy.rhai` or `rules.yaml`";
-                return Err((format!("`{shown}/policy.wasm`: this gateway runs no Wasm"), help.to_owned()));
-            }
             [(name, engine)] => (*name, *engine),
             [] => {
-                let help = "a policy is a folder with `policy.rhai` or `rules.yaml`";
+                let help = "a policy is a folder with `policy.rhai`, `rules.yaml` or `policy.wasm`";
                 return Err((format!("`{shown}` holds no program"), help.to_owned()));
             }
             _ => {
@@ -86,7 +85,7 @@ impl<'t> Home<'t> {
                 None
             }
         };
-        Ok(Home { tree, folder, shown, engine, program, schema, is_std })
+        Ok(Home { tree, folder, shown, engine, program, schema, is_std, wasm })
     }
 
     /// As messages and effects tell it.
@@ -113,6 +112,7 @@ impl<'t> Home<'t> {
                 reads: want.reads,
                 bounds: want.bounds,
             },
+            self.wasm.as_deref(),
         )
     }
 }

@@ -18,7 +18,7 @@ use tollgate_core::policy::{Hook, Mode, OnError};
 
 use crate::cases::{self, CaseReport, Trial};
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::engine::{Bounds, Program};
+use crate::engine::{Bounds, Foreign, Program};
 use crate::engines::{self, Selector};
 use crate::expr::Names;
 use crate::home::{self, Home, Want};
@@ -29,12 +29,14 @@ use crate::tables::{catalog, limits, tenants};
 use crate::yaml::{Data, Node};
 
 /// What the loader cannot know from the files.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Given {
     /// For `expires`; `None` = nothing has expired.
     pub today: Option<Date>,
     /// The id of the gateway's pepper; `None` = hashes of any pepper are taken.
     pub pepper: Option<Arc<str>>,
+    /// Who compiles `policy.wasm`; `None` = nobody, and such a policy is refused.
+    pub wasm: Option<Arc<dyn Foreign>>,
 }
 
 /// What became of a tree.
@@ -92,6 +94,7 @@ pub fn test(tree: &Tree, builtin: &Tree, given: &Given, filter: Option<&str>) ->
 struct Loader<'t> {
     tree: &'t Tree,
     builtin: &'t Tree,
+    wasm: Option<Arc<dyn Foreign>>,
     findings: Vec<Diagnostic>,
     /// Folders found so far; `None` = it was told already that there is none.
     homes: BTreeMap<Where, Option<Home<'t>>>,
@@ -126,6 +129,7 @@ impl<'t> Loader<'t> {
         let mut loader = Loader {
             tree,
             builtin,
+            wasm: given.wasm.clone(),
             findings,
             homes: BTreeMap::new(),
             tried: BTreeSet::new(),
@@ -219,7 +223,7 @@ impl<'t> Loader<'t> {
         if self.homes.contains_key(&entry.program) {
             return;
         }
-        let home = Home::find(&entry.program, self.tree, self.builtin, &mut self.findings);
+        let home = Home::find(&entry.program, self.tree, self.builtin, self.wasm.clone(), &mut self.findings);
         let home = home.map_err(|(message, help)| {
             let at = entry.program_at;
             self.findings.push(
@@ -264,7 +268,8 @@ impl<'t> Loader<'t> {
                 Some(name) if is_builtin => Where::Std(name.to_owned()),
                 Some(_) | None => Where::Path(folder.to_owned()),
             };
-            let Ok(home) = Home::find(&place, self.tree, self.builtin, &mut self.findings) else { continue };
+            let home = Home::find(&place, self.tree, self.builtin, self.wasm.clone(), &mut self.findings);
+            let Ok(home) = home else { continue };
             let mut all = GroupSet::default();
             Group::ALL.into_iter().for_each(|group| all.insert(group));
             let empty = Node { at: Default::default(), data: Data::Map(Vec::new()) };

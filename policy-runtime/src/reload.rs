@@ -14,6 +14,7 @@ use tollgate_core::policy::tree::{RevisionId, Tree};
 use tollgate_core::ports::{Beside, Policies};
 
 use crate::diagnostic::{Diagnostic, Severity};
+use crate::engine::Foreign;
 use crate::kept::Kept;
 use crate::load::{Given, Loaded, load};
 use crate::second::Second;
@@ -25,6 +26,8 @@ pub struct Setup {
     pub builtin: Arc<Tree>,
     /// The id of the gateway's pepper.
     pub pepper: Option<Arc<str>>,
+    /// Who compiles `policy.wasm`.
+    pub wasm: Option<Arc<dyn Foreign>>,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// The folder where the last good tree is kept; `None` = nowhere.
@@ -355,7 +358,11 @@ impl Active {
 
 pub(crate) fn given(setup: &Setup) -> Given {
     let now = jiff::Timestamp::from_millisecond((setup.clock)()).ok();
-    Given { today: now.map(|now| now.to_zoned(TimeZone::UTC).date()), pepper: setup.pepper.clone() }
+    Given {
+        today: now.map(|now| now.to_zoned(TimeZone::UTC).date()),
+        pepper: setup.pepper.clone(),
+        wasm: setup.wasm.clone(),
+    }
 }
 
 fn tell_findings(findings: &[Diagnostic]) {

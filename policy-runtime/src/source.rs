@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tollgate_core::policy::tree::{FILE_BYTES_MAX, FILES_MAX, RevisionId, TREE_BYTES_MAX, Tree};
+use tollgate_core::policy::tree::{FILES_MAX, RevisionId, TREE_BYTES_MAX, Tree, file_bytes_max};
 
 /// No folder nests deeper.
 const DEPTH_MAX: usize = 32;
@@ -194,9 +194,10 @@ impl Found {
         let file = fs::File::open(path).map_err(|e| unreadable(path, &e))?;
         let mut bytes = Vec::new();
         // One byte more than allowed tells that there are more, however the file grows while it is read.
-        file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, &e))?;
-        if bytes.len() > FILE_BYTES_MAX {
-            return Err(too_large(path, format!("a file of more than {FILE_BYTES_MAX} bytes")));
+        let most = file_bytes_max(&inner);
+        file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|e| unreadable(path, &e))?;
+        if bytes.len() > most {
+            return Err(too_large(path, format!("a file of more than {most} bytes")));
         }
         self.bytes += bytes.len();
         if self.bytes > TREE_BYTES_MAX {
@@ -220,6 +221,8 @@ fn too_large(path: &Path, what: String) -> SourceError {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_core::policy::tree::{COMPONENT_BYTES_MAX, FILE_BYTES_MAX};
+
     use super::*;
 
     #[test]
@@ -244,6 +247,17 @@ mod tests {
         assert_ne!(changed.id, tree.id);
         write("tollgate-policies.yaml", "api: x");
         assert_eq!(source.poll().unwrap().unwrap().id, tree.id, "the same content has the same name");
+    }
+
+    #[test]
+    fn components_may_be_larger_than_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("policies/p")).unwrap();
+        let file = dir.path().join("policies/p/policy.wasm");
+        fs::write(&file, vec![b'x'; FILE_BYTES_MAX + 1]).unwrap();
+        assert!(read_folder(dir.path()).is_ok());
+        fs::write(&file, vec![b'x'; COMPONENT_BYTES_MAX + 1]).unwrap();
+        assert!(matches!(read_folder(dir.path()), Err(SourceError::TooLarge { .. })));
     }
 
     #[test]

@@ -27,6 +27,16 @@ fn a_commit_changes_what_is_decided() {
     run("03-policies-from-git");
 }
 
+#[test]
+fn a_guest_in_rust_classifies_data() {
+    run("04-wasm-rust");
+}
+
+#[test]
+fn a_guest_in_javascript_reads_contracts() {
+    run("05-wasm-javascript");
+}
+
 /// A new example is tried as well.
 #[test]
 fn every_example_is_tried_here() {

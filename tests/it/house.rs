@@ -25,19 +25,33 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
 ];
 
 /// The only files with `unsafe`: each wraps calls that have no safe form.
-const UNSAFE_FILES: &[(&str, &str)] =
-    &[("policy-runtime/git/src/library.rs", "the options of libgit2 are global state of a C library")];
+const UNSAFE_FILES: &[(&str, &str)] = &[
+    ("policy-runtime/git/src/library.rs", "the options of libgit2 are global state of a C library"),
+    (
+        "policy-runtime/wasm/src/kept.rs",
+        "the engine believes the machine code that it loads: it is our own, under a MAC",
+    ),
+];
 
 /// What each of our packages may use of the others. `tests` drives the built program and imports none.
 const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("policy-runtime", &["tollgate-core"]),
     ("policy-runtime/git", &["tollgate-core"]),
+    // Its guests are programs like those of the other languages: it fulfils their contract.
+    ("policy-runtime/wasm", &["tollgate-core", "tollgate-policy-runtime"]),
     ("providers", &["tollgate-core"]),
     ("store", &["tollgate-core"]),
     (
         "gateway",
-        &["tollgate-core", "tollgate-policy-git", "tollgate-policy-runtime", "tollgate-providers", "tollgate-store"],
+        &[
+            "tollgate-core",
+            "tollgate-policy-git",
+            "tollgate-policy-runtime",
+            "tollgate-policy-wasm",
+            "tollgate-providers",
+            "tollgate-store",
+        ],
     ),
     ("tests", &[]),
 ];
@@ -97,6 +111,20 @@ fn the_core_brings_no_client_no_database_and_no_engine() {
     let used = dependencies(&manifest("core"), |heading| heading == "dependencies");
     let told = |name: &str| format!("core/Cargo.toml: `{name}` does not belong in the core: use it behind a port");
     let wrong: Vec<String> = NOT_IN_CORE.split(' ').filter(|name| used.contains(*name)).map(told).collect();
+    nothing_wrong(&wrong);
+}
+
+/// Engines and their compilers are large: each stays in the package that is made for it.
+#[test]
+fn each_engine_stays_in_its_package() {
+    let mut wrong = Vec::new();
+    for (name, home) in [("wasmtime", "policy-runtime/wasm"), ("git2", "policy-runtime/git")] {
+        for (folder, _) in NEIGHBOURS.iter().filter(|(folder, _)| *folder != home) {
+            if dependencies(&manifest(folder), |heading| heading.ends_with("dependencies")).contains(name) {
+                wrong.push(format!("{folder}/Cargo.toml: `{name}` belongs in {home}: use what that package gives"));
+            }
+        }
+    }
     nothing_wrong(&wrong);
 }
 

@@ -7,10 +7,17 @@ use serde::{Deserialize, Serialize};
 
 /// No more files than this in one revision.
 pub const FILES_MAX: usize = 10_000;
-/// No file larger than this.
+/// No file larger than this, but for components.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
+/// No component larger than this: those that bring an interpreter are a megabyte or two.
+pub const COMPONENT_BYTES_MAX: usize = 4 << 20;
 /// No revision larger than this, all files together.
 pub const TREE_BYTES_MAX: usize = 64 << 20;
+
+/// The most bytes that the file at this path may have.
+pub fn file_bytes_max(path: &str) -> usize {
+    if path.ends_with("/policy.wasm") { COMPONENT_BYTES_MAX } else { FILE_BYTES_MAX }
+}
 
 /// The name of a revision: a commit id, or `dir-<digest>` for a folder, or `builtin-<version>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

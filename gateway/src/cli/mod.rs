@@ -159,6 +159,8 @@ pub enum Policy {
         /// facts, effects, rhai, manifest, rules or cases
         part: String,
     },
+    /// Print the WIT that Wasm guests are built with
+    Wit,
     /// Measure what the policies cost on their cases: CPU time and operations
     Bench {
         #[command(flatten)]
@@ -356,6 +358,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Policy(Policy::Schema { part })) => author::schema(&part),
         Some(Verb::Policy(Policy::Steer(verb))) => operate::run(&verb),
         Some(Verb::Policy(Policy::Eject { name, into })) => author::eject(&name, &into),
+        Some(Verb::Policy(Policy::Wit)) => policy::wit(),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),

@@ -113,3 +113,9 @@ fn once(places: &Places, filter: Option<&str>, told: &Told) -> Result<(), Ended>
         (0, false, _) | (1.., _, _) => Err(Ended::failed("")),
     }
 }
+
+/// The interface of guests.
+pub fn wit() -> Result<(), Ended> {
+    print!("{}", tollgate_policy_wasm::wit::WORLD);
+    Ok(())
+}

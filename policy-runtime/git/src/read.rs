@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use git2::{ObjectType, Odb, Oid, Repository};
-use tollgate_core::policy::tree::{FILE_BYTES_MAX, FILES_MAX, RevisionId, TREE_BYTES_MAX, Tree};
+use tollgate_core::policy::tree::{FILES_MAX, RevisionId, TREE_BYTES_MAX, Tree, file_bytes_max};
 
 use crate::GitError;
 
@@ -160,8 +160,9 @@ impl Found<'_> {
         if kind != ObjectType::Blob {
             return Err(self.refused(&path, "its object is no file"));
         }
-        if size > FILE_BYTES_MAX {
-            return Err(self.refused(&path, format!("it has {size} bytes, a file may have {FILE_BYTES_MAX}")));
+        let most = file_bytes_max(&path);
+        if size > most {
+            return Err(self.refused(&path, format!("it has {size} bytes, a file may have {most}")));
         }
         self.bytes += size;
         if self.bytes > TREE_BYTES_MAX {

@@ -150,12 +150,15 @@ fn a_folder_that_is_no_policy_is_told() {
             "more than one program",
             "two programs",
         ),
-        (vec![("policies/x/policy.wasm", "")], "runs no Wasm", "a program of another kind"),
     ] {
         let (text, at) = marked(&manifest("  - { name: x, path: §policies/x, hook: pre-route, on_error: deny }\n"));
         let loaded = loaded(&text, &files);
         assert_told(&loaded.findings, "TG0110", at, words, why);
     }
+    let entry = "  - { name: x, path: policies/x, hook: pre-route, on_error: deny }\n";
+    let wasm = loaded(&manifest(entry), &[("policies/x/policy.wasm", "")]);
+    let told = wasm.findings.iter().any(|f| f.code == "TG0701" && f.file == "policies/x/policy.wasm");
+    assert!(told, "no engine for Wasm is given here: {}", listed(&wasm.findings));
     let loaded = loaded(&manifest(OWN), &[("orgs/o/tollgate-policies.yaml", "")]);
     assert_told(&loaded.findings, "TG0120", (0, 0), "not read by this version", "delegated folders");
     assert!(loaded.revision.is_none(), "a policy that would silently not act");
@@ -186,14 +189,14 @@ fn what_is_only_doubtful_is_warned_of() {
     let text = manifest(&format!(
         "  - {{ name: a, {own}, expires: 2026-01-01 }}\n  - {{ name: b, {own}, mode: observe, share: {{ percent: 5 }} }}\n"
     ));
-    let given = Given { today: Some(date(2026, 1, 2)), pepper: None };
+    let given = Given { today: Some(date(2026, 1, 2)), ..Given::default() };
     let loaded = load(&repository(&text, &unused), &builtin(), &given);
     assert!(loaded.revision.is_some(), "{}", listed(&loaded.findings));
     assert!(loaded.findings.iter().all(|f| f.severity == Severity::Warning));
     assert_told(&loaded.findings, "TG0117", (3, 78), "expired on 2026-01-01", "its date has passed");
     assert_told(&loaded.findings, "TG0118", (4, 91), "no effect", "a share of nothing");
     assert_told(&loaded.findings, "TG0119", (0, 0), "policies/spare", "a folder that nobody uses");
-    let on_the_day = Given { today: Some(date(2026, 1, 1)), pepper: None };
+    let on_the_day = Given { today: Some(date(2026, 1, 1)), ..Given::default() };
     let findings = load(&repository(&text, &[]), &builtin(), &on_the_day).findings;
     assert!(findings.iter().all(|f| f.code != "TG0117"), "it acts to the end of the day");
 }

@@ -31,6 +31,7 @@ fn setup(kept: Option<&Path>) -> Setup {
     Setup {
         builtin: Arc::new(builtin()),
         pepper: None,
+        wasm: None,
         clock: Arc::new(move || clock.fetch_add(1, Ordering::Relaxed)),
         kept: kept.map(Path::to_owned),
         on_event: None,

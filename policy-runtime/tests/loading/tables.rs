@@ -224,7 +224,7 @@ fn a_hash_under_another_pepper_is_refused_before_a_call_fails_by_it() {
         "ab".repeat(32)
     );
     let tree = repository(&manifest(OWN), &[("tenants.yaml", &text)]);
-    let given = |pepper: &str| Given { today: None, pepper: Some(Arc::from(pepper)) };
+    let given = |pepper: &str| Given { pepper: Some(Arc::from(pepper)), ..Given::default() };
     let refused = load(&tree, &builtin(), &given("other"));
     assert_told(&refused.findings, "TG0216", (2, 23), "pepper `pep`, but this gateway has `other`", "a foreign pepper");
     let loaded = load(&tree, &builtin(), &given("pep"));
