@@ -20,15 +20,22 @@ use tollgate_core::policy::tree::Tree;
 use tollgate_policy_runtime::guard::Guard;
 use tollgate_policy_runtime::reload::Active;
 use tollgate_policy_runtime::second::{Canary, Role};
+use tollgate_policy_runtime::source::Bell;
 use tollgate_policy_runtime::steer::Unwilling;
 use tollgate_policy_runtime::watch::Asker;
+use tollgate_providers::SecretSource;
+
+mod hint;
 
 /// What the verbs work on.
 #[derive(Clone)]
 pub struct Admin {
     pub policies: Arc<Active>,
     pub asker: Asker,
+    pub bell: Bell,
     pub token: Arc<str>,
+    /// What a git host shows when it hints.
+    pub webhook: Option<SecretSource>,
 }
 
 /// What a verb came to.
@@ -51,13 +58,13 @@ pub fn router(admin: Admin) -> Router {
         .route("/admin/v1/policies/rollback", post(rollback))
         .route("/admin/v1/policies/diff", get(diff))
         .layer(middleware::from_fn_with_state(admin.clone(), known))
+        // A git host shows what it can; the hint itself looks at it.
+        .route("/admin/v1/policies/hint", post(hint::take))
         .with_state(admin)
 }
 
 async fn known(State(admin): State<Admin>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    let shown =
-        headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-    if shown.is_some_and(|token| bool::from(token.as_bytes().ct_eq(admin.token.as_bytes()))) {
+    if admin.is_operator(&headers) {
         return next.run(request).await;
     }
     let told =
@@ -166,6 +173,12 @@ async fn diff(State(admin): State<Admin>, Query(named): Query<Named>) -> Respons
 }
 
 impl Admin {
+    fn is_operator(&self, headers: &HeaderMap) -> bool {
+        let shown =
+            headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
+        shown.is_some_and(|token| bool::from(token.as_bytes().ct_eq(self.token.as_bytes())))
+    }
+
     fn tree(&self, revision: &str) -> Result<Tree, Failed> {
         self.asker.revision(revision).map_err(|why| Failed {
             status: StatusCode::NOT_FOUND,

@@ -11,6 +11,7 @@ mod operators;
 mod policies;
 mod start;
 mod state;
+mod trust;
 
 use std::process::ExitCode;
 

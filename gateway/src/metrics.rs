@@ -136,6 +136,12 @@ impl Metrics {
         }
     }
 
+    /// The source of policies gave nothing: it was away, or what it has is not signed as it must be.
+    pub fn source_failed(&self, unverified: bool) {
+        let result = if unverified { "unverified" } else { "source_failed" };
+        self.loads.get_or_create(&Load { result }).inc();
+    }
+
     fn count(&self, receipt: &Receipt) {
         let operation = receipt.operation.name();
         let (outcome, category) = match &receipt.outcome {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tollgate_core::policy::tree::Tree;
-use tollgate_policy_git::{GitOptions, GitSource};
+use tollgate_policy_git::{Follow, GitError, GitOptions, GitSource};
 use tollgate_policy_runtime::cases::CaseReport;
 use tollgate_policy_runtime::load::{self, Given, Loaded};
 use tollgate_policy_runtime::source::{Fixed, FolderSource, Source, SourceError};
@@ -14,6 +14,7 @@ use tollgate_policy_wasm::Wasm;
 
 use crate::cli::{Ended, Places};
 use crate::config::Config;
+use crate::trust;
 
 /// The policies that are part of the program.
 pub fn builtin() -> Tree {
@@ -92,42 +93,88 @@ pub fn source(
     of: Checkout,
 ) -> Result<Named, Ended> {
     let named = places.policies.as_deref().or(config.policies.repository.as_deref());
+    let unsigned = |what: &str| match (&config.policies.verify, of) {
+        (Some(_), Checkout::Commits) => Err(Ended::usage(format!(
+            "policies.verify asks for signatures, and {what} has none: name a git repository, or take `verify` out [TG0810]"
+        ))),
+        (Some(_) | None, _) => Ok(()),
+    };
     let Some(named) = named else {
+        unsigned("the built-in policies")?;
         let source = Box::new(Fixed::new(builtin()));
         return Ok(Named { source, described: "the built-in policies".to_owned(), pause: BUILTIN_PAUSE });
     };
-    let (url, asked) = match named.rsplit_once('#') {
-        Some((url, branch)) if !branch.is_empty() => (url, Some(branch)),
-        Some(_) | None => (named, config.policies.branch.as_deref()),
-    };
+    let (url, asked) = address(named);
     let plain = Path::new(url);
     let is_checkout = plain.join(".git").exists();
     if plain.is_dir() && !is_bare(plain) && !(is_checkout && of == Checkout::Commits) {
+        unsigned(&format!("the plain folder `{url}`"))?;
         let root = plain.join(&*config.policies.folder);
         let described = root.display().to_string();
         return Ok(Named { source: Box::new(FolderSource::new(root)), described, pause: FOLDER_PAUSE });
     }
-    if !url.contains("://") && !plain.exists() && !url.contains('@') {
+    let (git, described) = git(config, url, asked, mirror)?;
+    let local = local(url);
+    let pause = match (local.exists(), local.is_file()) {
+        (true, true) => FOLDER_PAUSE,
+        (true, false) => LOCAL_PAUSE,
+        (false, _) => Duration::from_secs(config.policies.poll_s.get()),
+    };
+    let source = Git { git, described: described.clone(), seen: None, accepted: accepted.clone() };
+    Ok(Named { source: Box::new(source), described, pause })
+}
+
+/// `PATH_OR_URL` or `PATH_OR_URL#BRANCH`.
+fn address(named: &str) -> (&str, Option<&str>) {
+    match named.rsplit_once('#') {
+        Some((url, branch)) if !branch.is_empty() => (url, Some(branch)),
+        Some(_) | None => (named, None),
+    }
+}
+
+fn local(url: &str) -> &Path {
+    Path::new(url.strip_prefix("file://").unwrap_or(url))
+}
+
+/// A git repository of the config's signers, with how it is told to people.
+fn git(config: &Config, url: &str, asked: Option<&str>, mirror: &Path) -> Result<(GitSource, String), Ended> {
+    if !url.contains("://") && !Path::new(url).exists() && !url.contains('@') {
         return Err(Ended::usage(format!(
             "there is no policy repository at `{url}`: name a folder, a bare repository or a URL"
         )));
     }
-    let local = Path::new(url.strip_prefix("file://").unwrap_or(url));
-    let is_local = local.exists();
-    let head = checked_out(local);
-    let branch = asked.or(head.as_deref()).unwrap_or(BRANCH);
+    let follow = match asked {
+        Some(branch) => Follow::Branch(branch.to_owned()),
+        None => trust::follow(&config.policies, checked_out(local(url)).as_deref().unwrap_or(BRANCH))?,
+    };
+    let described = format!("{url} ({follow})");
     let options = GitOptions {
         url: url.to_owned(),
-        branch: branch.to_owned(),
+        follow,
+        verify: trust::verification(&config.policies)?,
+        token: config.policies.token.as_ref().map(trust::token),
         mirror_dir: mirror.to_owned(),
         subfolder: Some(config.policies.folder.0.clone()).filter(|f| !f.is_empty()),
         allow_rewind: config.policies.allow_rewind,
     };
     let git = GitSource::open(options).map_err(|why| Ended::usage(why.to_string()))?;
-    let described = format!("{url} ({branch})");
-    let pause = if is_local { LOCAL_PAUSE } else { Duration::from_secs(config.policies.poll_s.get()) };
-    let source = Git { git, described: described.clone(), seen: None, accepted: accepted.clone() };
-    Ok(Named { source: Box::new(source), described, pause })
+    Ok((git, described))
+}
+
+/// Writes the repository into one file; gives what it holds and where it came from.
+pub fn bundle(config: &Config, places: &Places, out: &Path) -> Result<(Tree, String), Ended> {
+    let Some(named) = places.policies.as_deref().or(config.policies.repository.as_deref()) else {
+        return Err(Ended::usage("there is no repository to bundle: name one with `--policies`".to_owned()));
+    };
+    let (url, asked) = address(named);
+    let mirror = std::env::temp_dir().join(format!("tollgate-bundle-{}", std::process::id()));
+    let written = git(config, url, asked, &mirror).and_then(|(mut git, described)| {
+        let commit = git.bundle(out).map_err(|why| Ended::usage(format!("{described}: {why}")))?;
+        Ok((commit.tree, described))
+    });
+    // As with a check, the system's cleaning removes what stays.
+    let _ = std::fs::remove_dir_all(mirror);
+    written
 }
 
 /// The branch where nobody says which.
@@ -151,16 +198,22 @@ struct Git {
     accepted: Accepted,
 }
 
+fn told(why: GitError) -> SourceError {
+    match why {
+        GitError::Unverified { .. } => SourceError::Unverified(why.to_string()),
+        other => SourceError::Other(other.to_string()),
+    }
+}
+
 impl Source for Git {
     fn poll(&mut self) -> Result<Option<Tree>, SourceError> {
-        let told = |why: tollgate_policy_git::GitError| SourceError::Other(why.to_string());
         let accepted = self.accepted.lock().expect("no code panics while it holds the commit").take();
         if let Some(commit) = accepted {
             self.git.accept(&commit).map_err(told)?;
         }
         let head = self.git.head().map_err(told)?;
         if self.seen.as_ref() == Some(&head) {
-            return Ok(None);
+            return self.git.check_age().map(|()| None).map_err(told);
         }
         let commit = self.git.fetch().map_err(told)?;
         self.seen = Some(commit.id.clone());
@@ -168,7 +221,11 @@ impl Source for Git {
     }
 
     fn at(&mut self, revision: &str) -> Result<Tree, SourceError> {
-        self.git.revision(revision).map(|commit| commit.tree).map_err(|why| SourceError::Other(why.to_string()))
+        self.git.revision(revision).map(|commit| commit.tree).map_err(told)
+    }
+
+    fn vouch(&mut self, tree: &Tree) -> Result<(), SourceError> {
+        self.git.vouch(tree).map_err(told)
     }
 
     fn describe(&self) -> String {

@@ -17,10 +17,11 @@ use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
+use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
-use tollgate_providers::{Provider, Providers, SecretSource, Timers, known, sim};
+use tollgate_providers::{Provider, Providers, Timers, known, sim};
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
@@ -114,7 +115,8 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
     let token = state.operator_token().map_err(Ended::usage)?.into();
-    let admin = Admin { policies: active.clone(), asker: watch.asker(), token };
+    let webhook = config.policies.webhook.as_ref().map(Secret::source);
+    let admin = Admin { policies: active.clone(), asker: watch.asker(), bell: watch.bell(), token, webhook };
     let operators = operators::router(Operators { metrics, policies: active, providers: found.into() }, admin);
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
@@ -166,6 +168,7 @@ fn policies(
                 counted.loaded(true, now_ms() / 1_000);
             }
             Event::Rejected { .. } => counted.loaded(false, 0),
+            Event::SourceFailed { error } => counted.source_failed(matches!(error, SourceError::Unverified(_))),
             _ => {}
         })),
     };
@@ -236,11 +239,7 @@ fn provider(
         provider.base_url = url.to_string();
     }
     if let Some(secret) = &section.secret {
-        provider.secret = Some(match secret.clone() {
-            Secret::Env(name) => SecretSource::Env(name),
-            Secret::File(path) => SecretSource::File(path),
-            Secret::Command(words) => SecretSource::Command(words),
-        });
+        provider.secret = Some(secret.source());
     }
     provider.unlisted = section.unlisted.unwrap_or(provider.unlisted);
     provider.default = section.default;

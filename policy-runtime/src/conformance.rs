@@ -40,7 +40,11 @@ fn facts() -> Arc<Facts> {
 /// The digest of what one program decides at a hook.
 fn digest_of(file: &str, text: &str, hook: Hook) -> String {
     let path = format!("policies/p/{file}");
-    let tree = Tree { id: RevisionId::new("t"), files: BTreeMap::from([(path.clone(), Arc::from(text.as_bytes()))]) };
+    let tree = Tree {
+        signers: Vec::new(),
+        id: RevisionId::new("t"),
+        files: BTreeMap::from([(path.clone(), Arc::from(text.as_bytes()))]),
+    };
     let engine = engines::PROGRAMS.iter().find(|(name, _)| *name == file).unwrap().1;
     let unit = Unit {
         name: "p",

@@ -31,6 +31,8 @@ struct Head {
     id: RevisionId,
     /// The description of the source: a gateway that is pointed elsewhere does not begin with another house's policies.
     source: String,
+    #[serde(default)]
+    signers: Vec<String>,
     /// Path and length, in the order of the bytes.
     files: Vec<(String, usize)>,
 }
@@ -74,7 +76,7 @@ impl Kept {
     /// Replaces what was kept. A crash at any moment leaves the old file or the new one.
     pub fn write(&self, tree: &Tree, source: &str) -> Result<(), KeptError> {
         let files = tree.files.iter().map(|(path, bytes)| (path.clone(), bytes.len())).collect();
-        let head = Head { id: tree.id.clone(), source: source.to_owned(), files };
+        let head = Head { id: tree.id.clone(), source: source.to_owned(), signers: tree.signers.clone(), files };
         let head = serde_json::to_vec(&head).expect("texts and numbers are always JSON");
         let mut out = Vec::with_capacity(head.len() + tree.files.values().map(|b| b.len()).sum::<usize>() + 64);
         out.extend_from_slice(MAGIC);
@@ -144,7 +146,7 @@ fn decode(bytes: &[u8], most: usize) -> Result<(Tree, String), &'static str> {
     if !rest.is_empty() {
         return Err("too long");
     }
-    Ok((Tree { id: head.id, files }, head.source))
+    Ok((Tree { id: head.id, signers: head.signers, files }, head.source))
 }
 
 fn io(path: &Path, why: std::io::Error) -> KeptError {
@@ -158,7 +160,7 @@ mod tests {
     fn tree() -> Tree {
         let files = [("a.yaml", "x"), ("p/b.rhai", ""), ("p/c", "\u{0}\n")];
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes()))).collect();
-        Tree { id: RevisionId::new("dir-1"), files }
+        Tree { id: RevisionId::new("dir-1"), signers: vec!["ann".to_owned()], files }
     }
 
     #[test]
@@ -168,7 +170,7 @@ mod tests {
         assert!(kept.read("git").unwrap().is_none(), "nothing is kept at first");
         kept.write(&tree(), "git").unwrap();
         let again = kept.read("git").unwrap().unwrap();
-        assert_eq!((again.id.clone(), again.files.clone()), (tree().id, tree().files));
+        assert_eq!((again.id, again.files, again.signers), (tree().id, tree().files, tree().signers));
         assert!(kept.read("another").unwrap().is_none(), "another source");
     }
 

@@ -121,7 +121,7 @@ impl Active {
     /// Begins with what the source gives; if that fails, with the last good revision on disk.
     pub fn start(source: &mut dyn Source, setup: Setup) -> Result<Arc<Active>, StartError> {
         let from = source.describe();
-        if let Some((tree, loaded, begun)) = Self::pinned_on_disk(&from, &setup) {
+        if let Some((tree, loaded, begun)) = Self::pinned_on_disk(source, &setup) {
             return Ok(Self::begin(&tree, loaded, from, setup, true, begun));
         }
         let polled = source.poll();
@@ -138,7 +138,7 @@ impl Active {
             Ok(None) => return Err(StartError::Nothing { from }),
             Err(error) => (StartError::Unreachable { from: from.clone(), error: error.clone() }, None, Some(error)),
         };
-        let Some((tree, loaded, begun)) = Self::from_disk(&from, &setup) else { return Err(why) };
+        let Some((tree, loaded, begun)) = Self::from_disk(source, &setup) else { return Err(why) };
         let active = Self::begin(&tree, loaded, from, setup, true, begun);
         if let Some((tree, findings)) = rejected {
             active.reject(tree, findings);
@@ -150,20 +150,24 @@ impl Active {
     }
 
     /// A revision that an operator holds outlives a restart.
-    fn pinned_on_disk(from: &str, setup: &Setup) -> Option<(Tree, Loaded, Instant)> {
+    fn pinned_on_disk(source: &mut dyn Source, setup: &Setup) -> Option<(Tree, Loaded, Instant)> {
         let kept = Kept::at(setup.kept.as_ref()?);
-        let tree = kept.read(from).ok()??;
-        if kept.is_pinned(&tree.id) { Self::from_disk(from, setup) } else { None }
+        let tree = kept.read(&source.describe()).ok()??;
+        if kept.is_pinned(&tree.id) { Self::from_disk(source, setup) } else { None }
     }
 
-    fn from_disk(from: &str, setup: &Setup) -> Option<(Tree, Loaded, Instant)> {
-        let tree = match Kept::at(setup.kept.as_ref()?).read(from) {
+    fn from_disk(source: &mut dyn Source, setup: &Setup) -> Option<(Tree, Loaded, Instant)> {
+        let tree = match Kept::at(setup.kept.as_ref()?).read(&source.describe()) {
             Ok(tree) => tree?,
             Err(error) => {
                 tracing::error!(%error, "the last good revision cannot be read");
                 return None;
             }
         };
+        if let Err(error) = source.vouch(&tree) {
+            tracing::error!(%error, revision = %tree.id.short(), "the last good revision on disk is not trusted any more");
+            return None;
+        }
         let begun = Instant::now();
         let loaded = load(&tree, &setup.builtin, &given(setup));
         if loaded.revision.is_none() {
@@ -187,6 +191,7 @@ impl Active {
             active: tree.id.clone(),
             since_ms: (setup.clock)(),
             source: source.clone(),
+            signers: tree.signers.clone(),
             from_disk,
             swaps: 0,
             pinned: from_disk && setup.kept.as_ref().is_some_and(|folder| Kept::at(folder).is_pinned(&tree.id)),
@@ -274,6 +279,7 @@ impl Active {
             state.status.active = key.0.clone();
             state.status.since_ms = (self.setup.clock)();
             state.status.from_disk = false;
+            state.status.signers = tree.signers.clone();
             state.status.swaps += 1;
             state.status.rejected = None;
             state.status.policies = policies.into();

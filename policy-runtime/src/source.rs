@@ -29,6 +29,11 @@ pub trait Source: Send {
         )))
     }
 
+    /// Whether a tree of this source that was kept on disk may still act: its signers may be trusted no longer.
+    fn vouch(&mut self, _tree: &Tree) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// For people: the path or the address, without credentials.
     fn describe(&self) -> String;
 
@@ -61,6 +66,9 @@ pub enum SourceError {
     BadPath { path: String },
     #[error("{0} [TG0405]")]
     Other(String),
+    /// Signatures are required, and this is not signed as they must be; the reason has its own code.
+    #[error("{0}")]
+    Unverified(String),
 }
 
 /// A tree that never changes: the built-in one, or what a test gives.
@@ -152,7 +160,7 @@ impl Source for FolderSource {
 pub fn read_folder(root: &Path) -> Result<Tree, SourceError> {
     let mut found = Found::default();
     found.folder(root, "", 0)?;
-    let mut tree = Tree { id: RevisionId::new(""), files: found.files };
+    let mut tree = Tree { signers: Vec::new(), id: RevisionId::new(""), files: found.files };
     tree.id = RevisionId::new(&format!("dir-{}", &tree.digest()[..16]));
     Ok(tree)
 }

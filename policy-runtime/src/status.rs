@@ -16,6 +16,8 @@ pub struct Status {
     /// When it became active, milliseconds since 1970.
     pub since_ms: i64,
     pub source: String,
+    /// Who signed it; empty where the source requires no signatures.
+    pub signers: Vec<String>,
     /// The source was down, or its newest revision refused, when the gateway began: this one was kept on disk.
     pub from_disk: bool,
     /// How often a new revision became active since the start.

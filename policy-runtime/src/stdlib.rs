@@ -12,7 +12,7 @@ static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../stdlib-policies");
 pub fn tree() -> Tree {
     let mut files = BTreeMap::new();
     add(&FILES, &mut files);
-    Tree { id: RevisionId::new(concat!("builtin-", env!("CARGO_PKG_VERSION"))), files }
+    Tree { signers: Vec::new(), id: RevisionId::new(concat!("builtin-", env!("CARGO_PKG_VERSION"))), files }
 }
 
 fn add(folder: &Dir<'_>, files: &mut BTreeMap<String, Arc<[u8]>>) {

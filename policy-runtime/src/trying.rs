@@ -49,7 +49,7 @@ fn compile_files(
 ) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
     let files: BTreeMap<String, Arc<[u8]>> =
         files.iter().map(|(name, text)| (format!("policies/p/{name}"), text.as_bytes().into())).collect();
-    let tree = Tree { id: RevisionId::new("t"), files };
+    let tree = Tree { signers: Vec::new(), id: RevisionId::new("t"), files };
     let mut reads = GroupSet::default();
     Group::ALL.into_iter().for_each(|g| reads.insert(g));
     let path = format!("policies/p/{file}");

@@ -47,6 +47,11 @@ impl SecretSource {
 pub struct Secret(String);
 
 impl Secret {
+    /// For whoever must show it otherwise than in a header of ours.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
     /// As the header's value, marked so that nobody prints it.
     pub fn header(&self, prefix: &str) -> HeaderValue {
         let text = format!("{prefix}{}", self.0);

@@ -10,5 +10,6 @@ mod house;
 mod revisions;
 mod sdk;
 mod shelf;
+mod sources;
 mod steer;
 mod support;

@@ -46,6 +46,8 @@ impl std::fmt::Display for RevisionId {
 #[derive(Debug, Clone)]
 pub struct Tree {
     pub id: RevisionId,
+    /// Who signed it, where the source requires signatures.
+    pub signers: Vec<String>,
     pub files: BTreeMap<String, Arc<[u8]>>,
 }
 

@@ -170,6 +170,13 @@ pub enum Policy {
         #[arg(long)]
         json: bool,
     },
+    /// Write the repository into one file, signatures included, for gateways that reach no git host
+    Bundle {
+        #[command(flatten)]
+        places: Places,
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     #[command(flatten)]
     Steer(Steer),
     /// Copy a built-in policy into a repository, to be changed there
@@ -359,6 +366,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Policy(Policy::Steer(verb))) => operate::run(&verb),
         Some(Verb::Policy(Policy::Eject { name, into })) => author::eject(&name, &into),
         Some(Verb::Policy(Policy::Wit)) => policy::wit(),
+        Some(Verb::Policy(Policy::Bundle { places, out })) => policy::bundle(&places, &out),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),

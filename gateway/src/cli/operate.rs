@@ -121,6 +121,10 @@ fn status(told: &Value) -> String {
         text(&told["source"]),
         time(&told["since_ms"])
     );
+    let signers: Vec<&str> = told["signers"].as_array().into_iter().flatten().map(text).collect();
+    if !signers.is_empty() {
+        let _ = writeln!(out, "signed by {}", signers.join(", "));
+    }
     for (name, key) in [("waiting", "waiting"), ("previous", "previous"), ("problem", "source_error")] {
         if let Some(value) = told[key].as_str() {
             let _ = writeln!(out, "{name:<9} {value}");

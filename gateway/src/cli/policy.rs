@@ -119,3 +119,16 @@ pub fn wit() -> Result<(), Ended> {
     print!("{}", tollgate_policy_wasm::wit::WORLD);
     Ok(())
 }
+
+/// Writes the followed commit, its history and its signatures into one file.
+pub fn bundle(places: &Places, out: &Path) -> Result<(), Ended> {
+    let config = start::config(places)?;
+    let (tree, described) = policies::bundle(&config, places, out)?;
+    let by = match tree.signers.is_empty() {
+        true => "no signatures were asked for: give the config that has `policies.verify`".to_owned(),
+        false => format!("signed by {}", tree.signers.join(", ")),
+    };
+    println!("wrote {}: {} of {described}, {by}", out.display(), tree.id.short());
+    println!("serve it:  tollgate --policies {}", out.display());
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! `tollgate.yaml`, key for key. Unknown keys are refused; types do the checking.
 
 pub mod text;
+pub mod verify;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,8 +9,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tollgate_providers::SecretSource;
 
 use text::Text;
+use verify::Verify;
 
 /// The whole file. Every section may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -39,6 +42,17 @@ pub struct Policies {
     pub repository: Option<Text>,
     /// Absent = the branch that a local repository has checked out, else `main`.
     pub branch: Option<Text>,
+    /// A tag instead: taken anew when it moves.
+    pub tag: Option<Text>,
+    /// One commit instead, all 40 digits.
+    pub commit: Option<Text>,
+    /// Whose signatures count; absent = nobody's are asked for.
+    #[serde(deserialize_with = "verify::given")]
+    pub verify: Option<Verify>,
+    /// For `https://`; read anew before each use.
+    pub token: Option<Secret>,
+    /// What a git host shows when it hints at a push; absent = only the operators' token may.
+    pub webhook: Option<Secret>,
     /// The folder of the repository that holds the policies; empty = its root.
     pub folder: Text,
     /// How often a remote repository is asked for a new revision, in seconds. Local ones are watched.
@@ -75,6 +89,16 @@ pub enum Secret {
     Env(String),
     File(PathBuf),
     Command(Vec<String>),
+}
+
+impl Secret {
+    pub fn source(&self) -> SecretSource {
+        match self.clone() {
+            Secret::Env(name) => SecretSource::Env(name),
+            Secret::File(path) => SecretSource::File(path),
+            Secret::Command(words) => SecretSource::Command(words),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,6 +146,11 @@ impl Default for Policies {
         Policies {
             repository: None,
             branch: None,
+            tag: None,
+            commit: None,
+            verify: None,
+            token: None,
+            webhook: None,
             folder: Text::default(),
             poll_s: NonZeroU64::new(30).expect("30 is not 0"),
             allow_rewind: false,
@@ -217,6 +246,12 @@ mod tests {
             ("edge:\n  body_bytes_max: 0\n", 2, "nonzero"),
             ("listen:\n  callers: here\n", 2, "socket address"),
             ("policies: [", 1, ""),
+            ("policies:\n  verify:\n", 2, ""),
+            ("policies:\n  verify: {}\n", 2, "missing field `what`"),
+            ("policies:\n  verify: { what: commit }\n", 2, "missing field `signers`"),
+            ("policies:\n  verify: { what: head, signers: a }\n", 2, "unknown variant `head`"),
+            ("policies:\n  verify: { what: commit, signers: a, revoked: }\n", 2, "path of a file"),
+            ("policies:\n  verify: { what: commit, signer: a }\n", 2, "did you mean `signers`?"),
         ] {
             let Err(ConfigError::Wrong { line: at, why, .. }) = read(text) else { panic!("{text} was taken") };
             assert!(why.contains(part), "{text}: {why}");

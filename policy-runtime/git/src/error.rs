@@ -1,5 +1,7 @@
 //! What can go wrong between a git host and a tree, each with what to do about it.
 
+use crate::verify::Doubt;
+
 /// Why a repository gave no tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +14,14 @@ pub enum GitError {
     Address { url: String, why: String },
     #[error("`{branch}` is no name of a branch: {why}")]
     Branch { branch: String, why: String },
+    #[error("`{tag}` is no name of a tag: {why}")]
+    Tag { tag: String, why: String },
+    #[error("`{commit}` is no commit id: give all 40 digits, as `git rev-parse HEAD` prints them")]
+    CommitId { commit: String },
+    #[error("`verify` cannot be followed: {why} [TG0810]")]
+    Rules { why: String },
+    #[error("the token for `{url}` cannot be had: {why}")]
+    Token { url: String, why: String },
     #[error("`{subfolder}` is no folder of a repository: {why}")]
     Subfolder { subfolder: String, why: String },
     #[error("`{url}` cannot be reached: {why}")]
@@ -24,6 +34,14 @@ pub enum GitError {
     Empty { url: String, branch: String },
     #[error("`{url}` has no branch `{branch}`: it has {known}")]
     NoBranch { url: String, branch: String, known: String },
+    #[error("`{url}` has no tag `{tag}`: it has {known}")]
+    NoTag { url: String, tag: String, known: String },
+    #[error("`{url}` has no commit {commit} on any branch or tag")]
+    NoCommit { url: String, commit: String },
+    #[error("the bundle `{path}` cannot be written: {why}")]
+    Bundle { path: String, why: String },
+    #[error("commit {commit} is not taken: {doubt}")]
+    Unverified { commit: String, doubt: Doubt },
     #[error("commit {commit} has no folder `{subfolder}`: name one that it has, or none for the whole repository")]
     NoSubfolder { commit: String, subfolder: String },
     #[error("`{path}` in commit {commit} cannot be part of a revision: {why}")]
@@ -54,17 +72,25 @@ impl GitError {
             | GitError::Owner { .. }
             | GitError::Empty { .. }
             | GitError::NoBranch { .. }
+            | GitError::NoTag { .. }
+            | GitError::NoCommit { .. }
+            | GitError::Token { .. }
+            | GitError::Bundle { .. }
             | GitError::Timeout { .. }
             | GitError::Mirror { .. }
             | GitError::Damaged { .. } => true,
             GitError::Address { .. }
             | GitError::Branch { .. }
+            | GitError::Tag { .. }
+            | GitError::CommitId { .. }
+            | GitError::Rules { .. }
             | GitError::Subfolder { .. }
             | GitError::NoSubfolder { .. }
             | GitError::Refused { .. }
             | GitError::Rewind { .. }
             | GitError::TooLarge { .. }
             | GitError::UnknownCommit { .. } => false,
+            GitError::Unverified { doubt, .. } => doubt.may_pass(),
         }
     }
 }

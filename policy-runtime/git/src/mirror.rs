@@ -71,16 +71,21 @@ impl Mirror {
 
     /// The accepted commit, also where the mirror is too damaged to be opened.
     pub(crate) fn active(&self) -> Option<Oid> {
+        self.plain(ACTIVE)
+    }
+
+    /// A ref, also where the mirror is too damaged to be opened.
+    pub(crate) fn plain(&self, name: &str) -> Option<Oid> {
         // Invariant: refs of the mirror are plain files; every call of git forbids to pack them.
-        let text = fs::read_to_string(self.dir.join(ACTIVE)).ok()?;
+        let text = fs::read_to_string(self.dir.join(name)).ok()?;
         Oid::from_str(text.trim()).ok()
     }
 
-    /// Sets the accepted commit; it must be there. A ref that a power cut left broken is replaced.
-    pub(crate) fn set_active(&self, repository: &Repository, commit: Oid) -> Result<(), GitError> {
-        let set = || repository.reference(ACTIVE, commit, true, "accepted").map(|_| ());
+    /// Sets a ref; the commit must be there. A ref that a power cut left broken is replaced.
+    pub(crate) fn set(&self, repository: &Repository, name: &str, commit: Oid) -> Result<(), GitError> {
+        let set = || repository.reference(name, commit, true, "accepted").map(|_| ());
         set()
-            .or_else(|why| fs::remove_file(self.dir.join(ACTIVE)).map_err(|_| why).and_then(|()| set()))
+            .or_else(|why| fs::remove_file(self.dir.join(name)).map_err(|_| why).and_then(|()| set()))
             .map_err(|why| self.damaged(&why))
     }
 

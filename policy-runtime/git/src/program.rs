@@ -4,9 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use base64::Engine;
 
 use crate::GitError;
 
@@ -71,10 +74,32 @@ pub(crate) struct Call<'a> {
     pub url: &'a str,
     /// The only protocol it may speak.
     pub protocol: &'static str,
+    /// Shown to an https host, and to no other.
+    pub token: Option<String>,
     pub args: Vec<OsString>,
     pub timeout: Duration,
     /// For messages: `fetch`, `list the branches`.
     pub what: &'static str,
+}
+
+/// Whoever knows the token of an https host. It is asked before each use, so that a token may be changed.
+#[derive(Clone)]
+pub struct Token(Arc<dyn Fn() -> Result<String, String> + Send + Sync>);
+
+impl Token {
+    pub fn new(read: impl Fn() -> Result<String, String> + Send + Sync + 'static) -> Token {
+        Token(Arc::new(read))
+    }
+
+    pub(crate) fn read(&self) -> Result<String, String> {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// What git said.
@@ -108,6 +133,9 @@ fn command(call: &Call<'_>) -> Command {
     for setting in SETTINGS {
         command.arg("-c").arg(setting);
     }
+    if call.token.is_some() {
+        command.args(["-c", "http.followRedirects=false"]);
+    }
     command.args(&call.args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env_clear();
     let is_remote = call.protocol != "file";
     command.envs(std::env::vars_os().filter(|(name, _)| is_kept(name, is_remote)));
@@ -126,14 +154,33 @@ fn command(call: &Call<'_>) -> Command {
             command.env("SSH_ASKPASS", "false");
         }
         command.env("SSH_ASKPASS_REQUIRE", "force");
-    } else {
+    }
+    // The host's configuration could send git elsewhere. Only https without a token needs it: its credential helpers.
+    if call.protocol != "https" || call.token.is_some() {
         command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    }
+    if let Some(token) = &call.token {
+        show(&mut command, call.url, token);
     }
     // A group of its own: stopping git stops its ssh and its helpers too.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
 }
+
+/// Shows a token to the host of `url`, and to no host that it points to. In the environment: arguments are for all to see.
+fn show(command: &mut Command, url: &str, token: &str) {
+    let authority = url.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    let (user, host) = authority.rsplit_once('@').unwrap_or((USER, authority));
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", token.trim()));
+    command
+        .env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", format!("http.https://{host}/.extraHeader"))
+        .env("GIT_CONFIG_VALUE_0", format!("Authorization: Basic {basic}"));
+}
+
+/// The name that git hosts take together with a token.
+const USER: &str = "x-access-token";
 
 fn is_kept(name: &OsStr, is_remote: bool) -> bool {
     let Some(name) = name.to_str() else { return false };
@@ -264,6 +311,7 @@ mod tests {
                 repository: None,
                 url: "",
                 protocol: "file",
+                token: None,
                 args: vec![],
                 timeout,
                 what: "fetch",

@@ -66,7 +66,7 @@ pub(crate) fn commit(mirror: &Repository, id: Oid, subfolder: &[String]) -> Resu
         author: format!("{} <{}>", told(author.name_bytes()), told(author.email_bytes())),
         time_ms: author.when().seconds().saturating_mul(1_000),
         summary: told(commit.summary_bytes().unwrap_or_default()),
-        tree: Tree { id: RevisionId::new(&id.to_string()), files: found.files },
+        tree: Tree { id: RevisionId::new(&id.to_string()), signers: Vec::new(), files: found.files },
     })
 }
 

@@ -1,11 +1,13 @@
 //! Other commits than the newest: by id or by branch, for whoever tries or holds one.
 
-use git2::Repository;
+use git2::{ObjectType, Oid, Repository};
+use tollgate_core::policy::tree::Tree;
 
 use crate::mirror::CANDIDATE;
-use crate::read::{self, Commit, Unread};
+use crate::read::Commit;
 use crate::source::{Failed, GitSource};
-use crate::{GitError, address};
+use crate::verify::{self, TAGS, Verification};
+use crate::{GitError, address, signature};
 
 /// Where a branch that is asked for is fetched to.
 const ASKED: &str = "refs/tollgate/asked";
@@ -15,19 +17,20 @@ const HEADS: &str = "refs/tollgate/heads/*";
 const ID_MIN: usize = 7;
 
 impl GitSource {
-    /// A commit by its id (seven digits or more) or the tip of a branch. What the mirror lacks is fetched. Nothing is
-    /// said of its descent: whoever asks for a commit by name means it.
+    /// A commit by its id (seven digits or more), or what a branch or a tag points to. What the mirror lacks is fetched.
+    /// Nothing is said of its descent: whoever asks for a commit by name means it. Its signatures count as ever.
     pub fn revision(&mut self, name: &str) -> Result<Commit, GitError> {
         let is_id = (ID_MIN..=40).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_id {
             address::check_branch(name)?;
-            return self.fetched(&format!("+refs/heads/{name}:{ASKED}"), ASKED);
+            return self.named(name);
         }
         if let Some(commit) = self.known(name)? {
             return Ok(commit);
         }
-        for refspec in [format!("+refs/heads/{}:{CANDIDATE}", self.branch), format!("+refs/heads/*:{HEADS}")] {
-            self.git_fetch(self.mirror(), self.place(), refspec).map_err(Failed::error)?;
+        let followed = self.follow.refname().map(|full| format!("+{full}:{CANDIDATE}"));
+        for refspec in followed.into_iter().chain([format!("+refs/heads/*:{HEADS}"), format!("+refs/tags/*:{TAGS}*")]) {
+            self.git_fetch(self.mirror(), self.place(), vec![refspec]).map_err(Failed::error)?;
             if let Some(commit) = self.known(name)? {
                 return Ok(commit);
             }
@@ -35,25 +38,55 @@ impl GitSource {
         Err(GitError::UnknownCommit { commit: name.to_owned() })
     }
 
+    /// Whether a tree that was kept is still that of a commit that may act: its signers may be trusted no longer.
+    pub fn vouch(&mut self, tree: &Tree) -> Result<(), GitError> {
+        if let Verification::Off = &self.verify {
+            return Ok(());
+        }
+        let commit = self.revision(&tree.id.to_string())?;
+        let kept = || GitError::UnknownCommit { commit: tree.id.to_string() };
+        if commit.tree.files == tree.files { Ok(()) } else { Err(kept()) }
+    }
+
+    /// Whether the newest commit is older than signatures may be: it acts on, and operators are told.
+    pub fn check_age(&self) -> Result<(), GitError> {
+        let Verification::On(rules) = &self.verify else { return Ok(()) };
+        let repository = self.mirror().repository()?;
+        let damaged = |why| self.mirror().damaged(&why);
+        let id = repository.refname_to_id(CANDIDATE).map_err(damaged)?;
+        let made_ms = match signature::tag(&repository, id) {
+            Some(tag) => tag.time_ms,
+            None => {
+                let commit = repository.find_object(id, None).and_then(|o| o.peel_to_commit()).map_err(damaged)?;
+                commit.time().seconds().saturating_mul(1_000)
+            }
+        };
+        verify::check_age(rules, made_ms, (self.clock)(), id)
+    }
+
     fn known(&self, name: &str) -> Result<Option<Commit>, GitError> {
         let repository = self.mirror().repository()?;
         match repository.find_commit_by_prefix(name) {
-            Ok(commit) => self.read_commit(&repository, commit.id()).map(Some),
+            Ok(commit) => self.asked(&repository, commit.id()).map(Some),
             Err(_) => Ok(None),
         }
     }
 
-    fn fetched(&self, refspec: &str, to: &str) -> Result<Commit, GitError> {
-        self.git_fetch(self.mirror(), self.place(), refspec.to_owned()).map_err(Failed::error)?;
+    fn named(&self, name: &str) -> Result<Commit, GitError> {
+        let fetch = |folder: &str| {
+            let refspec = format!("+refs/{folder}/{name}:{ASKED}");
+            self.git_fetch(self.mirror(), self.place(), [vec![refspec], self.tags()].concat())
+        };
+        // A branch is more often meant than a tag, so its error is the one that is told.
+        fetch("heads").or_else(|error| fetch("tags").map_err(|_| error)).map_err(Failed::error)?;
         let repository = self.mirror().repository()?;
-        let id = repository.refname_to_id(to).map_err(|why| self.mirror().damaged(&why))?;
-        self.read_commit(&repository, id)
+        let damaged = |why| self.mirror().damaged(&why);
+        let object = repository.find_reference(ASKED).and_then(|r| r.peel(ObjectType::Commit)).map_err(damaged)?;
+        self.asked(&repository, object.id())
     }
 
-    fn read_commit(&self, repository: &Repository, id: git2::Oid) -> Result<Commit, GitError> {
-        read::commit(repository, id, self.parts()).map_err(|unread| match unread {
-            Unread::Refused(error) => error,
-            Unread::Damaged(why) => GitError::Damaged { path: self.mirror().dir.display().to_string(), why },
-        })
+    fn asked(&self, repository: &Repository, id: Oid) -> Result<Commit, GitError> {
+        let signers = self.verified(repository, None, id, true)?;
+        self.read(repository, id, signers)
     }
 }

@@ -1,16 +1,18 @@
 //! One branch of one repository: asked for its tip, fetched, accepted. It decides nothing about policies.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use git2::{BranchType, ErrorCode, Oid, Repository};
+use git2::{ObjectType, Oid, Repository};
 
 use crate::address::{self, Address};
+use crate::follow::Follow;
 use crate::mirror::{ACTIVE, CANDIDATE, Mirror};
-use crate::program::{self, Call, Said};
+use crate::program::{self, Call, Said, Token};
 use crate::read::{self, Commit, Unread};
-use crate::{GitError, library};
+use crate::verify::{self, Candidate, VERIFIED, Verification, What};
+use crate::{GitError, library, signature};
 
 /// A fetch that takes longer is stopped.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -18,15 +20,16 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Every fetch that brings something adds a pack; above this the mirror is tidied up.
 const PACKS_MAX: usize = 50;
-/// In messages, no more branches are named.
-const NAMED_MAX: usize = 10;
 
-/// Which branch of which repository, and where the mirror of it is kept.
-#[derive(Debug, Clone, Default)]
+/// What of which repository, whose signatures count, and where the mirror of it is kept.
+#[derive(Debug, Clone)]
 pub struct GitOptions {
     /// A path, or a URL that begins with `file://`, `https://` or `ssh://`, or `user@host:path`.
     pub url: String,
-    pub branch: String,
+    pub follow: Follow,
+    pub verify: Verification,
+    /// For `https://`; asked for before each use, so that it may change.
+    pub token: Option<Token>,
     /// A folder of our own: made where absent, made anew where damaged or of another source.
     pub mirror_dir: PathBuf,
     /// The folder of the repository that is the root of the policies; `None` = all of it.
@@ -35,11 +38,12 @@ pub struct GitOptions {
     pub allow_rewind: bool,
 }
 
-/// A branch that is followed.
+/// A branch, a tag or a commit that is followed.
 #[derive(Debug)]
 pub struct GitSource {
     pub url: String,
-    pub branch: String,
+    pub follow: Follow,
+    pub verify: Verification,
     pub mirror_dir: PathBuf,
     pub subfolder: Option<String>,
     pub allow_rewind: bool,
@@ -47,20 +51,29 @@ pub struct GitSource {
     pub program: PathBuf,
     pub fetch_timeout: Duration,
     pub ask_timeout: Duration,
+    /// Milliseconds since 1970, for the time of signatures.
+    pub clock: fn() -> i64,
+    token: Option<Token>,
     address: Address,
     parts: Vec<String>,
     mirror: Mirror,
     /// The tip as it was seen last.
-    tip: Option<String>,
+    pub(crate) tip: Option<String>,
     /// A commit that can never be taken, and why: it is not fetched again.
     refused: Option<(String, GitError)>,
 }
 
 /// Checks the options and makes the mirror. The repository itself is not asked yet.
 pub fn open(options: GitOptions) -> Result<GitSource, GitError> {
-    let GitOptions { url, branch, mirror_dir, subfolder, allow_rewind } = options;
+    let GitOptions { url, follow, verify, token, mirror_dir, subfolder, allow_rewind } = options;
     let address = Address::parse(&url)?;
-    address::check_branch(&branch)?;
+    follow.check()?;
+    if let Verification::On(rules) = &verify {
+        let wants_tag = rules.what == What::Tag && !matches!(follow, Follow::Tag(_));
+        let checked =
+            if wants_tag { Err(format!("what: tag, but {follow} is followed: set `tag`")) } else { rules.check() };
+        checked.map_err(|why| GitError::Rules { why })?;
+    }
     let parts = address::folder_parts(subfolder.as_deref().unwrap_or_default())?;
     let mirror_dir = std::path::absolute(&mirror_dir)
         .map_err(|why| GitError::Mirror { path: mirror_dir.display().to_string(), why: why.to_string() })?;
@@ -69,16 +82,19 @@ pub fn open(options: GitOptions) -> Result<GitSource, GitError> {
         Address::Local(path) => path.display().to_string(),
         Address::Remote { url, .. } => url.clone(),
     };
-    let mirror = Mirror::open(&mirror_dir, format!("{place}\n{branch}\n"))?;
+    let mirror = Mirror::open(&mirror_dir, format!("{place}\n{follow}\n"))?;
     Ok(GitSource {
         url,
-        branch,
+        follow,
+        verify,
         mirror_dir,
         subfolder,
         allow_rewind,
         program: "git".into(),
         fetch_timeout: FETCH_TIMEOUT,
         ask_timeout: ASK_TIMEOUT,
+        clock: now_ms,
+        token,
         address,
         parts,
         mirror,
@@ -91,20 +107,6 @@ impl GitSource {
     /// The same as the function `open`.
     pub fn open(options: GitOptions) -> Result<GitSource, GitError> {
         open(options)
-    }
-
-    /// The commit that the branch points to now. Local repositories are read directly, which takes a fraction of a
-    /// millisecond; others are asked over the network.
-    pub fn head(&mut self) -> Result<String, GitError> {
-        let tip = match &self.address {
-            Address::Local(path) => match self.head_of(path)? {
-                Some(tip) => tip,
-                None => self.head_listed()?,
-            },
-            Address::Remote { .. } => self.head_listed()?,
-        };
-        self.tip = Some(tip.clone());
-        Ok(tip)
     }
 
     /// Fetches the branch and reads its tip. What the mirror lacks through damage is fetched anew.
@@ -133,7 +135,10 @@ impl GitSource {
         let id = Oid::from_str(commit).map_err(|_| unknown())?;
         let repository = self.mirror.repository()?;
         repository.find_commit(id).map_err(|_| unknown())?;
-        self.mirror.set_active(&repository, id)?;
+        self.mirror.set(&repository, ACTIVE, id)?;
+        if let Verification::On(_) = &self.verify {
+            self.mirror.set(&repository, VERIFIED, id)?;
+        }
         // What was a rewind of the one before may be none of this.
         self.refused = None;
         Ok(())
@@ -160,85 +165,60 @@ impl GitSource {
         &self.mirror
     }
 
-    pub(crate) fn parts(&self) -> &[String] {
-        &self.parts
-    }
-
-    /// Reads the ref with libgit2; `None` where the repository has a format that only git itself reads.
-    fn head_of(&self, path: &Path) -> Result<Option<String>, GitError> {
-        let repository = match Repository::open(path) {
-            Ok(repository) => repository,
-            Err(_) if path.join("HEAD").exists() || path.join(".git").exists() => return Ok(None),
-            Err(_) => {
-                let why = if path.exists() { "it is no git repository" } else { "there is no such folder" };
-                return Err(GitError::Unreachable { url: self.url.clone(), why: why.to_owned() });
-            }
-        };
-        match repository.refname_to_id(&format!("refs/heads/{}", self.branch)) {
-            Ok(id) => Ok(Some(id.to_string())),
-            Err(why) if why.code() == ErrorCode::NotFound => {
-                let branches = repository.branches(Some(BranchType::Local));
-                let names =
-                    branches.into_iter().flatten().flatten().filter_map(|(branch, _)| {
-                        Some(String::from_utf8_lossy(branch.name_bytes().ok()?).into_owned())
-                    });
-                Err(self.missing(names.collect()))
-            }
-            Err(_) => Ok(None),
-        }
-    }
-
-    /// Asks for the branch as `git ls-remote` does; where it is missing, for the others too, to name them.
-    fn head_listed(&self) -> Result<String, GitError> {
-        let full = format!("refs/heads/{}", self.branch);
-        let lines = self.listed(&full)?;
-        if let Some((id, _)) = lines.iter().find(|(_, name)| *name == full) {
-            return Ok(id.clone());
-        }
-        let names = self.listed("refs/heads/*")?;
-        Err(self.missing(names.iter().filter_map(|(_, n)| n.strip_prefix("refs/heads/")).map(str::to_owned).collect()))
-    }
-
-    fn listed(&self, pattern: &str) -> Result<Vec<(String, String)>, GitError> {
-        let args = ["ls-remote".into(), "--refs".into(), "--".into(), self.place(), pattern.into()];
-        let said = self.git(None, "list the branches", self.ask_timeout, args.to_vec())?;
-        if !said.ok {
-            return Err(self.unreachable(&said.why));
-        }
-        let pair = |line: &str| line.split_once('\t').map(|(id, name)| (id.to_owned(), name.to_owned()));
-        Ok(said.stdout.lines().filter_map(pair).filter(|(id, _)| Oid::from_str(id).is_ok()).collect())
-    }
-
     /// One fetch into a mirror, and everything that must hold of its result.
     fn fetch_into(&self, mirror: &Mirror) -> Result<Commit, Failed> {
-        let refspec = format!("+refs/heads/{}:{CANDIDATE}", self.branch);
-        self.git_fetch(mirror, self.place(), refspec)?;
+        self.fetch_candidate(mirror)?;
         let broken = |why: git2::Error| Failed::Here(mirror.damaged(&why));
         let repository = mirror.repository().map_err(Failed::Here)?;
-        let candidate = repository.refname_to_id(CANDIDATE).map_err(broken)?;
+        let object = repository.refname_to_id(CANDIDATE).map_err(broken)?;
+        let peeled = repository.find_object(object, None).and_then(|o| o.peel(ObjectType::Commit));
+        let candidate = peeled.map_err(broken)?.id();
+        // A commit that the settings name is meant, wherever it stands.
+        let is_pinned = matches!(self.follow, Follow::Commit(_));
         if let Some(active) = mirror.active()
             && active != candidate
-            && !self.allow_rewind
+            && !(self.allow_rewind || is_pinned)
             && !repository.graph_descendant_of(candidate, active).map_err(broken)?
         {
             return Err(Failed::Stopped(rewind(active, candidate)));
         }
-        match read::commit(&repository, candidate, &self.parts) {
-            Ok(commit) => Ok(commit),
-            Err(Unread::Refused(error)) => Err(Failed::Content(error)),
-            Err(Unread::Damaged(why)) => {
-                Err(Failed::Here(GitError::Damaged { path: mirror.dir.display().to_string(), why }))
-            }
-        }
+        let signers = self.verified(&repository, Some(object), candidate, is_pinned).map_err(Failed::Content)?;
+        self.read(&repository, candidate, signers).map_err(|error| match error {
+            GitError::Damaged { .. } => Failed::Here(error),
+            refused => Failed::Content(refused),
+        })
     }
 
-    pub(crate) fn git_fetch(&self, mirror: &Mirror, from: OsString, refspec: String) -> Result<(), Failed> {
-        let flags = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--"];
-        let mut args: Vec<OsString> = flags.iter().map(OsString::from).collect();
-        args.extend([from, refspec.into()]);
-        let said = self.git(Some(mirror), "fetch", self.fetch_timeout, args).map_err(Failed::Stopped)?;
-        // Whether the remote or the mirror is to blame, git does not say in a way that could be relied on.
-        if said.ok { Ok(()) } else { Err(Failed::Here(self.unreachable(&said.why))) }
+    /// Who signed, where signatures are required. `object` is what the followed ref points to.
+    pub(crate) fn verified(
+        &self,
+        repository: &Repository,
+        object: Option<Oid>,
+        commit: Oid,
+        is_asked: bool,
+    ) -> Result<Vec<String>, GitError> {
+        let Verification::On(rules) = &self.verify else { return Ok(Vec::new()) };
+        let tag = object.and_then(|id| signature::tag(repository, id));
+        let followed = match &self.follow {
+            Follow::Tag(name) => tag.map(|tag| (tag, name.as_str())),
+            Follow::Branch(_) | Follow::Commit(_) => None,
+        };
+        let base = repository.refname_to_id(VERIFIED).ok().filter(|_| !is_asked);
+        let (folder, now_ms) = (&*self.parts, (self.clock)());
+        let of = Candidate { tip: commit, tag: followed, base, folder, now_ms, is_asked };
+        verify::verify(repository, rules, &of).map(|signers| signers.into_iter().collect())
+    }
+
+    /// The files of a commit that was verified.
+    pub(crate) fn read(&self, from: &Repository, id: Oid, signers: Vec<String>) -> Result<Commit, GitError> {
+        match read::commit(from, id, &self.parts) {
+            Ok(mut commit) => {
+                commit.tree.signers = signers;
+                Ok(commit)
+            }
+            Err(Unread::Refused(error)) => Err(error),
+            Err(Unread::Damaged(why)) => Err(GitError::Damaged { path: from.path().display().to_string(), why }),
+        }
     }
 
     /// A fetch failed: if the remote answers, the mirror is at fault, and a new one takes its place.
@@ -266,17 +246,20 @@ impl GitSource {
     fn carry_active(&self, fresh: &Mirror) -> Result<(), GitError> {
         let Some(active) = self.mirror.active() else { return Ok(()) };
         let repository = fresh.repository()?;
+        if let Some(verified) = self.mirror.plain(VERIFIED).filter(|id| repository.find_commit(*id).is_ok()) {
+            fresh.set(&repository, VERIFIED, verified)?;
+        }
         let candidate = repository.refname_to_id(CANDIDATE).map_err(|why| fresh.damaged(&why))?;
         let descends = repository.find_commit(active).is_ok()
             && repository.graph_descendant_of(candidate, active).is_ok_and(|d| d);
         if descends || candidate == active {
-            return fresh.set_active(&repository, active);
+            return fresh.set(&repository, ACTIVE, active);
         }
         if !self.allow_rewind {
             return Err(rewind(active, candidate));
         }
         let refspec = format!("+{ACTIVE}:{ACTIVE}");
-        if self.git_fetch(fresh, self.mirror.dir.clone().into(), refspec).is_err() {
+        if self.git_fetch(fresh, self.mirror.dir.clone().into(), vec![refspec]).is_err() {
             tracing::warn!(%active, "the accepted commit was lost with the damaged mirror; rewinds are allowed, so it is given up");
         }
         Ok(())
@@ -296,7 +279,7 @@ impl GitSource {
         }
     }
 
-    fn git(
+    pub(crate) fn git(
         &self,
         mirror: Option<&Mirror>,
         what: &'static str,
@@ -308,7 +291,9 @@ impl GitSource {
             Address::Remote { protocol, .. } => protocol,
         };
         let repository = mirror.map(|m| &*m.dir);
-        program::run(&Call { program: &self.program, repository, url: &self.url, protocol, args, timeout, what })
+        let token = self.token.as_ref().filter(|_| protocol == "https").map(Token::read).transpose();
+        let token = token.map_err(|why| GitError::Token { url: self.url.clone(), why })?;
+        program::run(&Call { program: &self.program, repository, url: &self.url, protocol, token, args, timeout, what })
     }
 
     pub(crate) fn place(&self) -> OsString {
@@ -318,24 +303,16 @@ impl GitSource {
         }
     }
 
-    fn unreachable(&self, why: &str) -> GitError {
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn unreachable(&self, why: &str) -> GitError {
         let url = self.url.clone();
         match why.contains("dubious ownership") {
             true => GitError::Owner { url },
             false => GitError::Unreachable { url, why: why.to_owned() },
         }
-    }
-
-    fn missing(&self, mut names: Vec<String>) -> GitError {
-        let (url, branch) = (self.url.clone(), self.branch.clone());
-        if names.is_empty() {
-            return GitError::Empty { url, branch };
-        }
-        names.sort();
-        let more = names.len().saturating_sub(NAMED_MAX);
-        let shown: Vec<String> = names.iter().take(NAMED_MAX).map(|name| format!("`{name}`")).collect();
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        GitError::NoBranch { url, branch, known: shown.join(", ") + &more }
     }
 }
 
@@ -363,9 +340,18 @@ fn never_taken(error: &GitError) -> Option<(String, GitError)> {
         GitError::Refused { commit, .. }
         | GitError::NoSubfolder { commit, .. }
         | GitError::Rewind { candidate: commit, .. } => Some((commit.clone(), error.clone())),
+        GitError::Unverified { commit, doubt } if !doubt.may_pass() => Some((commit.clone(), error.clone())),
         GitError::Program { .. }
         | GitError::Address { .. }
         | GitError::Branch { .. }
+        | GitError::Tag { .. }
+        | GitError::NoTag { .. }
+        | GitError::CommitId { .. }
+        | GitError::Rules { .. }
+        | GitError::NoCommit { .. }
+        | GitError::Token { .. }
+        | GitError::Bundle { .. }
+        | GitError::Unverified { .. }
         | GitError::Subfolder { .. }
         | GitError::Unreachable { .. }
         | GitError::Owner { .. }
@@ -377,6 +363,11 @@ fn never_taken(error: &GitError) -> Option<(String, GitError)> {
         | GitError::Damaged { .. }
         | GitError::UnknownCommit { .. } => None,
     }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn rewind(active: Oid, candidate: Oid) -> GitError {

@@ -4,7 +4,7 @@
 mod house;
 
 use house::{House, raw_tree};
-use tollgate_policy_git::{GitError, GitOptions, GitSource, open};
+use tollgate_policy_git::{Follow, GitError, GitOptions, GitSource, open};
 
 #[test]
 fn a_branch_is_followed_from_a_bare_repository_a_checkout_and_a_file_url() {
@@ -73,7 +73,7 @@ fn a_missing_branch_and_an_empty_repository_say_what_to_do() {
     house.commit("first", &[("a.yaml", "1")]);
     house.in_origin(&["branch", "stable"]);
     let mut options = house.options();
-    options.branch = "mian".to_owned();
+    options.follow = Follow::Branch("mian".to_owned());
     let mut source = open(options).unwrap();
     for told in [source.head().unwrap_err(), source.fetch().unwrap_err()] {
         assert!(told.to_string().ends_with("has no branch `mian`: it has `main`, `stable`"), "{told}");
@@ -186,7 +186,8 @@ fn hostile_names_never_reach_git() {
         (house.origin_text(), "a:refs/heads/b"),
     ] {
         let (url, branch) = (url.to_owned(), branch.to_owned());
-        let refused = GitSource::open(GitOptions { url, branch, ..house.options() }).unwrap_err();
+        let refused =
+            GitSource::open(GitOptions { url, follow: Follow::Branch(branch), ..house.options() }).unwrap_err();
         assert!(matches!(refused, GitError::Address { .. } | GitError::Branch { .. }), "{refused}");
     }
 }

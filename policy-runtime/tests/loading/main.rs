@@ -18,7 +18,7 @@ use tollgate_policy_runtime::load::{Given, Loaded, load};
 /// A tree from paths and texts.
 fn tree(id: &str, files: &[(&str, &str)]) -> Tree {
     let files = files.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes()))).collect();
-    Tree { id: RevisionId::new(id), files }
+    Tree { signers: Vec::new(), id: RevisionId::new(id), files }
 }
 
 /// A small built-in tree: one policy with parameters, one model.

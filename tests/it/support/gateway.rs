@@ -55,8 +55,25 @@ impl Gateway {
         Gateway::on(folder, state, args, config)
     }
 
+    /// With a config, and with variables of the environment.
+    pub fn in_environment(variables: &[(&str, &str)], config: &str) -> Gateway {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        Gateway::begin(folder, state, &[], Some(config), variables)
+    }
+
     /// On a state folder that exists already.
     pub fn on(folder: tempfile::TempDir, state: PathBuf, args: &[&str], config: Option<&str>) -> Gateway {
+        Gateway::begin(folder, state, args, config, &[])
+    }
+
+    fn begin(
+        folder: tempfile::TempDir,
+        state: PathBuf,
+        args: &[&str],
+        config: Option<&str>,
+        variables: &[(&str, &str)],
+    ) -> Gateway {
         let mut command = Command::new(binary());
         command.args(["--listen", "127.0.0.1:0", "--operators", "127.0.0.1:0", "--state"]).arg(&state).args(args);
         if let Some(text) = config {
@@ -69,6 +86,7 @@ impl Gateway {
         }
         let mut child = command
             .current_dir(folder.path())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,6 +1,7 @@
 //! What tests stand on: a gateway of their own, a provider that serves recordings, a client.
 
 pub mod gateway;
+pub mod hosts;
 pub mod pages;
 pub mod replay;
 pub mod repository;

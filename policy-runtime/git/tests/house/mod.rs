@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use tollgate_policy_git::{GitOptions, GitSource, open};
+use tollgate_policy_git::{Follow, GitOptions, GitSource, Verification, open};
 
 pub struct House {
     dir: tempfile::TempDir,
@@ -32,9 +32,12 @@ impl House {
     pub fn options(&self) -> GitOptions {
         GitOptions {
             url: self.origin.clone(),
-            branch: "main".to_owned(),
+            follow: Follow::Branch("main".to_owned()),
+            verify: Verification::Off,
+            token: None,
             mirror_dir: self.path("mirror.git").into(),
-            ..GitOptions::default()
+            subfolder: None,
+            allow_rewind: false,
         }
     }
 
@@ -56,13 +59,18 @@ impl House {
 
     /// Writes the files, among hidden ones and a backup, and commits everything.
     pub fn commit(&self, message: &str, files: &[(&str, &str)]) -> String {
+        self.commit_by(&[], message, files)
+    }
+
+    /// The same with settings of git before the verb.
+    pub fn commit_by(&self, settings: &[&str], message: &str, files: &[(&str, &str)]) -> String {
         for (path, text) in [&[(".github/ci.yml", "x"), ("a.yaml~", "x")], files].concat() {
             let path = std::path::Path::new(&self.origin).join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
         self.in_origin(&["add", "--all"]);
-        self.in_origin(&["commit", "--quiet", "--message", message]);
+        self.in_origin(&[settings, &["commit", "--quiet", "--allow-empty", "--message", message]].concat());
         self.in_origin(&["rev-parse", "HEAD"])
     }
 

@@ -74,7 +74,7 @@ fn all() -> GroupSet {
 fn text(file: &str, text: &str) -> Box<dyn Program> {
     let path = format!("policies/p/{file}");
     let files = BTreeMap::from([(path.clone(), Arc::from(text.as_bytes()))]);
-    let tree = Tree { id: RevisionId::new("t"), files };
+    let tree = Tree { signers: Vec::new(), id: RevisionId::new("t"), files };
     let unit = Unit {
         name: "p",
         tree: &tree,

@@ -36,7 +36,7 @@ impl Trial {
         let files = BTreeMap::from([(FILE.to_owned(), Arc::from(bytes))]);
         wasm.compile(&Unit {
             name: "p",
-            tree: &Tree { id: RevisionId::new("t"), files },
+            tree: &Tree { signers: Vec::new(), id: RevisionId::new("t"), files },
             file: FILE,
             shown: FILE,
             hooks: &[Hook::PreRoute],
