@@ -12,4 +12,5 @@ mod sdk;
 mod shelf;
 mod sources;
 mod steer;
+mod storm;
 mod support;

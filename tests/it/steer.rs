@@ -19,7 +19,7 @@ policies:
 "#;
 
 /// A table of one rule, with a case that holds it to what it says.
-fn rules(when: &str, effect: &str) -> Vec<(&'static str, String)> {
+pub fn rules(when: &str, effect: &str) -> Vec<(&'static str, String)> {
     let rules = format!("rules:\n  - when: '{when}'\n    {effect}\n");
     let cases = "- name: other calls pass\n  facts: { meta: { use_case: unheard-of } }\n  expect: {}\n";
     vec![
@@ -29,13 +29,13 @@ fn rules(when: &str, effect: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn commit(repository: &Repository, files: &[(&'static str, String)]) -> String {
+pub fn commit(repository: &Repository, files: &[(&'static str, String)]) -> String {
     let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
     repository.commit(&files)
 }
 
 /// A repository whose `main` denies blocked calls, and a branch `next` with another table.
-fn begun(next: &[(&'static str, String)]) -> (Repository, String, String) {
+pub fn begun(next: &[(&'static str, String)]) -> (Repository, String, String) {
     let repository = Repository::new(&[]);
     let main = commit(&repository, &rules("meta.use_case == \"blocked\"", "deny: { code: blocked, reason: no }"));
     repository.git(&["checkout", "-q", "-b", "next"]);
@@ -44,7 +44,7 @@ fn begun(next: &[(&'static str, String)]) -> (Repository, String, String) {
     (repository, main, second)
 }
 
-fn operate(gateway: &Gateway, words: &[&str]) -> Result<Value, String> {
+pub fn operate(gateway: &Gateway, words: &[&str]) -> Result<Value, String> {
     let mut args = vec!["policy"];
     args.extend(words);
     args.extend(["--json", "--operators", &gateway.operators]);
@@ -57,7 +57,7 @@ fn operate(gateway: &Gateway, words: &[&str]) -> Result<Value, String> {
 }
 
 /// One call: status, call id and the short name of the revision that decided it.
-async fn call(gateway: &Gateway, user: &str, use_case: &str) -> (u16, String, String) {
+pub async fn call(gateway: &Gateway, user: &str, use_case: &str) -> (u16, String, String) {
     let mut body = chat("sim-1");
     body["user"] = user.into();
     let answer = post(gateway, body.to_string(), &[("tollgate-use-case", use_case)]).await;
@@ -127,6 +127,45 @@ async fn a_canary_acts_for_a_stable_share_and_a_bad_one_ends_itself() {
     assert!(gateway.log.lock().unwrap().contains("the canary was rolled back"));
     let (status, _, revision) = call(&gateway, "user-1", "chat").await;
     assert!(status == 200 && main.starts_with(&revision));
+}
+
+/// Each kind of harm ends the canary with the first calls that can tell: 20, and those under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_costs_more_or_errs_ends_itself() {
+    let dear = rules("meta.use_case != \"unheard-of\"", "pin: { target: sim/sim-large, may_replace_pinned: true }");
+    let failing = vec![
+        ("tollgate-policies.yaml", GOOD.replace("on_error: deny", "on_error: skip")),
+        (
+            "policies/gate/policy.rhai",
+            "fn pre_route(facts) { if facts.meta.use_case == \"chat\" { throw \"no\"; } none() }".to_owned(),
+        ),
+        (
+            "policies/gate/cases.yaml",
+            "- name: other calls pass\n  facts: { meta: { use_case: unheard-of } }\n  expect: {}\n".to_owned(),
+        ),
+    ];
+    for (next, guard, word) in [(dear, "cost<+10%", "cost"), (failing, "errors<2%", "errors")] {
+        let repository = Repository::new(&[]);
+        let main = commit(&repository, &rules("meta.use_case == \"blocked\"", "deny: { code: blocked, reason: no }"));
+        repository.git(&["checkout", "-q", "-b", "next"]);
+        if word == "errors" {
+            repository.git(&["rm", "-q", "policies/gate/rules.yaml"]);
+        }
+        let next = commit(&repository, &next);
+        repository.git(&["checkout", "-q", "main"]);
+        let gateway = Gateway::with(&["--policies", &format!("{}#main", repository.address())], None);
+        operate(&gateway, &["canary", "next", "--percent", "30", "--by", "user", "--guard", guard]).unwrap();
+        let mut touched = 0;
+        for n in 0..200 {
+            let (_, _, revision) = call(&gateway, &format!("user-{}", n % 40), "chat").await;
+            touched += u32::from(next.starts_with(&revision));
+        }
+        let report = operate_report(&gateway);
+        assert!(report["rolled_back"].as_str().is_some_and(|why| why.contains(word)), "{guard}: {report}");
+        assert!((20..=22).contains(&touched), "{guard}: {touched} calls were touched");
+        let (_, _, revision) = call(&gateway, "user-1", "chat").await;
+        assert!(main.starts_with(&revision), "{guard}");
+    }
 }
 
 fn operate_report(gateway: &Gateway) -> Value {

@@ -139,6 +139,13 @@ impl Gateway {
         String::from_utf8_lossy(&out.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
     }
 
+    /// Resident memory in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    }
+
     /// Asks it to stop, and waits until it has.
     pub fn stop(mut self) -> (std::process::ExitStatus, tempfile::TempDir) {
         signal(self.child.id(), "TERM");

@@ -1,10 +1,11 @@
-//! Git hosts on loopback, and people with keys that commit to them.
+//! Git hosts and a provider on loopback, and people with keys that commit to them.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use super::gateway::{binary, eventually};
 use super::repository::Repository;
 use super::root;
 
@@ -21,6 +22,16 @@ impl Drop for Host {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The scripted provider as a process of its own.
+pub fn sim() -> Host {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new(binary());
+    let child = command.args(["sim", "--listen", &format!("127.0.0.1:{port}")]).stdout(Stdio::null()).spawn().unwrap();
+    let host = Host { child, port, asked: Arc::default() };
+    eventually("the scripted provider", || std::net::TcpStream::connect(("127.0.0.1", port)).ok());
+    host
 }
 
 /// Git's own `http-backend` behind TLS and a token. The certificate is written to `folder/ca.pem`.
