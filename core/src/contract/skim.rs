@@ -190,11 +190,9 @@ impl Reader<'_> {
             escaped = true;
             match self.next() {
                 Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
-                Some(b'u') => {
-                    let hex = self.text.get(self.at..self.at + 4).is_some_and(|h| h.iter().all(u8::is_ascii_hexdigit));
-                    if !hex {
-                        return Err(self.wrong("a wrong escape"));
-                    }
+                Some(b'u')
+                    if self.text[self.at..].iter().take_while(|h| h.is_ascii_hexdigit()).take(4).count() == 4 =>
+                {
                     self.at += 4;
                 }
                 Some(_) | None => return Err(self.wrong("a wrong escape")),
