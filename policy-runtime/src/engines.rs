@@ -7,7 +7,7 @@ use tollgate_core::policy::verdict::Engine;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Foreign, Program, Unit};
 use crate::expr::{self, Names, Origin};
-use crate::manifest::{self, When};
+use crate::manifest::When;
 use crate::script;
 
 pub use crate::expr::Selector;
@@ -35,7 +35,7 @@ pub fn compile(
 }
 
 /// Compiles the `when` of a manifest entry.
-pub fn selector(when: &When, names: Names<'_>) -> Result<Selector, Vec<Diagnostic>> {
-    let origin = Origin { shown: manifest::FILE, line: when.at.line, column: when.at.column };
+pub fn selector(file: &str, when: &When, names: Names<'_>) -> Result<Selector, Vec<Diagnostic>> {
+    let origin = Origin { shown: file, line: when.at.line, column: when.at.column };
     expr::compile_when(&when.text, origin, names)
 }

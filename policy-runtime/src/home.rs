@@ -118,7 +118,7 @@ impl<'t> Home<'t> {
 }
 
 fn nothing_there(place: &Where, tree: &Tree) -> (String, String) {
-    let folders = folders(tree);
+    let folders = folders(tree, "");
     match place {
         Where::Std(name) => {
             let hint = nearest::hint(name, folders.iter().filter_map(|f| f.strip_prefix("policies/")));
@@ -132,13 +132,17 @@ fn nothing_there(place: &Where, tree: &Tree) -> (String, String) {
     }
 }
 
-/// All folders below `policies/`.
-pub fn folders(tree: &Tree) -> Vec<&str> {
+/// All folders below `policies/` of this part of the tree (`orgs/acme/`; empty = the root).
+pub fn folders<'t>(tree: &'t Tree, part: &str) -> Vec<&'t str> {
+    let above = format!("{part}policies");
     let mut folders: Vec<&str> = tree
-        .below("policies")
-        .filter_map(|(path, _)| {
-            let name = path["policies/".len()..].split_once('/')?.0;
-            Some(&path[.."policies/".len() + name.len()])
+        .files
+        .range(format!("{above}/")..)
+        .map(|(path, _)| path.as_str())
+        .take_while(|path| path.strip_prefix(&*above).is_some_and(|rest| rest.starts_with('/')))
+        .filter_map(|path| {
+            let name = path[above.len() + 1..].split_once('/')?.0;
+            Some(&path[..above.len() + 1 + name.len()])
         })
         .collect();
     folders.dedup();

@@ -15,6 +15,8 @@ pub mod guard;
 pub mod home;
 pub mod judge;
 pub mod kept;
+pub mod layers;
+mod listing;
 pub mod load;
 pub mod manifest;
 pub mod params;

@@ -7,14 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use serde::Serialize;
 use serde_json::{Map, Value};
-use tollgate_core::policy::effect::At;
+use tollgate_core::policy::Hook;
 use tollgate_core::policy::revision::Revision;
 use tollgate_core::policy::schema::{Group, GroupSet};
 use tollgate_core::policy::tree::Tree;
-use tollgate_core::policy::verdict::{Engine, Layer, Standing};
-use tollgate_core::policy::{Hook, Mode, OnError};
 
 use crate::cases::{self, CaseReport, Trial};
 use crate::diagnostic::{Diagnostic, Severity};
@@ -23,6 +20,9 @@ use crate::engines::{self, Selector};
 use crate::expr::Names;
 use crate::home::{self, Home, Want};
 use crate::judge::{Bench, Quota, Seat};
+use crate::layers::{self, Folder};
+pub use crate::listing::PolicyInfo;
+use crate::listing::{info, standing};
 use crate::manifest::{self, Entry, Program as Where};
 use crate::reading::{MANIFEST, Reading};
 use crate::tables::{catalog, limits, tenants};
@@ -47,29 +47,6 @@ pub struct Loaded {
     pub findings: Vec<Diagnostic>,
     pub policies: Vec<PolicyInfo>,
     pub cases: CaseReport,
-}
-
-/// One policy, for listings.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct PolicyInfo {
-    pub name: Arc<str>,
-    /// Where the manifest declares it: `tollgate-policies.yaml` and the line.
-    pub declared: At,
-    pub hooks: Vec<Hook>,
-    pub mode: Mode,
-    /// Hundredths of a percent of the callers for whom it acts; `None` = all.
-    pub share_below: Option<u16>,
-    pub layer: Layer,
-    pub priority: i32,
-    pub engine: Engine,
-    /// The program: `policies/tiers/policy.rhai`, `std/residency/rules.yaml`.
-    pub file: String,
-    pub when: Option<String>,
-    /// Parameters over the defaults of the schema.
-    pub with: Arc<Value>,
-    pub on_error: OnError,
-    pub owner: Option<String>,
-    pub expires: Option<String>,
 }
 
 /// Loads a tree; `std/...` and the base of the catalog come from `builtin`. The same tree may be both.
@@ -103,6 +80,7 @@ struct Loader<'t> {
     tables: Option<(tollgate_core::routing::catalog::Catalog, tollgate_core::identity::tenants::Tenants)>,
     seats: Vec<Arc<Seat>>,
     policies: Vec<PolicyInfo>,
+    folders: Vec<Folder>,
     cases: CaseReport,
 }
 
@@ -113,19 +91,7 @@ impl<'t> Loader<'t> {
         let catalog = catalog::read(tree, builtin, &mut findings);
         let tenants = tenants::read(tree.read(tenants::FILE), &catalog, given.pepper.as_deref(), &mut findings);
         let limits = limits::read(tree.read(limits::FILE), &mut findings);
-        let entries = match tree.read(manifest::FILE) {
-            Some(bytes) => {
-                let (entries, told) = manifest::parse(bytes, given.today);
-                findings.extend(told);
-                entries
-            }
-            None => {
-                let message = format!("there is no `{}`", manifest::FILE);
-                let help = format!("put one at the root; the smallest is `api: {}` and `policies: []`", manifest::API);
-                findings.push(Diagnostic::error("TG0101", manifest::FILE, message).help(help));
-                Vec::new()
-            }
-        };
+        let folders = layers::folders(tree, &tenants, &mut findings);
         let mut loader = Loader {
             tree,
             builtin,
@@ -137,13 +103,38 @@ impl<'t> Loader<'t> {
             tables: Some((catalog, tenants)),
             seats: Vec::new(),
             policies: Vec::new(),
+            folders: Vec::new(),
             cases: CaseReport::default(),
         };
-        for entry in &entries {
-            loader.enter(entry);
+        for folder in folders {
+            for entry in loader.manifest(&folder, given.today) {
+                loader.enter(&entry, &folder);
+            }
+            loader.folders.push(folder);
         }
         loader.warn_of_unused();
         loader
+    }
+
+    /// The entries of one folder's manifest, as its own.
+    fn manifest(&mut self, folder: &Folder, today: Option<Date>) -> Vec<Entry> {
+        let file = folder.manifest();
+        let Some(bytes) = self.tree.read(&file) else {
+            let message = format!("there is no `{file}`");
+            let help = format!("put one at the root; the smallest is `api: {}` and `policies: []`", manifest::API);
+            self.findings.push(Diagnostic::error("TG0101", &file, message).help(help));
+            return Vec::new();
+        };
+        let (entries, told) = manifest::parse(&file, bytes, today);
+        self.findings.extend(told);
+        let adopt = |mut entry: Entry| match folder.adopt(&mut entry) {
+            Ok(()) => Some(entry),
+            Err(told) => {
+                self.findings.push(told);
+                None
+            }
+        };
+        entries.into_iter().filter_map(adopt).collect()
     }
 
     fn finish(mut self) -> Loaded {
@@ -170,10 +161,10 @@ impl<'t> Loader<'t> {
     }
 
     /// One entry of the manifest: from declared to ready to be asked.
-    fn enter(&mut self, entry: &Entry) {
+    fn enter(&mut self, entry: &Entry, folder: &Folder) {
         self.find_home(entry);
         let Some(Some(home)) = self.homes.get(&entry.program) else { return };
-        let reading = Reading::of(manifest::FILE, MANIFEST);
+        let reading = Reading::of(&entry.file, MANIFEST);
         let params = params(&reading, home, entry).map(Arc::new);
         let budgets: Vec<&str> = self.limits.budgets.iter().map(|n| &**n).collect();
         let rates: Vec<&str> = self.limits.rates.iter().map(|n| &**n).collect();
@@ -200,7 +191,7 @@ impl<'t> Loader<'t> {
             let trial = trial(home, entry, &params, &program, &budgets, &rates);
             cases::run(&trial, &mut self.cases, &mut self.findings);
         }
-        let standing = standing(entry, home.engine);
+        let standing = standing(entry, folder.layer, home.engine);
         self.policies.push(info(entry, home, &standing, params));
         self.seats.push(Arc::new(Seat {
             standing,
@@ -227,7 +218,7 @@ impl<'t> Loader<'t> {
         let home = home.map_err(|(message, help)| {
             let at = entry.program_at;
             self.findings.push(
-                Diagnostic::error("TG0110", manifest::FILE, message).at(at.line, at.column).over(at.length).help(help),
+                Diagnostic::error("TG0110", &entry.file, message).at(at.line, at.column).over(at.length).help(help),
             );
         });
         self.homes.insert(entry.program.clone(), home.ok());
@@ -245,7 +236,8 @@ impl<'t> Loader<'t> {
         let is_policy = |folder: &str| {
             engines::PROGRAMS.iter().any(|(program, _)| tree.files.contains_key(&format!("{folder}/{program}")))
         };
-        home::folders(tree).into_iter().filter(|folder| is_policy(folder) && !used(folder)).collect()
+        let all = self.folders.iter().flat_map(|folder| home::folders(tree, &folder.prefix));
+        all.filter(|folder| is_policy(folder) && !used(folder)).collect()
     }
 
     fn warn_of_unused(&mut self) {
@@ -346,7 +338,7 @@ fn selector(reading: &Reading<'_>, entry: &Entry, want: &Want<'_>) -> Result<Opt
         rates: want.rates,
         bounds: want.bounds,
     };
-    let selector = engines::selector(when, names)?;
+    let selector = engines::selector(&entry.file, when, names)?;
     for group in Group::ALL.into_iter().filter(|g| selector.reads().contains(*g)) {
         if !entry.reads.map_or(group != Group::Text, |reads| reads.contains(group)) {
             let message = format!("`when` reads `{}`, which `reads` does not list", group.name());
@@ -356,36 +348,12 @@ fn selector(reading: &Reading<'_>, entry: &Entry, want: &Want<'_>) -> Result<Opt
     Ok(Some(selector))
 }
 
-fn standing(entry: &Entry, engine: Engine) -> Arc<Standing> {
-    let declared = At { file: manifest::FILE.into(), line: entry.at.line, column: entry.at.column };
-    Arc::new(Standing { name: entry.name.clone(), layer: Layer::Platform, priority: entry.priority, engine, declared })
-}
-
-fn info(entry: &Entry, home: &Home<'_>, standing: &Standing, with: Arc<Value>) -> PolicyInfo {
-    PolicyInfo {
-        name: entry.name.clone(),
-        declared: standing.declared.clone(),
-        hooks: entry.hooks.clone(),
-        mode: entry.mode,
-        share_below: entry.share.map(|s| s.below),
-        layer: standing.layer,
-        priority: entry.priority,
-        engine: home.engine,
-        file: home.program_shown(),
-        when: entry.when.as_ref().map(|w| w.text.clone()),
-        with,
-        on_error: entry.on_error,
-        owner: entry.owner.clone(),
-        expires: entry.expires.map(|d| d.to_string()),
-    }
-}
-
 /// Parts of a repository that this version does not read. Silence would let their authors believe that they act.
 fn unread(tree: &Tree, findings: &mut Vec<Diagnostic>) {
-    for (folder, what) in [("orgs", "policies of organisations, teams and apps"), ("redaction", "redaction profiles")] {
+    for (folder, what) in [("redaction", "redaction profiles")] {
         if let Some((path, _)) = tree.below(folder).find(|(path, _)| path.ends_with(".yaml")) {
             let message = format!("`{folder}/`: {what} are not read by this version of the gateway");
-            let help = "move policies into the manifest at the root, narrowed by `for`, or take the folder out";
+            let help = "take the folder out, or use a version of tollgate that reads it";
             findings.push(Diagnostic::error("TG0120", path, message).help(help));
         }
     }

@@ -53,6 +53,8 @@ const STICKY: [(&str, StickyBy); 7] = [
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     pub name: Arc<str>,
+    /// The manifest that declares it.
+    pub file: Arc<str>,
     /// Where the name stands: the place that messages and receipts give for the policy.
     pub at: Place,
     pub program: Program,
@@ -97,8 +99,8 @@ pub struct Share {
 }
 
 /// All entries that can be read, and everything found wrong.
-pub fn parse(bytes: &[u8], today: Option<Date>) -> (Vec<Entry>, Vec<Diagnostic>) {
-    let reading = Reading::of(FILE, MANIFEST);
+pub fn parse(file: &str, bytes: &[u8], today: Option<Date>) -> (Vec<Entry>, Vec<Diagnostic>) {
+    let reading = Reading::of(file, MANIFEST);
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().collect();
     let entries = reading.parse(bytes).map(|node| entries(&reading, &node, &lines, today)).unwrap_or_default();
@@ -106,7 +108,7 @@ pub fn parse(bytes: &[u8], today: Option<Date>) -> (Vec<Entry>, Vec<Diagnostic>)
 }
 
 fn entries(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Date>) -> Vec<Entry> {
-    let Some(table) = reading.table(node, "the manifest", &["api", "policies"]) else { return Vec::new() };
+    let Some(table) = reading.table(node, "the manifest", &["api", "owner", "policies"]) else { return Vec::new() };
     let help = format!("begin the file with `api: {API}`");
     if let Some(api) = table.need("api", &help).and_then(|v| Some((reading.text(v, "`api`")?, v.at)))
         && api.0 != API
@@ -124,10 +126,12 @@ fn entries(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Dat
         reading.tell("TG0106", table.at, format!("`policies` lists more than {POLICIES_MAX} policies"));
         return Vec::new();
     }
+    let owner = table.text("owner").map(str::to_owned);
     let mut taken: HashMap<Arc<str>, u32> = HashMap::new();
     let mut entries = Vec::with_capacity(list.len());
     for node in list {
-        let Some(entry) = entry(reading, node, lines, today) else { continue };
+        let Some(mut entry) = entry(reading, node, lines, today) else { continue };
+        entry.owner = entry.owner.or_else(|| owner.clone());
         match taken.get(&entry.name) {
             Some(line) => {
                 let message = format!("the name `{}` is used twice, first in line {line}", entry.name);
@@ -170,6 +174,7 @@ fn entry(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Date>
     let (program, program_at) = program?;
     Some(Entry {
         name,
+        file: reading.file.into(),
         at,
         program,
         program_at,
@@ -361,7 +366,7 @@ mod tests {
             let text = format!(
                 "api: {API}\npolicies:\n  - name: a\n    path: p\n    hook: pre-route\n    on_error: deny\n    mode: observe\n    {when}\n"
             );
-            let (entries, findings) = parse(text.as_bytes(), None);
+            let (entries, findings) = parse(FILE, text.as_bytes(), None);
             assert!(findings.is_empty(), "{findings:?}");
             let at = entries[0].when.as_ref().unwrap().at;
             assert_eq!((at.line, at.column), (line, column), "{why}");

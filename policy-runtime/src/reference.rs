@@ -238,6 +238,7 @@ fn manifest_schema() -> Value {
             "required": ["api", "policies"],
             "properties": {
                 "api": { "const": manifest::API },
+                "owner": { "type": "string", "description": "who owns the policies that name no owner of their own" },
                 "policies": {
                     "type": "array",
                     "maxItems": manifest::POLICIES_MAX,

@@ -21,6 +21,8 @@ pub struct Tenant {
     pub region: Arc<str>,
     /// Names of apps; empty = any.
     pub apps: Vec<Arc<str>>,
+    /// The apps of each team.
+    pub teams: HashMap<Arc<str>, Vec<Arc<str>>>,
 }
 
 /// What is known of a key.

@@ -89,6 +89,29 @@ proptest! {
         prop_assert!(after.reserve.is_superset(&before.reserve));
         prop_assert!(after.drop.is_superset(&before.drop));
     }
+
+    #[test]
+    fn a_lower_layer_never_widens_nor_wins(
+        platform in proptest::collection::vec(any_verdict(), 0..5), lower in proptest::collection::vec(any_verdict(), 0..5)
+    ) {
+        let at = |verdicts: Vec<Verdict>, least: Layer| verdicts.into_iter().map(|v| {
+            let layer = if least == Layer::Platform { least } else { v.policy.layer.max(least) };
+            Verdict { policy: Arc::new(Standing { layer, ..(*v.policy).clone() }), ..v }
+        }).collect::<Vec<_>>();
+        let (platform, lower) = (at(platform, Layer::Platform), at(lower, Layer::Org));
+        let before = Terms::resolve(&platform);
+        let after = Terms::resolve(platform.iter().chain(&lower));
+        prop_assert!(before.deny.iter().all(|d| after.deny.contains(d)));
+        prop_assert_eq!(before.deny.first().map(|d| d.layer), after.deny.first().map(|d| d.layer).filter(|_| !before.deny.is_empty()));
+        let tighter = |a: Option<u64>, b: Option<u64>| a.is_none_or(|a| b.is_some_and(|b| b <= a));
+        prop_assert!(tighter(before.max_tokens, after.max_tokens) && tighter(before.deadline_ms, after.deadline_ms));
+        prop_assert!(before.require.iter().all(|r| after.require.iter().any(|a| (a.of, &a.any) == (r.of, &r.any))));
+        prop_assert!(after.reserve.is_superset(&before.reserve));
+        prop_assert!(before.pin.is_none() || before.pin == after.pin);
+        prop_assert!(before.split.is_none() || before.split == after.split);
+        prop_assert!(before.set.iter().all(|(name, value)| after.set.get(name) == Some(value)));
+        prop_assert!(after.fallback.starts_with(&before.fallback), "theirs come behind ours");
+    }
 }
 
 #[test]

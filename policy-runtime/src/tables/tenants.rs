@@ -45,13 +45,36 @@ fn read_tenants(reading: &Reading<'_>, table: &Table<'_, '_>, tenants: &mut Tena
         let what = format!("tenant `{}`", key.text);
         let tenant = match node.is_null() {
             true => Tenant::default(),
-            false => match reading.table(node, &what, &["region", "apps"]) {
-                Some(row) => Tenant { region: row.name("region").unwrap_or_default(), apps: row.names("apps") },
+            false => match reading.table(node, &what, &["region", "apps", "teams"]) {
+                Some(row) => {
+                    let apps = row.names("apps");
+                    let teams = row.get("teams").map(|node| teams(reading, node, &apps)).unwrap_or_default();
+                    Tenant { region: row.name("region").unwrap_or_default(), apps, teams }
+                }
                 None => continue,
             },
         };
         tenants.tenants.insert(key.text.as_str().into(), tenant);
     }
+}
+
+/// `teams: { search: { apps: [finder] } }`
+fn teams(reading: &Reading<'_>, node: &Node, known: &[Arc<str>]) -> HashMap<Arc<str>, Vec<Arc<str>>> {
+    let mut teams = HashMap::new();
+    for (key, node) in reading.open_table(node, "`teams`").map(|t| t.members).unwrap_or_default() {
+        let Some(row) = reading.table(node, &format!("team `{}`", key.text), &["apps"]) else { continue };
+        let Some(listed) = row.need("apps", "the apps that are the team's") else { continue };
+        let apps = row.names("apps");
+        if apps.is_empty() {
+            reading.tell("TG0217", listed.at, format!("team `{}` has no apps", key.text));
+        }
+        for app in apps.iter().filter(|app| !known.is_empty() && !known.contains(app)) {
+            let hint = nearest::hint(app, known.iter().map(|a| &**a));
+            reading.tell("TG0217", listed.at, format!("`apps` of the tenant lists no `{app}`{hint}"));
+        }
+        teams.insert(key.text.as_str().into(), apps);
+    }
+    teams
 }
 
 fn read_keys(reading: &Reading<'_>, table: &Table<'_, '_>, pepper: Option<&str>, tenants: &mut Tenants) {

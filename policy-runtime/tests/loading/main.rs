@@ -4,6 +4,7 @@
 
 mod cases;
 mod judge;
+mod layers;
 mod manifests;
 mod policies;
 mod reload;

@@ -159,8 +159,8 @@ fn a_folder_that_is_no_policy_is_told() {
     let wasm = loaded(&manifest(entry), &[("policies/x/policy.wasm", "")]);
     let told = wasm.findings.iter().any(|f| f.code == "TG0701" && f.file == "policies/x/policy.wasm");
     assert!(told, "no engine for Wasm is given here: {}", listed(&wasm.findings));
-    let loaded = loaded(&manifest(OWN), &[("orgs/o/tollgate-policies.yaml", "")]);
-    assert_told(&loaded.findings, "TG0120", (0, 0), "not read by this version", "delegated folders");
+    let loaded = loaded(&manifest(OWN), &[("redaction/eu.yaml", "")]);
+    assert_told(&loaded.findings, "TG0120", (0, 0), "not read by this version", "profiles");
     assert!(loaded.revision.is_none(), "a policy that would silently not act");
 }
 
