@@ -4,6 +4,7 @@ use cel::IdedExpr;
 use cel::common::ast::SourceInfo;
 
 use super::Origin;
+use super::slots::ENV;
 use crate::diagnostic::Diagnostic;
 
 /// Bytes of one expression.
@@ -28,10 +29,7 @@ pub fn parse(text: &str, origin: Origin<'_>) -> Result<Parsed, Vec<Diagnostic>> 
     weigh(text).map_err(told)?;
     let owned = text.to_owned();
     let parser = std::thread::Builder::new().name("cel-parser".to_owned()).stack_size(STACK_BYTES);
-    let run = parser.spawn(move || {
-        let parser = cel::parser::Parser::new();
-        parser.parse_with_source_info(&owned).map_err(|errors| errors.to_string())
-    });
+    let run = parser.spawn(move || ENV.parser().parse_with_source_info(&owned).map_err(|errors| errors.to_string()));
     let joined = run.map_err(|why| told(format!("the parser cannot be started: {why}")))?.join();
     match joined {
         Ok(Ok((root, source))) => Ok(Parsed { root, source }),

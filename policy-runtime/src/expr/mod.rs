@@ -7,6 +7,7 @@ mod bind;
 mod check;
 mod clock;
 mod guard;
+mod loops;
 mod paths;
 mod rules;
 mod slots;
@@ -87,5 +88,9 @@ impl Fault {
     }
 }
 
+#[cfg(test)]
+mod bombs;
+#[cfg(test)]
+mod spec;
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,17 @@ use super::{Fault, thread_cpu};
 use crate::engine::Bounds;
 
 /// One environment for all expressions: it is large, and nothing of it changes.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    env.add_extension(cel::extensions::strings).expect("these names are not in the standard library");
+    env.add_extension(cel::extensions::math).expect("these names are not in the standard library");
+    Arc::new(env)
+});
+
+/// Texts of facts come from callers: a long one costs, as reading and joining it does.
+const TEXT_BYTES_PER_OP: u64 = 64;
+/// Elements of a list are joined and copied without being read again: a list with longer ones is charged for its longest.
+const ELEMENT_BYTES_FREE: u64 = 128;
 
 /// One thing that an expression reads.
 pub enum Slot {
@@ -29,6 +39,8 @@ pub enum Slot {
         field: &'static LimitField,
     },
     Param(Box<dyn Val>),
+    /// One turn of a loop: always true, at this many operations.
+    Turn(u64),
     Bucket {
         name: String,
         by: StickyBy,
@@ -88,6 +100,22 @@ struct Reader<'f> {
     ops_max: u64,
 }
 
+impl Reader<'_> {
+    fn charge(&self, fact: &FactValue<'_>) {
+        let ops = match fact {
+            FactValue::Text(text) => text.len() as u64 / TEXT_BYTES_PER_OP,
+            FactValue::TextList(list) => {
+                let longest = list.iter().map(|t| t.len() as u64).max().unwrap_or(0);
+                if longest > ELEMENT_BYTES_FREE { longest } else { 0 }
+            }
+            FactValue::Int(_) | FactValue::Float(_) | FactValue::Bool(_) => 0,
+        };
+        if ops > 0 {
+            self.ops.fetch_add(ops, Ordering::Relaxed);
+        }
+    }
+}
+
 impl VariableResolver for Reader<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let slot = self.slots.get(variable.strip_prefix('#')?.parse::<usize>().ok()?)?;
@@ -96,7 +124,15 @@ impl VariableResolver for Reader<'_> {
             return None;
         }
         Some(match slot {
-            Slot::Fact(field) => value((field.get)(self.facts)),
+            Slot::Fact(field) => {
+                let fact = (field.get)(self.facts);
+                self.charge(&fact);
+                value(fact)
+            }
+            Slot::Turn(price) => {
+                self.ops.fetch_add(price - 1, Ordering::Relaxed);
+                truth(true)
+            }
             Slot::Limit { rate, rule, field } => {
                 let table = if *rate { &self.facts.rate } else { &self.facts.budget };
                 match table.get(rule) {
