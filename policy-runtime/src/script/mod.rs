@@ -154,4 +154,6 @@ fn message(error: &EvalAltResult) -> String {
 }
 
 #[cfg(test)]
+mod bombs;
+#[cfg(test)]
 pub mod tests;
