@@ -5,6 +5,7 @@
 mod cases;
 mod judge;
 mod manifests;
+mod many;
 mod policies;
 mod reload;
 mod tables;
