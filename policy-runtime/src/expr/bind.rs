@@ -245,7 +245,10 @@ impl Walk<'_> {
         }
         let (kind, value) = (Type::of_json(value), constant(value));
         match value {
-            Some(value) => self.slot(node, Slot::Param(value)),
+            Some(value) => {
+                let path: Vec<&str> = std::iter::once(name).chain(inner.iter().map(String::as_str)).collect();
+                self.slot(node, Slot::Param(path.join("."), value));
+            }
             None => drop(self.tell("TG0509", node.id, format!("parameter `{name}` cannot be used in an expression"))),
         }
         kind

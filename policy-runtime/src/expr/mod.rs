@@ -11,6 +11,7 @@ mod loops;
 mod paths;
 mod rules;
 mod slots;
+mod why;
 
 pub use clock::thread_cpu;
 pub use rules::compile_rules;
@@ -21,6 +22,7 @@ use serde_json::Value as Json;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::revision::Reason;
 use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::verdict::FailureKind;
 
@@ -59,6 +61,12 @@ impl Selector {
     pub fn matches(&self, facts: &Arc<Facts>) -> Result<bool, Stop> {
         let mut ops = 0;
         self.compiled.is_true(facts, &self.bounds, &mut ops).map_err(|fault| fault.stop(&self.at, ops))
+    }
+
+    /// Whether it is true, and what keeps it from it.
+    pub fn why(&self, facts: &Facts, recorded: GroupSet) -> Reason {
+        let (applied, parts) = self.compiled.why(facts, recorded);
+        Reason { at: self.at.clone(), applied, parts }
     }
 
     /// The groups that the expression names.

@@ -38,7 +38,8 @@ pub enum Slot {
         rule: String,
         field: &'static LimitField,
     },
-    Param(Box<dyn Val>),
+    /// A parameter: its name and its value.
+    Param(String, Box<dyn Val>),
     /// One turn of a loop: always true, at this many operations.
     Turn(u64),
     Bucket {
@@ -93,11 +94,11 @@ pub fn slot_name(n: usize) -> String {
     format!("#{n}")
 }
 
-struct Reader<'f> {
-    facts: &'f Facts,
-    slots: &'f [Slot],
-    ops: AtomicU64,
-    ops_max: u64,
+pub(super) struct Reader<'f> {
+    pub(super) facts: &'f Facts,
+    pub(super) slots: &'f [Slot],
+    pub(super) ops: AtomicU64,
+    pub(super) ops_max: u64,
 }
 
 impl Reader<'_> {
@@ -140,7 +141,7 @@ impl VariableResolver for Reader<'_> {
                     None => value((field.get)(&Default::default())),
                 }
             }
-            Slot::Param(known) => CowVal::Borrowed(&**known),
+            Slot::Param(_, known) => CowVal::Borrowed(&**known),
             Slot::Bucket { name, by } => CowVal::owned(CelInt::from(i64::from(self.facts.bucket(name, *by)))),
             Slot::Regex(field, regex) => truth(text_of(field, self.facts).is_some_and(|t| regex.is_match(&t))),
             Slot::Glob(field, glob) => truth(text_of(field, self.facts).is_some_and(|t| glob.matches(&t))),

@@ -47,7 +47,7 @@ pub enum Host {
     /// One for all.
     Shared(&'static Engine),
     /// For a script that imports from its tree.
-    Own(Box<Engine>),
+    Own(Box<Engine>, TreeResolver),
 }
 
 impl Host {
@@ -58,19 +58,20 @@ impl Host {
         }
         let mut own = engine();
         let folder = unit.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        own.set_module_resolver(TreeResolver { tree: unit.tree.clone(), folder });
-        Host::Own(Box::new(own))
+        let resolver = TreeResolver { tree: unit.tree.clone(), folder };
+        own.set_module_resolver(resolver.clone());
+        Host::Own(Box::new(own), resolver)
     }
 
     pub fn engine(&self) -> &Engine {
         match self {
             Host::Shared(engine) => engine,
-            Host::Own(engine) => engine,
+            Host::Own(engine, _) => engine,
         }
     }
 }
 
-fn engine() -> Engine {
+pub fn engine() -> Engine {
     let mut engine = Engine::new();
     engine
         .set_strict_variables(true)
@@ -123,7 +124,8 @@ pub fn seen(context: &NativeCallContext<'_>) -> (u32, u32) {
 }
 
 /// Modules come from the policy's folder in the same revision, never from a disk.
-struct TreeResolver {
+#[derive(Clone)]
+pub struct TreeResolver {
     tree: Tree,
     folder: String,
 }
