@@ -6,16 +6,26 @@ use serde_json::Value;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::{At, Said};
 use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::revision::Reason;
 use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::tree::Tree;
 use tollgate_core::policy::verdict::FailureKind;
 
+use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
 
 /// One compiled policy. Shared by all calls; keeps nothing between them.
 pub trait Program: Send + Sync {
     /// Asks once. Only hooks that the program was compiled for are asked.
     fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop>;
+
+    /// For authors: which parts of the program these facts reach. Nothing is noted where that cannot be told.
+    fn cover(&self, _hook: Hook, _facts: &Arc<Facts>, _covered: &mut Covered) {}
+
+    /// For authors: which rules apply, and why others do not. Facts of groups outside `recorded` are not known.
+    fn why(&self, _facts: &Arc<Facts>, _recorded: GroupSet) -> Vec<Reason> {
+        Vec::new()
+    }
 }
 
 /// What a program said, and the operations it took (they replay).

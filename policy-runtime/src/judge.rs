@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tollgate_core::policy::effect::{At, StickyBy};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::Judge;
+use tollgate_core::policy::revision::{Judge, Reason};
 use tollgate_core::policy::schema::{Group, GroupSet};
 use tollgate_core::policy::verdict::{Failure, Outcome, Standing, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
@@ -134,6 +134,23 @@ impl Judge for Bench {
     fn reads(&self, hook: Hook) -> GroupSet {
         self.rows[hook as usize].reads
     }
+
+    fn why(&self, hook: Hook, policy: &str, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
+        let seat = self.rows[hook as usize].seats.iter().find(|seat| &*seat.standing.name == policy);
+        seat.map(|seat| seat.why(facts, recorded)).unwrap_or_default()
+    }
+}
+
+/// What a key of `for` looks at.
+fn scoped<'f>(key: &str, facts: &'f Facts) -> &'f str {
+    match key {
+        "for.tenant" => &facts.caller.tenant,
+        "for.app" => &facts.caller.app,
+        "for.user" => &facts.caller.user,
+        "for.use_case" => &facts.meta.use_case,
+        "for.operation" => facts.call.operation.name(),
+        _ => facts.call.dialect.name(),
+    }
 }
 
 fn other_tenant() -> Outcome {
@@ -141,6 +158,18 @@ fn other_tenant() -> Outcome {
 }
 
 impl Seat {
+    fn why(&self, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
+        if let Some((key, value)) = self.scope.mismatch(facts).map(|key| (key, scoped(key, facts))) {
+            let parts = vec![format!("`{key}` does not list `{value}`")];
+            return vec![Reason { at: self.standing.declared.clone(), applied: false, parts }];
+        }
+        let when = self.when.as_ref().map(|when| when.why(facts, recorded));
+        match when {
+            Some(reason) if !reason.applied => vec![reason],
+            Some(_) | None => self.program.why(facts, recorded),
+        }
+    }
+
     fn ask(&self, hook: Hook, facts: &Arc<Facts>) -> Verdict {
         if let Some(key) = self.scope.mismatch(facts) {
             return self.verdict(hook, self.mode, Outcome::NotMatched(key.into()), 0);

@@ -7,6 +7,7 @@ pub mod cases;
 pub mod codes;
 #[cfg(test)]
 mod conformance;
+pub mod coverage;
 pub mod diagnostic;
 pub mod engine;
 pub mod engines;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Hook;
+use super::effect::At;
 use super::facts::Facts;
 use super::schema::GroupSet;
 use super::tree::RevisionId;
@@ -30,6 +31,20 @@ pub trait Judge: Send + Sync {
 
     /// The groups that some policy of the hook reads: only these are made.
     fn reads(&self, hook: Hook) -> GroupSet;
+
+    /// For people: why a policy of the hook did or did not apply. Facts of groups outside `recorded` are not known.
+    fn why(&self, _hook: Hook, _policy: &str, _facts: &Arc<Facts>, _recorded: GroupSet) -> Vec<Reason> {
+        Vec::new()
+    }
+}
+
+/// A condition that was asked, and what it came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reason {
+    pub at: At,
+    pub applied: bool,
+    /// The parts of the condition that kept it from being true, each with the values of its facts.
+    pub parts: Vec<String>,
 }
 
 impl std::fmt::Debug for Revision {

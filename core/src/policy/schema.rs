@@ -68,6 +68,13 @@ impl Group {
 pub struct GroupSet(u16);
 
 impl GroupSet {
+    /// Every group.
+    pub fn all() -> GroupSet {
+        let mut all = GroupSet::default();
+        Group::ALL.into_iter().for_each(|group| all.insert(group));
+        all
+    }
+
     pub fn insert(&mut self, group: Group) {
         self.0 |= 1 << group as u16;
     }

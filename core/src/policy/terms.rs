@@ -43,7 +43,7 @@ pub struct Terms {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub fallback: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub set: BTreeMap<String, Winner<Value>>,
+    pub set: BTreeMap<String, Setting>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub drop: BTreeSet<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -82,6 +82,14 @@ pub struct Requirement {
 pub struct Winner<T> {
     #[serde(flatten)]
     pub value: T,
+    pub policy: Arc<str>,
+    pub at: At,
+}
+
+/// A parameter that is set, and who set it. Its value may be any JSON, so it stands under a key of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setting {
+    pub value: Value,
     pub policy: Arc<str>,
     pub at: At,
 }
@@ -223,7 +231,7 @@ impl<'a> Folding<'a> {
                 }
                 Effect::Set(param, value) => {
                     let (policy, at) = by(at);
-                    self.terms.set.insert(param.clone(), Winner { value: value.clone(), policy, at });
+                    self.terms.set.insert(param.clone(), Setting { value: value.clone(), policy, at });
                 }
                 Effect::Deny(_)
                 | Effect::Cap(_)

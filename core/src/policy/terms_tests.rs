@@ -143,3 +143,17 @@ fn observing_policies_act_only_in_the_shadow() {
         assert_eq!(all.deny.len(), shadow, "{why}");
     }
 }
+
+/// Terms stand in receipts: what cannot be written would take the whole receipt with it.
+#[test]
+fn settings_of_every_type_are_written_and_read_again() {
+    for value in
+        [serde_json::json!(0.5), serde_json::json!("x"), serde_json::json!(true), serde_json::json!({ "a": 1 })]
+    {
+        let mut terms = Terms::default();
+        let setting = Setting { value: value.clone(), policy: "p".into(), at: At::default() };
+        terms.set.insert("temperature".to_owned(), setting);
+        let written = serde_json::to_string(&terms).unwrap_or_else(|why| panic!("{value}: {why}"));
+        assert_eq!(serde_json::from_str::<Terms>(&written).unwrap(), terms, "{value}");
+    }
+}

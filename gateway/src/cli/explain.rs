@@ -12,7 +12,7 @@ use tollgate_core::policy::{Hook, Mode, OnError};
 use tollgate_policy_runtime::codes;
 use tollgate_store::trail;
 
-use super::{Ended, Explain};
+use super::{Ended, Explain, reason};
 
 pub fn run(args: &Explain) -> Result<(), Ended> {
     if let Some(code) = args.id.as_deref().and_then(codes::explain) {
@@ -39,6 +39,7 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     let receipt: Receipt = serde_json::from_str(&line)
         .map_err(|why| Ended::failed(format!("the receipt cannot be read by this version: {why}")))?;
     print!("{}", tree(&receipt));
+    print!("{}", reason::of_receipt(&args.places, &receipt));
     Ok(())
 }
 
@@ -75,7 +76,7 @@ fn tree(receipt: &Receipt) -> String {
     out
 }
 
-fn line(out: &mut String, depth: usize, text: &str) {
+pub fn line(out: &mut String, depth: usize, text: &str) {
     let indent = "  ".repeat(depth);
     writeln!(out, "{indent}{text}").expect("writing to a text cannot fail");
 }
@@ -109,7 +110,7 @@ fn head(out: &mut String, r: &Receipt) {
     line(out, 1, &format!("revision {}", RevisionId(r.revision.clone()).short()));
 }
 
-fn policy(out: &mut String, v: &Verdict) {
+pub fn policy(out: &mut String, v: &Verdict) {
     let mode = match v.mode {
         Mode::Enforce => "",
         Mode::Warn => " [warn: did not act]",
@@ -151,7 +152,7 @@ fn told(value: &serde_json::Value) -> String {
     }
 }
 
-fn terms(out: &mut String, terms: &Terms) {
+pub fn terms(out: &mut String, terms: &Terms) {
     let Ok(serde_json::Value::Object(map)) = serde_json::to_value(terms) else { return };
     if map.is_empty() {
         line(out, 1, "none: no policy had anything to say");

@@ -1,10 +1,31 @@
 //! `tollgate key new`: a key, shown once, and the row that lets it in.
 
+use clap::Args;
 use tollgate_core::identity::key;
 
-use super::{Ended, KeyNew};
+use super::{Ended, Places};
 use crate::start;
 use crate::state::{self, State};
+
+#[derive(Args)]
+pub struct KeyNew {
+    #[arg(long)]
+    pub tenant: String,
+    #[arg(long)]
+    pub app: Option<String>,
+    #[arg(long)]
+    pub user: Option<String>,
+    /// A group of the key; may be repeated
+    #[arg(long = "group")]
+    pub groups: Vec<String>,
+    /// The day after which it is not taken, e.g. 2027-03-31
+    #[arg(long)]
+    pub expires: Option<String>,
+    #[command(flatten)]
+    pub places: Places,
+    #[arg(long)]
+    pub json: bool,
+}
 
 pub fn new(args: &KeyNew) -> Result<(), Ended> {
     let config = start::config(&args.places)?;

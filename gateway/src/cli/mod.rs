@@ -11,6 +11,7 @@ mod formats;
 mod key;
 mod operate;
 mod policy;
+mod reason;
 mod replay;
 mod serve;
 mod sim;
@@ -153,6 +154,20 @@ pub enum Policy {
         /// Run again whenever a file changes, until interrupted
         #[arg(long, conflicts_with = "json")]
         watch: bool,
+        /// Tell which statements and branches no case reaches
+        #[arg(long)]
+        coverage: bool,
+        /// Fail where less than this percentage is reached
+        #[arg(long, value_name = "PERCENT")]
+        coverage_min: Option<f64>,
+    },
+    /// Tell how the facts of a case are decided: what applies, what does not and why, and what it comes to
+    Explain {
+        #[command(flatten)]
+        places: Places,
+        /// Cases whose `POLICY/CASE` contains this
+        #[arg(long, value_name = "POLICY/CASE", default_value = "")]
+        case: String,
     },
     /// What policies may see and say, for people and editors
     Schema {
@@ -314,27 +329,7 @@ pub enum Trail {
 #[derive(Subcommand)]
 pub enum Key {
     /// Mint a key: shown once; the row for `tenants.yaml` holds its hash only
-    New(KeyNew),
-}
-
-#[derive(Args)]
-pub struct KeyNew {
-    #[arg(long)]
-    pub tenant: String,
-    #[arg(long)]
-    pub app: Option<String>,
-    #[arg(long)]
-    pub user: Option<String>,
-    /// A group of the key; may be repeated
-    #[arg(long = "group")]
-    pub groups: Vec<String>,
-    /// The day after which it is not taken, e.g. 2027-03-31
-    #[arg(long)]
-    pub expires: Option<String>,
-    #[command(flatten)]
-    pub places: Places,
-    #[arg(long)]
-    pub json: bool,
+    New(key::KeyNew),
 }
 
 #[derive(Args)]
@@ -357,10 +352,12 @@ pub fn main() -> ExitCode {
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
         Some(Verb::Policy(Policy::Init { dir })) => policy::init(&dir),
-        Some(Verb::Policy(Policy::Test { places, filter, json, junit, watch })) => {
-            let told = policy::Told { json, junit, watch };
+        Some(Verb::Policy(Policy::Test { places, filter, json, junit, watch, coverage, coverage_min })) => {
+            let coverage = coverage || coverage_min.is_some();
+            let told = policy::Told { json, junit, watch, coverage, coverage_min };
             policy::test(&places, filter.as_deref(), &told)
         }
+        Some(Verb::Policy(Policy::Explain { places, case })) => reason::case(&places, &case),
         Some(Verb::Policy(Policy::Bench { places, filter, json })) => author::bench(&places, filter.as_deref(), json),
         Some(Verb::Policy(Policy::Schema { part })) => author::schema(&part),
         Some(Verb::Policy(Policy::Steer(verb))) => operate::run(&verb),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use include_dir::{Dir, include_dir};
 use serde_json::json;
+use tollgate_policy_runtime::cases::CaseReport;
+use tollgate_policy_runtime::coverage::Covered;
 
 use super::{Ended, Places, diagnostics, formats};
 use crate::policies::{self, Checkout};
@@ -49,6 +51,9 @@ pub struct Told {
     pub json: bool,
     pub junit: Option<PathBuf>,
     pub watch: bool,
+    pub coverage: bool,
+    /// Percent.
+    pub coverage_min: Option<f64>,
 }
 
 /// Runs the cases of the policies; with `watch`, again and again.
@@ -83,11 +88,13 @@ fn once(places: &Places, filter: Option<&str>, told: &Told) -> Result<(), Ended>
         std::fs::write(file, formats::junit(&report))
             .map_err(|why| Ended::failed(format!("cannot write `{}`: {why}", file.display())))?;
     }
+    let covered = told.coverage.then(|| covered(&report));
     if told.json {
-        println!(
-            "{}",
-            json!({ "passed": report.passed, "failed": report.failed, "cases": report.results, "findings": loaded.findings })
-        );
+        let mut all = json!({ "passed": report.passed, "failed": report.failed, "cases": report.results, "findings": loaded.findings });
+        if let Some(covered) = &covered {
+            all["coverage"] = json!({ "percent": covered.percent(), "files": covered.files() });
+        }
+        println!("{all}");
     } else {
         for result in &report.results {
             let sign = if result.passed { "ok  " } else { "FAIL" };
@@ -103,14 +110,41 @@ fn once(places: &Places, filter: Option<&str>, told: &Told) -> Result<(), Ended>
         let rest: Vec<_> = loaded.findings.into_iter().filter(|f| !f.code.starts_with("TG03")).collect();
         diagnostics::print(&rest, &[&repository.tree, &builtin]);
         println!("{} passed, {} failed", report.passed, report.failed);
+        covered.iter().for_each(tell_coverage);
     }
     let loads = loaded.revision.is_some() || report.failed > 0;
     match (report.failed, loads, report.results.is_empty()) {
-        (0, true, false) => Ok(()),
+        (0, true, false) => enough(covered.as_ref(), told.coverage_min),
         (0, true, true) => {
             Err(Ended::failed("no case was run: name another filter, or write `cases.yaml` beside the policy"))
         }
         (0, false, _) | (1.., _, _) => Err(Ended::failed("")),
+    }
+}
+
+fn covered(report: &CaseReport) -> Covered {
+    let mut covered = Covered::default();
+    report.results.iter().filter_map(|r| r.question.as_ref()).for_each(|question| question.cover(&mut covered));
+    covered
+}
+
+fn tell_coverage(covered: &Covered) {
+    for file in covered.files() {
+        println!("{}: {} of {} reached", file.file, file.reached, file.total);
+        for missed in &file.uncovered {
+            println!("       {}:{}:{}: {} is reached by no case", file.file, missed.line, missed.column, missed.what);
+        }
+    }
+    println!("coverage {:.1} % of statements and branches", covered.percent());
+}
+
+fn enough(covered: Option<&Covered>, min: Option<f64>) -> Result<(), Ended> {
+    match (covered.map(Covered::percent), min) {
+        (Some(percent), Some(min)) if percent < min => Err(Ended::failed(format!(
+            "the cases reach {percent:.1} % of the policies, less than the {min} % asked for: write cases for the lines told \
+             above, or lower --coverage-min"
+        ))),
+        _ => Ok(()),
     }
 }
 

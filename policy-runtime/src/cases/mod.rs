@@ -10,8 +10,10 @@ use serde_json::Value;
 use tollgate_core::contract::nearest;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::revision::Reason;
 use tollgate_core::policy::schema::GroupSet;
 
+use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop};
 use crate::home::{CASES, Home, Want};
@@ -62,6 +64,24 @@ impl Question {
     /// Asks once. The answer's operations are 0 where there was none.
     pub fn ask(&self) -> Result<Answer, Stop> {
         self.program.decide(self.hook, &self.facts)
+    }
+
+    /// Notes what of the program the case reaches.
+    pub fn cover(&self, covered: &mut Covered) {
+        self.program.cover(self.hook, &self.facts, covered);
+    }
+
+    /// Which rules of the program apply, and why others do not.
+    pub fn why(&self) -> Vec<Reason> {
+        self.program.why(&self.facts, GroupSet::all())
+    }
+
+    pub fn hook(&self) -> Hook {
+        self.hook
+    }
+
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.facts
     }
 }
 

@@ -12,6 +12,7 @@ use tollgate_core::policy::schema::{FIELDS, Field, Group, GroupSet, Kind, LIMIT_
 
 use super::check::{self, Type};
 use super::guard::{Parsed, place};
+use super::loops::{self, LOOPS_DEEP_MAX};
 use super::paths::{literal_text, literal_type, path_of};
 use super::slots::{Compiled, Slot, slot_name};
 use super::{Names, Origin};
@@ -122,11 +123,12 @@ impl Walk<'_> {
         }
     }
 
-    /// `exists`, `all`, `filter`, `map`: one loop, never a loop within a loop.
+    /// `exists`, `all`, `filter`, `map`: each turn is charged.
     fn comprehension(&mut self, id: u64, inner: &mut ComprehensionExpr) -> Type {
         self.expression(&mut inner.iter_range);
-        if self.loops > 0 {
-            self.tell("TG0508", id, "a loop within a loop is not taken: its cost has no bound".to_owned());
+        if self.loops == LOOPS_DEEP_MAX {
+            let message = format!("loops stand in loops, at most {LOOPS_DEEP_MAX} deep: write the policy in Rhai");
+            self.tell("TG0508", id, message);
             return Type::Any;
         }
         self.loops += 1;
@@ -139,6 +141,9 @@ impl Walk<'_> {
         let result = self.expression(&mut inner.result);
         self.locals.truncate(known);
         self.loops -= 1;
+        let turn = slot_name(self.slots.len());
+        self.slots.push(Slot::Turn(loops::price(&inner.loop_step)));
+        loops::charge(inner, Expr::Ident(turn));
         match inner.accu_init.expr {
             Expr::Literal(LiteralValue::Boolean(_)) => Type::Bool,
             Expr::List(_) => Type::List,
@@ -240,7 +245,10 @@ impl Walk<'_> {
         }
         let (kind, value) = (Type::of_json(value), constant(value));
         match value {
-            Some(value) => self.slot(node, Slot::Param(value)),
+            Some(value) => {
+                let path: Vec<&str> = std::iter::once(name).chain(inner.iter().map(String::as_str)).collect();
+                self.slot(node, Slot::Param(path.join("."), value));
+            }
             None => drop(self.tell("TG0509", node.id, format!("parameter `{name}` cannot be used in an expression"))),
         }
         kind
@@ -254,9 +262,15 @@ impl Walk<'_> {
         let Expr::Call(CallExpr { func_name, target, args }) = &mut node.expr else { return Type::Any };
         let name = func_name.clone();
         let mut types: Vec<Type> = Vec::with_capacity(args.len() + 1);
-        if let Some(target) = target {
-            types.push(self.expression(target));
-        }
+        let name = match target {
+            // A namespace, not a value.
+            Some(target) if matches!(&target.expr, Expr::Ident(name) if name == "math") => format!("math.{name}"),
+            Some(target) => {
+                types.push(self.expression(target));
+                name
+            }
+            None => name,
+        };
         for arg in args.iter_mut() {
             types.push(self.expression(arg));
         }

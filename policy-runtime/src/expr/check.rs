@@ -105,20 +105,68 @@ pub fn operator(name: &str, args: &[Type]) -> Option<Result<Type, String>> {
 
 /// Functions of the language that may be called: name, arguments with the receiver, and the result.
 pub fn function(name: &str, args: &[Type]) -> Option<Result<Type, String>> {
-    let text = |result: Type| match args.iter().find(|t| !matches!(t, Type::Text | Type::Any)) {
-        None => Ok(result),
-        Some(other) => Err(format!("`{name}` works on texts, this is {}", other.name())),
+    let of = |wanted: &[Type], result: Type| {
+        let wrong = args.iter().zip(wanted).find(|(is, wanted)| is != wanted && **is != Type::Any);
+        match wrong {
+            None => Ok(result),
+            Some((is, Type::Text)) => Err(format!("`{name}` works on texts, this is {}", is.name())),
+            Some((is, wanted)) => Err(format!("`{name}` takes {} here, this is {}", wanted.name(), is.name())),
+        }
     };
+    let number = |result: Option<Type>| match args.iter().find(|t| !t.is_number() && **t != Type::Any) {
+        Some(other) => Err(format!("`{name}` works on numbers, this is {}", other.name())),
+        None => Ok(result.unwrap_or_else(|| match args {
+            [first, rest @ ..] if rest.iter().all(|t| t == first) => *first,
+            _ => Type::Any,
+        })),
+    };
+    use Type::{Bool, Float, Int, Text};
     Some(match (name, args.len()) {
-        ("startsWith" | "endsWith" | "contains", 2) => text(Type::Bool),
-        ("size", 1) => Ok(Type::Int),
-        ("int", 1) => Ok(Type::Int),
-        ("double", 1) => Ok(Type::Float),
-        ("string", 1) => Ok(Type::Text),
+        ("startsWith" | "endsWith" | "contains", 2) => of(&[Text, Text], Bool),
+        ("lowerAscii" | "upperAscii" | "trim", 1) => of(&[Text], Text),
+        ("indexOf" | "lastIndexOf", 2 | 3) => of(&[Text, Text, Int], Int),
+        ("charAt", 2) | ("substring", 2 | 3) => of(&[Text, Int, Int], Text),
+        ("size" | "int", 1) => Ok(Int),
+        ("double", 1) => Ok(Float),
+        ("string", 1) => Ok(Text),
+        ("bool", 1) => Ok(Bool),
+        ("dyn", 1) => Ok(Type::Any),
+        ("math.abs" | "math.sign", 1) | ("math.@max" | "math.@min", _) => number(None),
+        ("math.ceil" | "math.floor" | "math.round" | "math.trunc", 1) => of(&[Float], Float),
+        ("math.sqrt", 1) => number(Some(Float)),
         _ => return None,
     })
 }
 
-/// Names for the nearest one.
-pub const FUNCTIONS: [&str; 11] =
-    ["startsWith", "endsWith", "contains", "matches", "size", "int", "double", "string", "glob", "bucket", "has"];
+/// Names for the nearest one, and for docs/reference/cel.md.
+pub const FUNCTIONS: [&str; 29] = [
+    "startsWith",
+    "endsWith",
+    "contains",
+    "matches",
+    "lowerAscii",
+    "upperAscii",
+    "trim",
+    "indexOf",
+    "lastIndexOf",
+    "charAt",
+    "substring",
+    "size",
+    "int",
+    "double",
+    "string",
+    "bool",
+    "dyn",
+    "has",
+    "glob",
+    "bucket",
+    "math.greatest",
+    "math.least",
+    "math.abs",
+    "math.sign",
+    "math.ceil",
+    "math.floor",
+    "math.round",
+    "math.trunc",
+    "math.sqrt",
+];

@@ -1,9 +1,13 @@
 //! The front door of CEL: what the parser could choke on is refused before it sees it, and it runs on a stack of its own.
 
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
 use cel::IdedExpr;
 use cel::common::ast::SourceInfo;
 
 use super::Origin;
+use super::slots::ENV;
 use crate::diagnostic::Diagnostic;
 
 /// Bytes of one expression.
@@ -18,23 +22,42 @@ const STACK_BYTES: usize = 8 << 20;
 /// A parsed expression and where its parts stand.
 pub struct Parsed {
     pub root: IdedExpr,
-    pub source: SourceInfo,
+    pub source: Arc<SourceInfo>,
+}
+
+/// Expressions that are kept parsed: a revision that changes one line parses one expression. Emptied when full.
+const KEPT_MAX: usize = 4_096;
+
+type Kept = HashMap<String, (IdedExpr, Arc<SourceInfo>)>;
+
+static KEPT: LazyLock<Mutex<Kept>> = LazyLock::new(Mutex::default);
+
+fn kept() -> MutexGuard<'static, Kept> {
+    KEPT.lock().unwrap_or_else(|broken| broken.into_inner())
 }
 
 /// Guards and parses.
 pub fn parse(text: &str, origin: Origin<'_>) -> Result<Parsed, Vec<Diagnostic>> {
     let told =
         |message: String| vec![Diagnostic::error("TG0501", origin.shown, message).at(origin.line, origin.column)];
+    if let Some((root, source)) = kept().get(text) {
+        return Ok(Parsed { root: root.clone(), source: source.clone() });
+    }
     weigh(text).map_err(told)?;
     let owned = text.to_owned();
     let parser = std::thread::Builder::new().name("cel-parser".to_owned()).stack_size(STACK_BYTES);
-    let run = parser.spawn(move || {
-        let parser = cel::parser::Parser::new();
-        parser.parse_with_source_info(&owned).map_err(|errors| errors.to_string())
-    });
+    let run = parser.spawn(move || ENV.parser().parse_with_source_info(&owned).map_err(|errors| errors.to_string()));
     let joined = run.map_err(|why| told(format!("the parser cannot be started: {why}")))?.join();
     match joined {
-        Ok(Ok((root, source))) => Ok(Parsed { root, source }),
+        Ok(Ok((root, source))) => {
+            let source = Arc::new(source);
+            let mut kept = kept();
+            if kept.len() >= KEPT_MAX {
+                kept.clear();
+            }
+            kept.insert(text.to_owned(), (root.clone(), source.clone()));
+            Ok(Parsed { root, source })
+        }
         Ok(Err(errors)) => Err(vec![syntax(&errors, origin)]),
         Err(_) => Err(told(format!("`{text}` is no expression that can be parsed"))),
     }

@@ -7,9 +7,11 @@ mod bind;
 mod check;
 mod clock;
 mod guard;
+mod loops;
 mod paths;
 mod rules;
 mod slots;
+mod why;
 
 pub use clock::thread_cpu;
 pub use rules::compile_rules;
@@ -20,6 +22,7 @@ use serde_json::Value as Json;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::revision::Reason;
 use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::verdict::FailureKind;
 
@@ -60,6 +63,12 @@ impl Selector {
         self.compiled.is_true(facts, &self.bounds, &mut ops).map_err(|fault| fault.stop(&self.at, ops))
     }
 
+    /// Whether it is true, and what keeps it from it.
+    pub fn why(&self, facts: &Facts, recorded: GroupSet) -> Reason {
+        let (applied, parts) = self.compiled.why(facts, recorded);
+        Reason { at: self.at.clone(), applied, parts }
+    }
+
     /// The groups that the expression names.
     pub fn reads(&self) -> GroupSet {
         self.reads
@@ -87,5 +96,9 @@ impl Fault {
     }
 }
 
+#[cfg(test)]
+mod bombs;
+#[cfg(test)]
+mod spec;
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,12 @@ use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::{At, Effect, Said};
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::parse;
+use tollgate_core::policy::revision::Reason;
 use tollgate_core::policy::schema::{Group, GroupSet};
 
 use super::slots::Compiled;
 use super::{Names, Origin, bind, guard};
+use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop, Unit};
 use crate::yaml::{self, Data, Key, Node, Place};
@@ -50,6 +52,44 @@ impl Program for Table {
             }
         }
         Ok(answer)
+    }
+
+    fn cover(&self, _hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
+        let mut reached = true;
+        for rule in &self.rules {
+            match &rule.when {
+                None => covered.site(&rule.at, "the rule", reached),
+                Some(when) => {
+                    let truth = reached.then(|| when.is_true(facts, &self.bounds, &mut 0).ok()).flatten();
+                    covered.site(&rule.at, "`when` true", truth == Some(true));
+                    covered.site(&rule.at, "`when` false", truth == Some(false));
+                    when.cover(facts, &rule.at, reached, covered);
+                    if reached && truth.is_none() {
+                        reached = false;
+                    }
+                    reached &= !(rule.stop && truth == Some(true));
+                    continue;
+                }
+            }
+            reached &= !rule.stop;
+        }
+    }
+
+    fn why(&self, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
+        let mut reasons = Vec::with_capacity(self.rules.len());
+        let mut stopped: Option<&At> = None;
+        for rule in &self.rules {
+            let (applied, parts) = match (&stopped, &rule.when) {
+                (Some(at), _) => (false, vec![format!("the rule at line {} applied and stops the table", at.line)]),
+                (None, None) => (true, Vec::new()),
+                (None, Some(when)) => when.why(facts, recorded),
+            };
+            if applied && rule.stop {
+                stopped = Some(&rule.at);
+            }
+            reasons.push(Reason { at: rule.at.clone(), applied, parts });
+        }
+        reasons
     }
 }
 

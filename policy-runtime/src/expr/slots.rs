@@ -17,7 +17,17 @@ use super::{Fault, thread_cpu};
 use crate::engine::Bounds;
 
 /// One environment for all expressions: it is large, and nothing of it changes.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut env = Env::stdlib();
+    env.add_extension(cel::extensions::strings).expect("these names are not in the standard library");
+    env.add_extension(cel::extensions::math).expect("these names are not in the standard library");
+    Arc::new(env)
+});
+
+/// Texts of facts come from callers: a long one costs, as reading and joining it does.
+const TEXT_BYTES_PER_OP: u64 = 64;
+/// Elements of a list are joined and copied without being read again: a list with longer ones is charged for its longest.
+const ELEMENT_BYTES_FREE: u64 = 128;
 
 /// One thing that an expression reads.
 pub enum Slot {
@@ -28,7 +38,10 @@ pub enum Slot {
         rule: String,
         field: &'static LimitField,
     },
-    Param(Box<dyn Val>),
+    /// A parameter: its name and its value.
+    Param(String, Box<dyn Val>),
+    /// One turn of a loop: always true, at this many operations.
+    Turn(u64),
     Bucket {
         name: String,
         by: StickyBy,
@@ -81,11 +94,27 @@ pub fn slot_name(n: usize) -> String {
     format!("#{n}")
 }
 
-struct Reader<'f> {
-    facts: &'f Facts,
-    slots: &'f [Slot],
-    ops: AtomicU64,
-    ops_max: u64,
+pub(super) struct Reader<'f> {
+    pub(super) facts: &'f Facts,
+    pub(super) slots: &'f [Slot],
+    pub(super) ops: AtomicU64,
+    pub(super) ops_max: u64,
+}
+
+impl Reader<'_> {
+    fn charge(&self, fact: &FactValue<'_>) {
+        let ops = match fact {
+            FactValue::Text(text) => text.len() as u64 / TEXT_BYTES_PER_OP,
+            FactValue::TextList(list) => {
+                let longest = list.iter().map(|t| t.len() as u64).max().unwrap_or(0);
+                if longest > ELEMENT_BYTES_FREE { longest } else { 0 }
+            }
+            FactValue::Int(_) | FactValue::Float(_) | FactValue::Bool(_) => 0,
+        };
+        if ops > 0 {
+            self.ops.fetch_add(ops, Ordering::Relaxed);
+        }
+    }
 }
 
 impl VariableResolver for Reader<'_> {
@@ -96,7 +125,15 @@ impl VariableResolver for Reader<'_> {
             return None;
         }
         Some(match slot {
-            Slot::Fact(field) => value((field.get)(self.facts)),
+            Slot::Fact(field) => {
+                let fact = (field.get)(self.facts);
+                self.charge(&fact);
+                value(fact)
+            }
+            Slot::Turn(price) => {
+                self.ops.fetch_add(price - 1, Ordering::Relaxed);
+                truth(true)
+            }
             Slot::Limit { rate, rule, field } => {
                 let table = if *rate { &self.facts.rate } else { &self.facts.budget };
                 match table.get(rule) {
@@ -104,7 +141,7 @@ impl VariableResolver for Reader<'_> {
                     None => value((field.get)(&Default::default())),
                 }
             }
-            Slot::Param(known) => CowVal::Borrowed(&**known),
+            Slot::Param(_, known) => CowVal::Borrowed(&**known),
             Slot::Bucket { name, by } => CowVal::owned(CelInt::from(i64::from(self.facts.bucket(name, *by)))),
             Slot::Regex(field, regex) => truth(text_of(field, self.facts).is_some_and(|t| regex.is_match(&t))),
             Slot::Glob(field, glob) => truth(text_of(field, self.facts).is_some_and(|t| glob.matches(&t))),

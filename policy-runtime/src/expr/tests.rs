@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::trying::{compile, decide, effects, facts};
 
-fn when(text: &str) -> Result<Selector, Vec<Diagnostic>> {
+pub fn when(text: &str) -> Result<Selector, Vec<Diagnostic>> {
     let params = json!({ "limit": 5, "names": ["acme", "beta"], "table": { "high": "a/b" } });
     let names = Names {
         hooks: &[Hook::PreRoute],
@@ -37,6 +37,12 @@ fn expressions_read_facts_rules_parameters_and_buckets() {
         (r#"text.contains("secret")"#, true),
         (r#"bucket("x", "user") >= 0 && bucket("x") < 10000"#, true),
         ("call.stream ? caller.user == 'ann' : false", true),
+        ("caller.groups.all(a, caller.groups.exists(b, a != b))", true),
+        ("caller.groups.map(a, caller.groups.filter(b, b == a).size()) == [1, 1]", true),
+        ("caller.groups.exists_one(g, g.upperAscii() == 'OPS')", true),
+        ("caller.user.substring(1).indexOf('n') == 0 && ' x '.trim().charAt(0) == 'x'", true),
+        ("math.greatest(prompt.tokens, 500) == 500 && math.least(1.5, 2.0) < 2.0 && math.abs(-2) == 2", true),
+        ("math.ceil(budget.month.ratio) == 1.0 && bool('true') && dyn(1) == dyn(1)", true),
     ] {
         let selector = when(text).unwrap_or_else(|found| panic!("{text}: {found:?}"));
         assert_eq!(selector.matches(&facts()), Ok(expected), "{text}");
@@ -49,6 +55,10 @@ fn what_an_author_gets_wrong_is_told_at_load_with_its_place() {
         ("caller.tenat == 'x'", "TG0504", 18, "did you mean `tenant`?"),
         ("caler.tenant == 'x'", "TG0503", 11, "did you mean `caller`?"),
         ("caller.tenant > 5", "TG0507", 0, "cannot be compared"),
+        ("caller.user.substring('a') == 'x'", "TG0507", 0, "takes a whole number here"),
+        ("math.abs(caller.user) == 1", "TG0507", 0, "works on numbers"),
+        ("math.bitAnd(1, 2) == 0", "TG0510", 0, "unknown function `math.bitAnd`"),
+        ("caller.user.replace('a', 'b') == 'x'", "TG0510", 0, "unknown function `replace`"),
         ("prompt.tokens == 'x'", "TG0507", 0, "never equals"),
         ("caller.tenant", "TG0507", 0, "true or false"),
         ("budget['mont'].ratio > 0.5", "TG0506", 0, "did you mean `month`?"),
@@ -61,7 +71,7 @@ fn what_an_author_gets_wrong_is_told_at_load_with_its_place() {
         ("caller.tenant.matches(meta.use_case)", "TG0511", 0, "a literal"),
         ("answer.status == 200", "TG0505", 0, "not known at pre-route"),
         ("bucket('x', 'moon') > 1", "TG0511", 0, "unknown `by: moon`"),
-        ("caller.groups.all(a, caller.groups.all(b, a == b))", "TG0508", 0, "a loop within a loop"),
+        ("caller.groups.all(a, caller.groups.all(b, caller.groups.all(c, a == b)))", "TG0508", 0, "at most 2 deep"),
         ("caller.tenant == ", "TG0502", 0, "no CEL expression"),
         ("", "TG0501", 11, "empty"),
         ("size(caller.tenant, 2) > 1", "TG0510", 0, "2 arguments"),
@@ -71,39 +81,6 @@ fn what_an_author_gets_wrong_is_told_at_load_with_its_place() {
         assert_eq!((found[0].file.as_str(), found[0].line), ("m.yaml", 7), "{text}");
         assert!(found[0].message.contains(told), "{text}: {}", found[0].message);
         assert!(column == 0 || found[0].column == column, "{text}: column {}", found[0].column);
-    }
-}
-
-#[test]
-fn bombs_are_refused_or_end_soon() {
-    let ones = |n: usize| vec!["1"; n].join("+") + " == 1";
-    let nested = |open: &str, close: &str| format!("{}true{}", open.repeat(2_000), close.repeat(2_000));
-    let list = format!("[{}].all(x, x > 0)", vec!["1"; 900].join(","));
-    let bombs = [
-        ones(2_000),
-        ones(300),
-        nested("(", ")"),
-        nested("[", "]"),
-        nested("!", ""),
-        "!!(".repeat(41) + "true",
-        "a".repeat(100_000),
-        format!("\"{}\" == \"\"", "x".repeat(5_000)),
-        "[1,2,3].all(a, [1,2,3].all(b, [1,2,3].all(c, a > b)))".to_owned(),
-        "caller.tenant.matches('(a*)*b')".to_owned(),
-        list,
-        "1 / 0 == 1".to_owned(),
-        "9223372036854775807 + 1 == 0".to_owned(),
-        "\u{0}".repeat(50),
-        "`".repeat(1_000),
-    ];
-    for bomb in bombs {
-        let begun = thread_cpu();
-        let outcome = when(&bomb).map(|selector| selector.matches(&facts()));
-        let took = thread_cpu() - begun;
-        let shown: String = bomb.chars().take(60).collect();
-        assert!(took.as_millis() < 500, "{shown}: {took:?}");
-        // Whatever it comes to, it is told and the process lives.
-        drop(outcome);
     }
 }
 

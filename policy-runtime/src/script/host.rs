@@ -17,6 +17,13 @@ use crate::engine::Unit;
 const SCRIPT_STRING_MAX: usize = 64 * 1024;
 /// Arrays and maps: every checked operation walks them, so they are kept small.
 const CONTAINER_MAX: usize = 1_000;
+/// Functions that call functions: each takes of the stack of the thread that carries calls.
+const CALLS_DEEP_MAX: usize = 16;
+/// Expressions within expressions, outside of functions and within them.
+const EXPRESSIONS_DEEP_MAX: (usize, usize) = (48, 24);
+const VARIABLES_MAX: usize = 128;
+const FUNCTIONS_MAX: usize = 128;
+const MODULES_MAX: usize = 16;
 
 /// What a call is asked with; travels in the engine's tag.
 #[derive(Debug, Clone)]
@@ -40,7 +47,7 @@ pub enum Host {
     /// One for all.
     Shared(&'static Engine),
     /// For a script that imports from its tree.
-    Own(Box<Engine>),
+    Own(Box<Engine>, TreeResolver),
 }
 
 impl Host {
@@ -51,32 +58,33 @@ impl Host {
         }
         let mut own = engine();
         let folder = unit.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        own.set_module_resolver(TreeResolver { tree: unit.tree.clone(), folder });
-        Host::Own(Box::new(own))
+        let resolver = TreeResolver { tree: unit.tree.clone(), folder };
+        own.set_module_resolver(resolver.clone());
+        Host::Own(Box::new(own), resolver)
     }
 
     pub fn engine(&self) -> &Engine {
         match self {
             Host::Shared(engine) => engine,
-            Host::Own(engine) => engine,
+            Host::Own(engine, _) => engine,
         }
     }
 }
 
-fn engine() -> Engine {
+pub fn engine() -> Engine {
     let mut engine = Engine::new();
     engine
         .set_strict_variables(true)
         .set_fail_on_invalid_map_property(true)
         .set_optimization_level(OptimizationLevel::Simple)
-        .set_max_call_levels(16)
-        .set_max_expr_depths(48, 24)
+        .set_max_call_levels(CALLS_DEEP_MAX)
+        .set_max_expr_depths(EXPRESSIONS_DEEP_MAX.0, EXPRESSIONS_DEEP_MAX.1)
         .set_max_string_size(SCRIPT_STRING_MAX)
         .set_max_array_size(CONTAINER_MAX)
         .set_max_map_size(CONTAINER_MAX)
-        .set_max_variables(128)
-        .set_max_functions(128)
-        .set_max_modules(16)
+        .set_max_variables(VARIABLES_MAX)
+        .set_max_functions(FUNCTIONS_MAX)
+        .set_max_modules(MODULES_MAX)
         // Interning takes a lock that all threads share, at every statement that yields a text.
         .set_max_strings_interned(0)
         .set_max_operations(0)
@@ -116,7 +124,8 @@ pub fn seen(context: &NativeCallContext<'_>) -> (u32, u32) {
 }
 
 /// Modules come from the policy's folder in the same revision, never from a disk.
-struct TreeResolver {
+#[derive(Clone)]
+pub struct TreeResolver {
     tree: Tree,
     folder: String,
 }
@@ -141,5 +150,35 @@ impl ModuleResolver for TreeResolver {
 
     fn resolve_ast(&self, engine: &Engine, _source: Option<&str>, path: &str, at: Position) -> Option<Told<AST>> {
         Some(self.text(path, at).and_then(|text| engine.compile(text).map_err(Into::into)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tollgate_core::policy::effect::Effect;
+
+    const PAGE: &str = include_str!("../../../docs/reference/rhai.md");
+
+    #[test]
+    fn the_page_tells_bounds_functions_and_what_is_off() {
+        let row = |what: &str, n: usize| format!("| {what} | {n} |");
+        let (outside, within) = EXPRESSIONS_DEEP_MAX;
+        let mut wanted = vec![
+            row("bytes of a text", SCRIPT_STRING_MAX),
+            row("elements of an array, a blob or a map", CONTAINER_MAX),
+            row("calls in calls", CALLS_DEEP_MAX),
+            row("expressions in expressions, within a function", within),
+            row("the same outside of functions", outside),
+            row("variables", VARIABLES_MAX),
+            row("functions", FUNCTIONS_MAX),
+            row("modules", MODULES_MAX),
+            row("operations", crate::engine::Bounds::default().ops as usize),
+        ];
+        wanted.extend(super::super::lint::FORBIDDEN.iter().map(|(word, _)| format!("`{word}`")));
+        wanted.extend(Effect::NAMES.iter().map(|name| format!("`{name}(")));
+        for text in wanted {
+            assert!(PAGE.contains(&text), "docs/reference/rhai.md does not say `{text}`");
+        }
     }
 }

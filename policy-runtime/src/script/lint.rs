@@ -12,7 +12,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::Unit;
 
 /// Functions of the language that policies have no use for.
-const FORBIDDEN: [(&str, &str); 4] = [
+pub const FORBIDDEN: [(&str, &str); 4] = [
     ("sleep", "policies have no clock"),
     ("print", "nobody reads it: say `note(..)`, it stands in the receipt"),
     ("debug", "nobody reads it: say `note(..)`, it stands in the receipt"),

@@ -11,7 +11,7 @@ use rhai::grain::{Compiler, Program as Bytecode, Vm};
 use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Scope};
 
 use super::handles::FactsHandle;
-use super::host::{Asked, Host};
+use super::host::{Asked, Host, TreeResolver};
 
 /// Machines that a thread keeps. Scripts of revisions that are gone leave when it is full.
 const KEPT_MAX: usize = 256;
@@ -39,6 +39,14 @@ impl Machine {
             }
         }
         Machine::Tree { ast: Box::new(ast), host }
+    }
+
+    /// Where the modules of a script with imports come from.
+    pub fn resolver(&self) -> Option<&TreeResolver> {
+        match self {
+            Machine::Tree { host: Host::Own(_, resolver), .. } => Some(resolver),
+            Machine::Tree { .. } | Machine::Bytecode { .. } => None,
+        }
     }
 
     /// Calls one function with the facts.

@@ -21,6 +21,8 @@ struct Meter {
     ops_max: Cell<u64>,
     bytes: Cell<u64>,
     bytes_max: Cell<u64>,
+    /// The count at which the clock is looked at next: counts may be passed over while native code runs.
+    look_at: Cell<u64>,
     /// `None` until the first look: short scripts never ask the clock.
     cpu_end: Cell<Option<Duration>>,
     cpu_max: Cell<Duration>,
@@ -37,6 +39,7 @@ thread_local! {
             ops_max: Cell::new(u64::MAX),
             bytes: Cell::new(0),
             bytes_max: Cell::new(u64::MAX),
+            look_at: Cell::new(u64::MAX),
             cpu_end: Cell::new(None),
             cpu_max: Cell::new(Duration::MAX),
             broken: Cell::new(None),
@@ -66,6 +69,7 @@ pub fn begin(bounds: &Bounds) -> Metered {
         m.ops_max.set(bounds.ops);
         m.bytes.set(0);
         m.bytes_max.set(bounds.bytes);
+        m.look_at.set(LOOK_EVERY);
         m.cpu_end.set(None);
         m.cpu_max.set(Duration::from_millis(bounds.cpu_ms));
         m.broken.set(None);
@@ -79,6 +83,7 @@ impl Metered {
         METER.with(|m| {
             m.ops_max.set(u64::MAX);
             m.bytes_max.set(u64::MAX);
+            m.look_at.set(u64::MAX);
             m.cpu_max.set(Duration::MAX);
             Spent { ops: m.ops.get(), broken: m.broken.take(), last: m.last.get() }
         })
@@ -96,14 +101,15 @@ pub fn tick(count: u64) -> bool {
         m.ops.set(ops);
         if ops > m.ops_max.get() {
             m.broken.set(Some(FailureKind::Budget));
-        } else if ops.is_multiple_of(LOOK_EVERY) && m.cpu_max.get() < Duration::MAX {
+        } else if ops >= m.look_at.get() {
+            m.look_at.set(ops + LOOK_EVERY);
             let now = thread_cpu();
             match m.cpu_end.get() {
                 None => m.cpu_end.set(Some(now + m.cpu_max.get())),
                 Some(end) if now > end => m.broken.set(Some(FailureKind::CpuTime)),
                 Some(_) => {}
             }
-        } else if !ops.is_multiple_of(LOOK_EVERY) {
+        } else {
             return false;
         }
         m.broken.get().is_some()

@@ -3,6 +3,7 @@
 //! One engine serves all policies of the process. What differs per call (facts, parameters, bounds) travels in the call's
 //! tag; nothing is kept between calls. `lint` refuses at load what would otherwise fail at night.
 
+mod cover;
 mod handles;
 mod host;
 mod lint;
@@ -18,6 +19,7 @@ use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::verdict::FailureKind;
 
+use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop, Unit};
 use handles::FactsHandle;
@@ -33,6 +35,9 @@ struct Script {
     /// What a call is asked with, by hook.
     asked: Vec<Arc<Asked>>,
     bounds: Bounds,
+    /// Its text, for coverage.
+    text: Arc<[u8]>,
+    params: Arc<rhai::Map>,
 }
 
 /// Compiles and lints; everything that is wrong is told at once.
@@ -57,12 +62,17 @@ fn compile_on(host: Host, text: &str, unit: &Unit<'_>) -> Result<Box<dyn Program
     let params =
         rhai::serde::to_dynamic(&*unit.params).ok().and_then(|value| value.try_cast::<rhai::Map>()).unwrap_or_default();
     let (shown, params): (Arc<str>, _) = (unit.shown.into(), Arc::new(params));
+    let text = unit.tree.files.get(unit.file).cloned().unwrap_or_default();
     let asked = |hook: &Hook| Arc::new(Asked { shown: shown.clone(), params: params.clone(), hook: *hook });
     let asked = unit.hooks.iter().map(asked).collect();
-    Ok(Box::new(Script { machine: Machine::of(ast, host), asked, shown, bounds: unit.bounds }))
+    Ok(Box::new(Script { machine: Machine::of(ast, host), asked, shown, bounds: unit.bounds, text, params }))
 }
 
 impl Program for Script {
+    fn cover(&self, hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
+        self.run_covered(hook, facts, covered);
+    }
+
     fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
         let Some(asked) = self.asked.iter().find(|asked| asked.hook == hook) else {
             return Ok(Answer::default());
@@ -111,6 +121,13 @@ impl Program for Script {
 }
 
 impl Script {
+    fn run_covered(&self, hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
+        let asked = Arc::new(Asked { shown: self.shown.clone(), params: self.params.clone(), hook });
+        let text = std::str::from_utf8(&self.text).unwrap_or_default();
+        let bounds = Bounds { ops: self.bounds.ops.saturating_mul(2), ..self.bounds };
+        cover::run(text, self.machine.resolver(), asked, &bounds, FactsHandle(facts.clone()), covered);
+    }
+
     /// Errors of bounds have no place of their own: the last call's is the best known.
     fn stop(&self, kind: FailureKind, what: String, at: Position, spent: &meter::Spent) -> Stop {
         let (line, column) = match at.line() {
@@ -153,5 +170,7 @@ fn message(error: &EvalAltResult) -> String {
     }
 }
 
+#[cfg(test)]
+mod bombs;
 #[cfg(test)]
 pub mod tests;

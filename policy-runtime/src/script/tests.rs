@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::*;
-use crate::expr::thread_cpu;
 use crate::trying::{compile, compile_with, decide, effects};
 use tollgate_core::policy::effect::Effect;
 
@@ -176,37 +175,5 @@ fn bytecode_and_tree_decide_alike() {
         let (first, again) = decide_on(false);
         assert_eq!(first, again, "{body}: a second run is like the first");
         assert_eq!(said(first), said(decide_on(true).0), "{body}");
-    }
-}
-
-#[test]
-fn bombs_end_soon_and_say_why() {
-    for (body, why) in [
-        ("loop { }", "an endless loop"),
-        ("let n = 0; while true { n += 1 } none()", "another"),
-        ("let s = \"x\"; loop { s += s; }", "a text that doubles"),
-        ("let s = \"\"; loop { s += \"xxxxxxxx\"; }", "a text that grows"),
-        ("let a = []; loop { a.push(1); }", "a list that grows"),
-        ("let a = [1]; loop { a += a; }", "a list that doubles"),
-        ("let m = #{}; let n = 0; loop { m[`k${n}`] = n; n += 1; }", "a map that grows"),
-        ("let a = []; a.pad(1000000000, 0); none()", "a list that is padded"),
-        ("let s = \"x\"; s.pad(1000000000, \"y\"); none()", "a text that is padded"),
-        ("fn_bomb(facts)", "recursion"),
-        ("let f = |x| x; loop { f.call(1); }", "closures"),
-        ("loop { facts.bucket(\"x\"); }", "host calls"),
-        ("loop { facts.text.contains(\"x\"); }", "host calls that read"),
-        ("for a in 0..1000000 { for b in 0..1000000 { if a == b { facts; } } } none()", "loops in loops"),
-        ("let d = none(); loop { d += tag(\"a\", \"b\"); }", "effects without end"),
-        ("let a = []; for n in 0..900 { a.push(\"x\"); } loop { a.sort(); }", "sorting without end"),
-        ("let s = \"a\"; for n in 0..15 { s += s; } loop { s.index_of(\"b\"); }", "searching without end"),
-    ] {
-        let text = format!("fn fn_bomb(facts) {{ fn_bomb(facts) }}\nfn pre_route(facts) {{ {body} }}");
-        let script = compile("policy.rhai", &text, json!({})).unwrap_or_else(|f| panic!("{why}: {f:?}"));
-        let begun = thread_cpu();
-        let stop = decide(&*script).err().unwrap_or_else(|| panic!("{why}: it came to an answer"));
-        let took = thread_cpu() - begun;
-        println!("{why}: {:?} {} after {took:?} and {} operations", stop.kind, stop.what, stop.ops);
-        assert!(took.as_millis() < 500, "{why}: {took:?}");
-        assert!(!stop.what.is_empty());
     }
 }

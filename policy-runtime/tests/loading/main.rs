@@ -6,6 +6,7 @@ mod cases;
 mod judge;
 mod layers;
 mod manifests;
+mod many;
 mod policies;
 mod reload;
 mod tables;

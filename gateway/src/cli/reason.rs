@@ -1,0 +1,161 @@
+//! Why policies applied or not: for the cases of authors, and below the tree of a recorded call.
+
+use std::sync::Arc;
+
+use tollgate_core::evidence::receipt::Receipt;
+use tollgate_core::policy::Hook;
+use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::revision::{Reason, Revision};
+use tollgate_core::policy::schema::{Group, GroupSet};
+use tollgate_core::policy::terms::Terms;
+use tollgate_core::policy::tree::RevisionId;
+use tollgate_core::policy::verdict::{Outcome, Verdict};
+use tollgate_policy_runtime::cases::Question;
+
+use super::explain::{line, policy, terms};
+use super::{Ended, Places};
+use crate::policies::{self, Checkout};
+use crate::start;
+
+/// `tollgate policy explain --case POLICY/CASE`.
+pub fn case(places: &Places, wanted: &str) -> Result<(), Ended> {
+    let config = start::config(places)?;
+    let repository = policies::once(&config, places, Checkout::Files)?;
+    let builtin = policies::builtin();
+    let report = repository.test(&builtin, Some(wanted));
+    let loaded = repository.load(&builtin);
+    let mut out = String::new();
+    for result in &report.results {
+        let Some(question) = &result.question else { continue };
+        line(&mut out, 0, &format!("case {}/{} ({}:{})", result.policy, result.case, result.file, result.line));
+        alone(&mut out, &result.policy, question);
+        if let Some(revision) = &loaded.revision {
+            together(&mut out, revision, question);
+        }
+    }
+    if out.is_empty() {
+        return Err(Ended::failed(format!(
+            "no case of a policy that compiles contains `{wanted}`: `tollgate policy test` lists them as `POLICY: CASE`"
+        )));
+    }
+    print!("{out}");
+    if loaded.revision.is_none() {
+        eprintln!(
+            "tollgate: the repository does not load, so the other policies are not asked: `tollgate check` says why"
+        );
+    }
+    Ok(())
+}
+
+/// The policy of the case, with the case's own parameters.
+fn alone(out: &mut String, name: &str, question: &Question) {
+    line(out, 1, &format!("{name} alone, with the parameters of the case"));
+    rules(out, 2, &question.why());
+    match question.ask() {
+        Ok(answer) if answer.effects.is_empty() => line(out, 2, "says nothing"),
+        Ok(answer) => {
+            for said in &answer.effects {
+                let effect = tollgate_policy_runtime::cases::expect::text(&said.effect);
+                line(out, 2, &format!("says {effect}    {}", said.at));
+            }
+        }
+        Err(stop) => line(out, 2, &format!("fails at {}: {}", stop.at, stop.what)),
+    }
+}
+
+/// All policies of the repository on the same facts, and what they come to.
+fn together(out: &mut String, revision: &Revision, question: &Question) {
+    let (hook, facts) = (question.hook(), question.facts());
+    let verdicts = revision.judge.ask(hook, facts);
+    line(out, 1, &format!("all policies at {}", hook.name()));
+    for verdict in &verdicts {
+        let mut told = String::new();
+        policy(&mut told, verdict);
+        told.lines().for_each(|text| line(out, 1, text));
+        rules(out, 4, &not_applied(revision, hook, verdict, facts, GroupSet::all()));
+    }
+    line(out, 1, "terms");
+    let mut told = String::new();
+    let merged = Terms::resolve(&verdicts);
+    terms(&mut told, &merged);
+    told.lines().for_each(|text| line(out, 1, text));
+    if let Some(shadow) = Terms::resolve_shadow(&verdicts, &merged) {
+        line(out, 1, "terms if `observe` and `warn` acted");
+        let mut told = String::new();
+        terms(&mut told, &shadow);
+        told.lines().for_each(|text| line(out, 1, text));
+    }
+}
+
+/// What did not apply: a policy that was not asked, or rules of one that was.
+fn not_applied(
+    revision: &Revision,
+    hook: Hook,
+    verdict: &Verdict,
+    facts: &Arc<Facts>,
+    recorded: GroupSet,
+) -> Vec<Reason> {
+    match &verdict.outcome {
+        Outcome::NotMatched(_) | Outcome::Decided(_) => {
+            let reasons = revision.judge.why(hook, &verdict.policy.name, facts, recorded);
+            reasons.into_iter().filter(|reason| !reason.applied).collect()
+        }
+        Outcome::Failed(_) => Vec::new(),
+    }
+}
+
+fn rules(out: &mut String, depth: usize, reasons: &[Reason]) {
+    for reason in reasons {
+        let how = if reason.applied { "applies" } else { "does not apply" };
+        line(out, depth, &format!("{} {how}", reason.at));
+        reason.parts.iter().for_each(|part| line(out, depth + 1, &format!("because {part}")));
+    }
+}
+
+/// Below the tree of a receipt: why policies were not asked, where the repository is at the call's revision.
+pub fn of_receipt(places: &Places, receipt: &Receipt) -> String {
+    let mut out = String::new();
+    let silent = receipt.verdicts.iter().any(|v| matches!(v.outcome, Outcome::NotMatched(_)));
+    if !silent {
+        return out;
+    }
+    line(&mut out, 0, "why not");
+    match revision_of(places, receipt) {
+        Ok(revision) => {
+            for verdict in &receipt.verdicts {
+                let Some(Ok(facts)) = receipt.facts_at(verdict.hook) else { continue };
+                let recorded = recorded(receipt, verdict.hook);
+                let reasons = not_applied(&revision, verdict.hook, verdict, &Arc::new(facts), recorded);
+                if !reasons.is_empty() {
+                    line(&mut out, 1, &format!("- {} at {}", verdict.policy.name, verdict.hook.name()));
+                    rules(&mut out, 2, &reasons);
+                }
+            }
+        }
+        Err(why) => line(&mut out, 1, &why),
+    }
+    out
+}
+
+fn revision_of(places: &Places, receipt: &Receipt) -> Result<Arc<Revision>, String> {
+    let short = RevisionId(receipt.revision.clone()).short().to_owned();
+    let not_here = |why: &str| format!("told where the policies are at revision {short}: {why}");
+    let config = start::config(places).map_err(|ended| not_here(&ended.said))?;
+    let read = policies::once(&config, places, Checkout::Commits).map_err(|ended| not_here(&ended.said))?;
+    if read.tree.id.0 != receipt.revision {
+        return Err(not_here(&format!("{} is at {}", read.described, read.tree.id.short())));
+    }
+    read.load(&policies::builtin()).revision.ok_or_else(|| not_here("they do not load; `tollgate check` says why"))
+}
+
+/// The groups whose facts the receipt holds.
+fn recorded(receipt: &Receipt, hook: Hook) -> GroupSet {
+    let mut groups = GroupSet::default();
+    let value = receipt.facts.get(&hook).and_then(|facts| serde_json::to_value(facts).ok()).unwrap_or_default();
+    for group in Group::ALL {
+        if group == Group::Caller || value.get(group.name()).is_some() {
+            groups.insert(group);
+        }
+    }
+    groups
+}

@@ -1,0 +1,294 @@
+//! Why a condition did not hold: the parts of it that were false, in its own words, with the values of their facts.
+
+use std::sync::atomic::AtomicU64;
+
+use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
+use cel::common::types::CelBool;
+use cel::{Context, IdedExpr, Value};
+use tollgate_core::policy::effect::At;
+use tollgate_core::policy::facts::Facts;
+use tollgate_core::policy::schema::{FactValue, Group, GroupSet};
+
+use super::slots::{Compiled, ENV, Reader, Slot};
+use crate::coverage::Covered;
+
+/// Letters of one value.
+const VALUE_CHARS_MAX: usize = 80;
+
+impl Compiled {
+    /// Is it true, and if not, which parts keep it from it?
+    pub fn why(&self, facts: &Facts, recorded: GroupSet) -> (bool, Vec<String>) {
+        let asking = Asking { compiled: self, facts, recorded };
+        let mut parts = Vec::new();
+        let truth = asking.truth(&self.root);
+        if truth != Ok(true) {
+            asking.blame(&self.root, &mut parts);
+        }
+        (truth == Ok(true), parts)
+    }
+
+    /// Notes which sides of `&&`, `||` and `?:` are evaluated.
+    pub fn cover(&self, facts: &Facts, at: &At, reached: bool, covered: &mut Covered) {
+        let asking = Asking { compiled: self, facts, recorded: GroupSet::all() };
+        asking.cover(&self.root, at, reached, covered);
+    }
+}
+
+struct Asking<'a> {
+    compiled: &'a Compiled,
+    facts: &'a Facts,
+    recorded: GroupSet,
+}
+
+impl Asking<'_> {
+    fn truth(&self, node: &IdedExpr) -> Result<bool, String> {
+        let ops = AtomicU64::new(0);
+        let reader = Reader { facts: self.facts, slots: &self.compiled.slots, ops, ops_max: u64::from(u32::MAX) };
+        let mut context = Context::with_env(ENV.clone());
+        context.set_variable_resolver(&reader);
+        match Value::resolve_val(node, &context) {
+            Ok(value) => value.downcast_ref::<CelBool>().map(|b| *b.inner()).ok_or_else(|| "no truth value".to_owned()),
+            Err(why) => Err(why.to_string()),
+        }
+    }
+
+    /// The smallest parts that make the node false.
+    fn blame(&self, node: &IdedExpr, parts: &mut Vec<String>) {
+        let call = match &node.expr {
+            Expr::Call(call) => Some((call.func_name.as_str(), &call.args[..])),
+            _ => None,
+        };
+        match call {
+            Some(("_&&_", [a, b])) => match self.truth(a) {
+                Ok(true) => self.blame(b, parts),
+                Ok(false) | Err(_) => self.blame(a, parts),
+            },
+            Some(("_||_", [a, b])) => {
+                self.blame(a, parts);
+                self.blame(b, parts);
+            }
+            Some(("_?_:_", [condition, yes, no])) => match self.truth(condition) {
+                Ok(true) => self.blame(yes, parts),
+                Ok(false) => self.blame(no, parts),
+                Err(_) => self.blame(condition, parts),
+            },
+            _ => parts.push(self.leaf(node)),
+        }
+    }
+
+    fn leaf(&self, node: &IdedExpr) -> String {
+        let mut facts = Vec::new();
+        slots_of(node, &mut |n| {
+            if let Some(told) = self.compiled.slots.get(n).and_then(|slot| self.value(slot))
+                && !facts.contains(&told)
+            {
+                facts.push(told);
+            }
+        });
+        let came = match self.truth(node) {
+            Ok(true) => " is true".to_owned(),
+            Ok(false) => " is false".to_owned(),
+            Err(why) => format!(" cannot be evaluated ({why})"),
+        };
+        let facts = if facts.is_empty() { String::new() } else { format!(": {}", facts.join(", ")) };
+        format!("`{}`{came}{facts}", self.text(node))
+    }
+
+    /// `caller.tenant` is "acme"; nothing for what the text shows already.
+    fn value(&self, slot: &Slot) -> Option<String> {
+        let (group, value) = match slot {
+            Slot::Fact(field) | Slot::Regex(field, _) | Slot::Glob(field, _) => {
+                (field.group, shown((field.get)(self.facts)))
+            }
+            Slot::Limit { rate, rule, field } => {
+                let (group, table) = match rate {
+                    true => (Group::Rate, &self.facts.rate),
+                    false => (Group::Budget, &self.facts.budget),
+                };
+                (group, table.get(rule).map_or("not there".to_owned(), |fact| shown((field.get)(fact))))
+            }
+            Slot::Param(_, value) => return Some(format!("{} is {}", slot_text(slot), short(&format!("{value:?}")))),
+            Slot::Bucket { name, by } => return Some(format!("the bucket is {}", self.facts.bucket(name, *by))),
+            Slot::TextContains(_) => (Group::Text, "the prompt".to_owned()),
+            Slot::Turn(_) => return None,
+        };
+        let name = match slot {
+            Slot::Regex(field, _) | Slot::Glob(field, _) => format!("{}.{}", field.group.name(), field.name),
+            other => slot_text(other),
+        };
+        match (self.recorded.contains(group), group) {
+            (false, _) => Some(format!("{name}: facts not recorded")),
+            (true, Group::Text) => None,
+            (true, _) => Some(format!("{name} is {value}")),
+        }
+    }
+
+    fn cover(&self, node: &IdedExpr, at: &At, reached: bool, covered: &mut Covered) {
+        let Expr::Call(call) = &node.expr else { return };
+        let mut side = |node: &IdedExpr, reached: bool| {
+            covered.site(at, &format!("`{}`", self.text(node)), reached);
+            self.cover(node, at, reached, covered);
+        };
+        match (call.func_name.as_str(), &call.args[..]) {
+            ("_&&_", [a, b]) => {
+                let goes_on = reached && self.truth(a) == Ok(true);
+                side(b, goes_on);
+                self.cover(a, at, reached, covered);
+            }
+            ("_||_", [a, b]) => {
+                let goes_on = reached && self.truth(a) == Ok(false);
+                side(b, goes_on);
+                self.cover(a, at, reached, covered);
+            }
+            ("_?_:_", [condition, yes, no]) => {
+                let truth = self.truth(condition);
+                side(yes, reached && truth == Ok(true));
+                side(no, reached && truth == Ok(false));
+            }
+            ("!_", [a]) => self.cover(a, at, reached, covered),
+            _ => {}
+        }
+    }
+
+    /// The expression as an author would write it.
+    fn text(&self, node: &IdedExpr) -> String {
+        let list = |nodes: &[IdedExpr]| nodes.iter().map(|n| self.text(n)).collect::<Vec<_>>().join(", ");
+        match &node.expr {
+            Expr::Ident(name) => match slot_number(name).and_then(|n| self.compiled.slots.get(n)) {
+                Some(slot) => slot_text(slot),
+                None => name.clone(),
+            },
+            Expr::Literal(literal) => literal_text(literal),
+            Expr::List(elements) => format!("[{}]", list(&elements.elements)),
+            Expr::Map(map) => {
+                let entry = |entry: &EntryExpr| match entry {
+                    EntryExpr::MapEntry(pair) => format!("{}: {}", self.text(&pair.key), self.text(&pair.value)),
+                    EntryExpr::StructField(_) => String::new(),
+                };
+                format!("{{{}}}", map.entries.iter().map(|e| entry(&e.expr)).collect::<Vec<_>>().join(", "))
+            }
+            Expr::Select(select) if select.test => format!("has({}.{})", self.text(&select.operand), select.field),
+            Expr::Select(select) => format!("{}.{}", self.text(&select.operand), select.field),
+            Expr::Comprehension(inner) => self.loop_text(inner),
+            Expr::Call(call) => self.call_text(call),
+            Expr::Struct(_) | Expr::Unspecified => String::new(),
+        }
+    }
+
+    fn call_text(&self, call: &CallExpr) -> String {
+        let args: Vec<String> = call.args.iter().map(|arg| self.text(arg)).collect();
+        let inner = |n: usize| match &call.args[n].expr {
+            Expr::Call(inner) if inner.func_name.starts_with('_') && inner.func_name != "_[_]" => {
+                format!("({})", args[n])
+            }
+            _ => args[n].clone(),
+        };
+        match (call.func_name.as_str(), args.len()) {
+            ("@in", 2) => format!("{} in {}", inner(0), inner(1)),
+            ("_[_]", 2) => format!("{}[{}]", inner(0), args[1]),
+            ("_?_:_", 3) => format!("{} ? {} : {}", inner(0), inner(1), inner(2)),
+            ("!_" | "-_", 1) => format!("{}{}", &call.func_name[..1], inner(0)),
+            (name, 2) if name.starts_with('_') => format!("{} {} {}", inner(0), name.trim_matches('_'), inner(1)),
+            ("math.@max", _) => format!("math.greatest({})", args.join(", ")),
+            ("math.@min", _) => format!("math.least({})", args.join(", ")),
+            (name, _) => match &call.target {
+                Some(target) => format!("{}.{name}({})", self.text(target), args.join(", ")),
+                None => format!("{name}({})", args.join(", ")),
+            },
+        }
+    }
+
+    /// `list.exists(x, ..)`, with what each turn asks.
+    fn loop_text(&self, inner: &ComprehensionExpr) -> String {
+        let (name, body) = match &inner.loop_step.expr {
+            Expr::Call(step) => match (step.func_name.as_str(), &inner.accu_init.expr) {
+                ("_||_", _) => ("exists", step.args.get(1)),
+                ("_&&_", _) => ("all", step.args.get(1)),
+                ("_?_:_", Expr::List(_)) => ("filter", step.args.first()),
+                ("_?_:_", _) => ("exists_one", step.args.first()),
+                _ => ("map", step.args.get(1)),
+            },
+            _ => ("map", None),
+        };
+        // The charge of the turn stands before it.
+        let asked = match body.map(|body| &body.expr) {
+            Some(Expr::Call(charge)) if charge.func_name == "_?_:_" => charge.args.get(1),
+            _ => body,
+        };
+        let asked = asked.map_or("..".to_owned(), |asked| self.text(asked));
+        format!("{}.{name}({}, {asked})", self.text(&inner.iter_range), inner.iter_var)
+    }
+}
+
+fn slot_number(name: &str) -> Option<usize> {
+    name.strip_prefix('#')?.parse().ok()
+}
+
+fn slots_of(node: &IdedExpr, found: &mut impl FnMut(usize)) {
+    match &node.expr {
+        Expr::Ident(name) => slot_number(name).into_iter().for_each(found),
+        Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => {}
+        Expr::List(list) => list.elements.iter().for_each(|n| slots_of(n, found)),
+        Expr::Map(map) => {
+            for entry in &map.entries {
+                if let EntryExpr::MapEntry(pair) = &entry.expr {
+                    slots_of(&pair.key, found);
+                    slots_of(&pair.value, found);
+                }
+            }
+        }
+        Expr::Select(select) => slots_of(&select.operand, found),
+        Expr::Call(call) => {
+            call.target.iter().for_each(|n| slots_of(n, found));
+            call.args.iter().for_each(|n| slots_of(n, found));
+        }
+        Expr::Comprehension(inner) => {
+            slots_of(&inner.iter_range, found);
+            slots_of(&inner.loop_step, found);
+        }
+    }
+}
+
+fn slot_text(slot: &Slot) -> String {
+    match slot {
+        Slot::Fact(field) => format!("{}.{}", field.group.name(), field.name),
+        Slot::Limit { rate, rule, field } => {
+            format!("{}[\"{rule}\"].{}", if *rate { "rate" } else { "budget" }, field.name)
+        }
+        Slot::Param(name, _) => format!("param.{name}"),
+        Slot::Turn(_) => "true".to_owned(),
+        Slot::Bucket { name, .. } => format!("bucket(\"{name}\")"),
+        Slot::Regex(field, regex) => format!("{}.{}.matches(\"{regex}\")", field.group.name(), field.name),
+        Slot::Glob(field, glob) => format!("glob({}.{}, \"{}\")", field.group.name(), field.name, glob.text()),
+        Slot::TextContains(words) => format!("text.contains(\"{words}\")"),
+    }
+}
+
+fn literal_text(literal: &LiteralValue) -> String {
+    match literal {
+        LiteralValue::Boolean(b) => b.inner().to_string(),
+        LiteralValue::Double(n) => format!("{:?}", n.inner()),
+        LiteralValue::Int(n) => n.inner().to_string(),
+        LiteralValue::UInt(n) => format!("{}u", n.inner()),
+        LiteralValue::String(text) => format!("{:?}", text.inner()),
+        LiteralValue::Bytes(_) => "b\"..\"".to_owned(),
+        LiteralValue::Null => "null".to_owned(),
+    }
+}
+
+fn shown(value: FactValue<'_>) -> String {
+    match value {
+        FactValue::Text(text) => short(&format!("{text:?}")),
+        FactValue::Int(n) => n.to_string(),
+        FactValue::Float(n) => format!("{n:?}"),
+        FactValue::Bool(b) => b.to_string(),
+        FactValue::TextList(list) => short(&format!("{list:?}")),
+    }
+}
+
+fn short(text: &str) -> String {
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((at, _)) => format!("{}..", &text[..at]),
+        None => text.to_owned(),
+    }
+}
