@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
+use tollgate_core::policy::Mode;
 use tollgate_core::policy::parse::sticky_by;
 use tollgate_core::policy::tree::Tree;
 use tollgate_policy_runtime::guard::Guard;
@@ -55,6 +56,7 @@ pub fn router(admin: Admin) -> Router {
         )
         .route("/admin/v1/policies/second", post(second).delete(end_second))
         .route("/admin/v1/policies/pin", post(pin).delete(unpin))
+        .route("/admin/v1/policies/lowered", post(lower).delete(restore))
         .route("/admin/v1/policies/rollback", post(rollback))
         .route("/admin/v1/policies/diff", get(diff))
         .layer(middleware::from_fn_with_state(admin.clone(), known))
@@ -152,6 +154,45 @@ async fn unpin(State(admin): State<Admin>) -> Response {
     answer(
         blocking(move || {
             admin.policies.let_go();
+            Ok(json!(admin.policies.status()))
+        })
+        .await,
+    )
+}
+
+/// The body of a request to lower a policy.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lower {
+    policy: String,
+    to: Mode,
+    for_s: u32,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restore {
+    policy: String,
+}
+
+async fn lower(State(admin): State<Admin>, body: Bytes) -> Response {
+    answer(
+        blocking(move || {
+            let wanted: Lower = read(&body)?;
+            let last_ms = i64::from(wanted.for_s) * 1_000;
+            admin.policies.lower(&wanted.policy, wanted.to, last_ms, &wanted.reason)?;
+            Ok(json!(admin.policies.status()))
+        })
+        .await,
+    )
+}
+
+async fn restore(State(admin): State<Admin>, body: Bytes) -> Response {
+    answer(
+        blocking(move || {
+            let wanted: Restore = read(&body)?;
+            admin.policies.restore(&wanted.policy)?;
             Ok(json!(admin.policies.status()))
         })
         .await,

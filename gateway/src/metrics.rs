@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
-use tollgate_core::policy::verdict::Outcome as Said;
+use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
 use tollgate_core::ports::{Later, Trail};
 
 /// Upper bounds of the time buckets, in seconds.
@@ -181,6 +181,7 @@ impl Metrics {
                 Said::Decided(effects) if effects.is_empty() => "nothing",
                 Said::Decided(effects) if effects.iter().any(|e| e.effect.name() == "deny") => "deny",
                 Said::Decided(_) => "effects",
+                Said::Failed(failure) if failure.kind == FailureKind::Quarantine => "quarantined",
                 Said::Failed(_) => "failed",
                 Said::NotMatched(_) => "not_matched",
             };

@@ -41,7 +41,12 @@ impl Repository {
 
 /// What the loader is told besides the files. Verbs keep no machine code: they may be anybody's.
 fn given() -> Given {
-    Given { today: Some(jiff::Zoned::now().date()), pepper: None, wasm: Some(Arc::new(Wasm::new(None))) }
+    Given {
+        today: Some(jiff::Zoned::now().date()),
+        pepper: None,
+        wasm: Some(Arc::new(Wasm::new(None))),
+        ..Given::default()
+    }
 }
 
 /// Reads the repository that flags or config name, once.

@@ -18,6 +18,7 @@ use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
+use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
@@ -161,6 +162,7 @@ fn policies(
         pepper: Some(pepper.id().into()),
         wasm: Some(Arc::new(wasm(state, pepper))),
         clock: clock.now_ms,
+        switches: Arc::new(Switches::open(Some(state.revisions().join("lowered.json")))),
         kept: Some(state.revisions()),
         on_event: Some(Box::new(move |event| match event {
             Event::Accepted { id, .. } => {

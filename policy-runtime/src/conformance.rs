@@ -71,6 +71,7 @@ fn digest_of(file: &str, text: &str, hook: Hook) -> String {
         }),
         hook,
         mode: Mode::Enforce,
+        lowered: None,
         outcome: Outcome::Decided(answer.effects),
         ops: 0,
     };

@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use tollgate_core::policy::effect::{At, StickyBy};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::{Judge, Reason};
+use tollgate_core::policy::revision::{Judge, Quarantined, Reason};
 use tollgate_core::policy::schema::{Group, GroupSet};
-use tollgate_core::policy::verdict::{Failure, Outcome, Standing, Verdict};
+use tollgate_core::policy::verdict::{Failure, FailureKind, Lowered, Outcome, Standing, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
 
 use crate::engine::{Program, Stop};
 use crate::engines::Selector;
 use crate::selectors::Scope;
+use crate::switches::{Switch, Switches};
+use crate::trouble::Trouble;
 
 /// A hook with more policies than this tells nothing of those that speak of other tenants by name: a receipt would list
 /// thousands of them, and each call would pay for it.
@@ -32,6 +34,10 @@ pub struct Seat {
     /// The groups listed in `reads`; `None` = all but `text`.
     pub reads: Option<GroupSet>,
     pub program: Arc<dyn Program>,
+    /// For whom it only observes, until when.
+    pub waivers: Vec<(Scope, Arc<Lowered>)>,
+    /// Counted where live calls are decided; absent in replays.
+    pub trouble: Option<Trouble>,
 }
 
 /// For whom of those that match the policy acts.
@@ -48,6 +54,8 @@ pub struct Quota {
 pub struct Bench {
     /// In the order of `Hook::ALL`.
     rows: [Row; 3],
+    /// What operators lowered; absent in replays.
+    switches: Option<Arc<Switches>>,
 }
 
 /// The policies of one hook, in the order of the manifest.
@@ -63,8 +71,8 @@ struct Row {
 
 impl Bench {
     /// Policies in mode `off` are left out: they are not asked.
-    pub fn of(seats: impl IntoIterator<Item = Arc<Seat>>) -> Bench {
-        let mut bench = Bench::default();
+    pub fn of(seats: impl IntoIterator<Item = Arc<Seat>>, switches: Option<Arc<Switches>>) -> Bench {
+        let mut bench = Bench { switches, ..Bench::default() };
         for seat in seats.into_iter().filter(|seat| seat.mode != Mode::Off) {
             for hook in Hook::ALL.into_iter().filter(|hook| seat.hooks.contains(hook)) {
                 bench.rows[hook as usize].seat(hook, seat.clone());
@@ -112,13 +120,16 @@ impl Judge for Bench {
         let tell_all = row.seats.len() <= TOLD_MAX;
         let mut verdicts = Vec::with_capacity(if tell_all { row.seats.len() } else { TOLD_MAX });
         let mut told = 0;
+        let lowered = self.switches.as_ref().map(|switches| switches.table()).filter(|table| !table.is_empty());
         for at in row.candidates(&facts.caller.tenant) {
             if tell_all {
                 let passed = &row.seats[told..at as usize];
                 verdicts.extend(passed.iter().map(|seat| seat.verdict(hook, seat.mode, other_tenant(), 0)));
                 told = at as usize + 1;
             }
-            verdicts.push(row.seats[at as usize].ask(hook, facts));
+            let seat = &row.seats[at as usize];
+            let switch = lowered.as_ref().and_then(|table| table.get(&seat.standing.name));
+            verdicts.push(seat.ask(hook, facts, switch));
         }
         if tell_all {
             let passed = &row.seats[told..];
@@ -133,6 +144,17 @@ impl Judge for Bench {
 
     fn reads(&self, hook: Hook) -> GroupSet {
         self.rows[hook as usize].reads
+    }
+
+    fn quarantined(&self) -> Vec<Quarantined> {
+        let mut all = Vec::new();
+        for seat in self.rows.iter().flat_map(|row| &row.seats) {
+            all.extend(seat.trouble.iter().flat_map(|trouble| trouble.held(&seat.standing.name)));
+        }
+        // A policy of several hooks sits in several rows.
+        all.sort_by(|a, b| (&a.policy, &a.tenant).cmp(&(&b.policy, &b.tenant)));
+        all.dedup();
+        all
     }
 
     fn why(&self, hook: Hook, policy: &str, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
@@ -170,19 +192,63 @@ impl Seat {
         }
     }
 
-    fn ask(&self, hook: Hook, facts: &Arc<Facts>) -> Verdict {
+    fn ask(&self, hook: Hook, facts: &Arc<Facts>, switch: Option<&(Switch, Arc<Lowered>)>) -> Verdict {
         if let Some(key) = self.scope.mismatch(facts) {
             return self.verdict(hook, self.mode, Outcome::NotMatched(key.into()), 0);
         }
-        let mode = self.mode_for(facts);
-        match self.when.as_ref().map_or(Ok(true), |when| when.matches(facts)) {
-            Ok(true) => {}
-            Ok(false) => return self.verdict(hook, mode, Outcome::NotMatched("when".into()), 0),
-            Err(stop) => return self.failed(hook, mode, stop),
+        let (mode, lowered) = self.lowered(self.mode_for(facts), facts, switch);
+        let mut verdict = match mode {
+            Mode::Off => self.verdict(hook, mode, Outcome::NotMatched("lowered".into()), 0),
+            mode => self.decided(hook, mode, facts),
+        };
+        verdict.lowered = lowered;
+        verdict
+    }
+
+    fn decided(&self, hook: Hook, mode: Mode, facts: &Arc<Facts>) -> Verdict {
+        let (tenant, now_ms) = (&facts.caller.tenant, facts.call.time_ms);
+        if let Some(what) = self.trouble.as_ref().and_then(|trouble| trouble.holds(tenant, now_ms)) {
+            return self.failed(hook, mode, Stop { kind: FailureKind::Quarantine, what, at: At::default(), ops: 0 });
         }
-        match self.program.decide(hook, facts) {
-            Ok(answer) => self.verdict(hook, mode, Outcome::Decided(answer.effects), answer.ops),
-            Err(stop) => self.failed(hook, mode, stop),
+        let answer = match self.when.as_ref().map_or(Ok(true), |when| when.matches(facts)) {
+            Ok(true) => self.program.decide(hook, facts),
+            Ok(false) => return self.verdict(hook, mode, Outcome::NotMatched("when".into()), 0),
+            Err(stop) => Err(stop),
+        };
+        match answer {
+            Ok(answer) => {
+                if self.trouble.as_ref().is_some_and(|trouble| trouble.decided(tenant)) {
+                    tracing::warn!(policy = &*self.standing.name, %tenant, "the policy decides again: its quarantine has ended");
+                }
+                self.verdict(hook, mode, Outcome::Decided(answer.effects), answer.ops)
+            }
+            Err(stop) => {
+                let paused = self.trouble.as_ref().and_then(|trouble| trouble.failed(tenant, now_ms, &stop.what));
+                if let Some(ms) = paused {
+                    let (policy, on_error) = (&*self.standing.name, self.on_error);
+                    tracing::error!(policy, %tenant, ms, ?on_error, what = stop.what, at = %stop.at, "the policy keeps failing: quarantined");
+                }
+                self.failed(hook, mode, stop)
+            }
+        }
+    }
+
+    /// The least of what it declares, a waiver and an operator allow, and who lowered it.
+    fn lowered(
+        &self,
+        mode: Mode,
+        facts: &Facts,
+        switch: Option<&(Switch, Arc<Lowered>)>,
+    ) -> (Mode, Option<Arc<Lowered>>) {
+        let now_ms = facts.call.time_ms;
+        let waived = self.waivers.iter().find(|(scope, by)| now_ms < by.until_ms && scope.mismatch(facts).is_none());
+        let (mode, by) = match waived {
+            Some((_, by)) if mode > Mode::Observe => (Mode::Observe, Some(by.clone())),
+            Some(_) | None => (mode, None),
+        };
+        match switch {
+            Some((switch, by)) if now_ms < switch.until_ms && switch.to < mode => (switch.to, Some(by.clone())),
+            Some(_) | None => (mode, by),
         }
     }
 
@@ -203,7 +269,7 @@ impl Seat {
     }
 
     fn verdict(&self, hook: Hook, mode: Mode, outcome: Outcome, ops: u64) -> Verdict {
-        Verdict { policy: self.standing.clone(), hook, mode, outcome, ops }
+        Verdict { policy: self.standing.clone(), hook, mode, lowered: None, outcome, ops }
     }
 
     /// What must be known before it is asked.

@@ -14,6 +14,7 @@ use tollgate_core::policy::verdict::Layer;
 
 use crate::diagnostic::Diagnostic;
 use crate::manifest::{self, Entry};
+use crate::selectors::Scope;
 
 /// The folder below which others may write.
 const ORGS: &str = "orgs";
@@ -56,17 +57,24 @@ impl Folder {
 
     /// Makes an entry one of this folder: named, found and narrowed so. `Err` = it speaks of others.
     pub fn adopt(&self, entry: &mut Entry) -> Result<(), Diagnostic> {
-        let Some(of) = &self.of else { return Ok(()) };
+        if self.of.is_none() {
+            return Ok(());
+        }
         if let manifest::Program::Path(path) = &mut entry.program {
             *path = format!("{}{path}", self.prefix);
         }
         entry.name = format!("{}{}", self.label(), entry.name).into();
+        self.narrow(&mut entry.scope).map_err(|(key, told)| self.outside(entry, key, &told))
+    }
+
+    /// Narrows a scope to the folder's calls. `Err` = the key and the name that are not the folder's.
+    pub fn narrow(&self, scope: &mut Scope) -> Result<(), (&'static str, String)> {
+        let Some(of) = &self.of else { return Ok(()) };
         let own = |name: &str| *name == *of.tenant;
-        narrow(&mut entry.scope.tenant, std::slice::from_ref(&of.tenant), own)
-            .map_err(|told| self.outside(entry, "tenant", &told))?;
+        narrow(&mut scope.tenant, std::slice::from_ref(&of.tenant), own).map_err(|told| ("tenant", told))?;
         if let Some(apps) = &of.apps {
             let own = |name: &str| apps.iter().any(|app| **app == *name);
-            narrow(&mut entry.scope.app, apps, own).map_err(|told| self.outside(entry, "app", &told))?;
+            narrow(&mut scope.app, apps, own).map_err(|told| ("app", told))?;
         }
         Ok(())
     }

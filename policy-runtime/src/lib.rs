@@ -31,8 +31,11 @@ pub mod source;
 pub mod status;
 pub mod stdlib;
 pub mod steer;
+pub mod switches;
 pub mod tables;
+pub mod trouble;
 #[cfg(test)]
 mod trying;
+mod waivers;
 pub mod watch;
 pub mod yaml;

@@ -23,9 +23,12 @@ use crate::judge::{Bench, Quota, Seat};
 use crate::layers::{self, Folder};
 pub use crate::listing::PolicyInfo;
 use crate::listing::{info, standing};
-use crate::manifest::{self, Entry, Program as Where};
+use crate::manifest::{self, Day, Entry, Manifest, Program as Where};
 use crate::reading::{MANIFEST, Reading};
+use crate::switches::Switches;
 use crate::tables::{catalog, limits, tenants};
+use crate::trouble::Trouble;
+use crate::waivers::{self, Waiver};
 use crate::yaml::{Data, Node};
 
 /// What the loader cannot know from the files.
@@ -37,6 +40,10 @@ pub struct Given {
     pub pepper: Option<Arc<str>>,
     /// Who compiles `policy.wasm`; `None` = nobody, and such a policy is refused.
     pub wasm: Option<Arc<dyn Foreign>>,
+    /// What operators lowered, where live calls are to be decided. `None` = a trial or a replay: nothing is counted.
+    pub live: Option<Arc<Switches>>,
+    /// `check` takes what has expired for an error.
+    pub strict: bool,
 }
 
 /// What became of a tree.
@@ -72,6 +79,7 @@ struct Loader<'t> {
     tree: &'t Tree,
     builtin: &'t Tree,
     wasm: Option<Arc<dyn Foreign>>,
+    live: Option<Arc<Switches>>,
     findings: Vec<Diagnostic>,
     /// Folders found so far; `None` = it was told already that there is none.
     homes: BTreeMap<Where, Option<Home<'t>>>,
@@ -96,6 +104,7 @@ impl<'t> Loader<'t> {
             tree,
             builtin,
             wasm: given.wasm.clone(),
+            live: given.live.clone(),
             findings,
             homes: BTreeMap::new(),
             tried: BTreeSet::new(),
@@ -106,26 +115,34 @@ impl<'t> Loader<'t> {
             folders: Vec::new(),
             cases: CaseReport::default(),
         };
+        let mut waived = Vec::new();
         for folder in folders {
-            for entry in loader.manifest(&folder, given.today) {
-                loader.enter(&entry, &folder);
-            }
+            let (entries, waivers) = loader.manifest(&folder, Day { today: given.today, strict: given.strict });
+            entries.iter().for_each(|entry| loader.enter(entry, &folder));
+            waived.push((loader.folders.len(), waivers));
             loader.folders.push(folder);
+        }
+        // A waiver may speak of a folder that comes after its own. Where a policy did not load, that is told already.
+        if !loader.findings.iter().any(|f| f.severity == Severity::Error) {
+            for (at, waivers) in waived {
+                let told = waivers::lay(&loader.folders[at], waivers, &mut loader.seats);
+                loader.findings.extend(told);
+            }
         }
         loader.warn_of_unused();
         loader
     }
 
     /// The entries of one folder's manifest, as its own.
-    fn manifest(&mut self, folder: &Folder, today: Option<Date>) -> Vec<Entry> {
+    fn manifest(&mut self, folder: &Folder, day: Day) -> (Vec<Entry>, Vec<Waiver>) {
         let file = folder.manifest();
         let Some(bytes) = self.tree.read(&file) else {
             let message = format!("there is no `{file}`");
             let help = format!("put one at the root; the smallest is `api: {}` and `policies: []`", manifest::API);
             self.findings.push(Diagnostic::error("TG0101", &file, message).help(help));
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         };
-        let (entries, told) = manifest::parse(&file, bytes, today);
+        let (Manifest { entries, waivers }, told) = manifest::parse(&file, bytes, day);
         self.findings.extend(told);
         let adopt = |mut entry: Entry| match folder.adopt(&mut entry) {
             Ok(()) => Some(entry),
@@ -134,7 +151,7 @@ impl<'t> Loader<'t> {
                 None
             }
         };
-        entries.into_iter().filter_map(adopt).collect()
+        (entries.into_iter().filter_map(adopt).collect(), waivers)
     }
 
     fn finish(mut self) -> Loaded {
@@ -154,7 +171,7 @@ impl<'t> Loader<'t> {
                 catalog,
                 tenants,
                 limits: self.limits.limits,
-                judge: Box::new(Bench::of(self.seats)),
+                judge: Box::new(Bench::of(self.seats, self.live)),
             })
         });
         Loaded { revision, findings: self.findings, policies: self.policies, cases: self.cases }
@@ -207,6 +224,8 @@ impl<'t> Loader<'t> {
             when,
             reads: entry.reads,
             program,
+            waivers: Vec::new(),
+            trouble: self.live.as_ref().map(|_| Trouble::default()),
         }));
     }
 

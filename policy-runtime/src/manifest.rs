@@ -14,12 +14,15 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::Bounds;
 use crate::reading::{MANIFEST, Reading, Table, bytes_of};
 use crate::selectors::Scope;
+use crate::waivers::{self, Waiver};
 use crate::yaml::{Data, Node, Place};
 
 /// The manifest's path in a repository.
 pub const FILE: &str = "tollgate-policies.yaml";
 /// The version of the hook interface that this gateway serves.
 pub const API: &str = "tollgate.policy/v1";
+/// So many days before, `expires` warns.
+const EXPIRES_SOON_DAYS: i32 = 30;
 /// No manifest lists more policies.
 pub const POLICIES_MAX: usize = 2_000;
 
@@ -98,17 +101,33 @@ pub struct Share {
     pub by: StickyBy,
 }
 
-/// All entries that can be read, and everything found wrong.
-pub fn parse(file: &str, bytes: &[u8], today: Option<Date>) -> (Vec<Entry>, Vec<Diagnostic>) {
+/// What a manifest declares, as far as it can be read.
+#[derive(Debug, Default)]
+pub struct Manifest {
+    pub entries: Vec<Entry>,
+    pub waivers: Vec<Waiver>,
+}
+
+/// The day on which it is read. `strict`: what has expired is an error.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Day {
+    pub today: Option<Date>,
+    pub strict: bool,
+}
+
+/// All that can be read, and everything found wrong.
+pub fn parse(file: &str, bytes: &[u8], day: Day) -> (Manifest, Vec<Diagnostic>) {
     let reading = Reading::of(file, MANIFEST);
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().collect();
-    let entries = reading.parse(bytes).map(|node| entries(&reading, &node, &lines, today)).unwrap_or_default();
-    (entries, reading.findings())
+    let manifest = reading.parse(bytes).map(|node| manifest(&reading, &node, &lines, day)).unwrap_or_default();
+    (manifest, reading.findings())
 }
 
-fn entries(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Date>) -> Vec<Entry> {
-    let Some(table) = reading.table(node, "the manifest", &["api", "owner", "policies"]) else { return Vec::new() };
+fn manifest(reading: &Reading<'_>, node: &Node, lines: &[&str], day: Day) -> Manifest {
+    let Some(table) = reading.table(node, "the manifest", &["api", "owner", "policies", "waivers"]) else {
+        return Manifest::default();
+    };
     let help = format!("begin the file with `api: {API}`");
     if let Some(api) = table.need("api", &help).and_then(|v| Some((reading.text(v, "`api`")?, v.at)))
         && api.0 != API
@@ -120,17 +139,17 @@ fn entries(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Dat
             format!("write `{API}`"),
         );
     }
-    let Some(list) = table.need("policies", "an empty list is `policies: []`") else { return Vec::new() };
+    let Some(list) = table.need("policies", "an empty list is `policies: []`") else { return Manifest::default() };
     let list = reading.list(list, "`policies`");
     if list.len() > POLICIES_MAX {
         reading.tell("TG0106", table.at, format!("`policies` lists more than {POLICIES_MAX} policies"));
-        return Vec::new();
+        return Manifest::default();
     }
     let owner = table.text("owner").map(str::to_owned);
     let mut taken: HashMap<Arc<str>, u32> = HashMap::new();
     let mut entries = Vec::with_capacity(list.len());
     for node in list {
-        let Some(mut entry) = entry(reading, node, lines, today) else { continue };
+        let Some(mut entry) = entry(reading, node, lines, day) else { continue };
         entry.owner = entry.owner.or_else(|| owner.clone());
         match taken.get(&entry.name) {
             Some(line) => {
@@ -143,10 +162,10 @@ fn entries(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Dat
             }
         }
     }
-    entries
+    Manifest { entries, waivers: waivers::read(reading, &table, day.today) }
 }
 
-fn entry(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Date>) -> Option<Entry> {
+fn entry(reading: &Reading<'_>, node: &Node, lines: &[&str], day: Day) -> Option<Entry> {
     let said = match &node.data {
         Data::Map(members) => members.iter().find(|(k, _)| k.text == "name").map(|(_, v)| v.json()),
         _ => None,
@@ -169,7 +188,7 @@ fn entry(reading: &Reading<'_>, node: &Node, lines: &[&str], today: Option<Date>
     let priority = table.whole("priority", i64::from(i32::MIN), i64::from(i32::MAX)).unwrap_or(0);
     let bounds = table.get("limits").map(|v| bounds(reading, v)).unwrap_or_default();
     let owner = table.text("owner").map(str::to_owned);
-    let expires = expires(reading, &table, today);
+    let expires = expires(reading, &table, day);
     let (name, at) = name?;
     let (program, program_at) = program?;
     Some(Entry {
@@ -321,7 +340,7 @@ fn bounds(reading: &Reading<'_>, node: &Node) -> Bounds {
     }
 }
 
-fn expires(reading: &Reading<'_>, table: &Table<'_, '_>, today: Option<Date>) -> Option<Date> {
+fn expires(reading: &Reading<'_>, table: &Table<'_, '_>, day: Day) -> Option<Date> {
     let node = table.get("expires")?;
     let text = reading.text(node, "`expires`")?;
     let date: Date = match text.parse() {
@@ -331,9 +350,15 @@ fn expires(reading: &Reading<'_>, table: &Table<'_, '_>, today: Option<Date>) ->
             return None;
         }
     };
-    if today.is_some_and(|today| today > date) {
-        let message = format!("{} expired on {date} and still acts", table.what);
-        reading.warn("TG0117", node.at, message);
+    let Some(today) = day.today else { return Some(date) };
+    let message = format!("{} expired on {date} and still acts", table.what);
+    match today.until(date).map_or(0, |span| span.get_days()) {
+        ..0 if day.strict => reading.tell_help("TG0117", node.at, message, "renew it, or take the policy out"),
+        ..0 => reading.warn("TG0117", node.at, message),
+        left @ 0..EXPIRES_SOON_DAYS => {
+            reading.warn("TG0117", node.at, format!("{} expires on {date}, in {left} day(s)", table.what));
+        }
+        EXPIRES_SOON_DAYS.. => {}
     }
     Some(date)
 }
@@ -366,7 +391,7 @@ mod tests {
             let text = format!(
                 "api: {API}\npolicies:\n  - name: a\n    path: p\n    hook: pre-route\n    on_error: deny\n    mode: observe\n    {when}\n"
             );
-            let (entries, findings) = parse(FILE, text.as_bytes(), None);
+            let (Manifest { entries, .. }, findings) = parse(FILE, text.as_bytes(), Day::default());
             assert!(findings.is_empty(), "{findings:?}");
             let at = entries[0].when.as_ref().unwrap().at;
             assert_eq!((at.line, at.column), (line, column), "{why}");

@@ -239,6 +239,22 @@ fn manifest_schema() -> Value {
             "properties": {
                 "api": { "const": manifest::API },
                 "owner": { "type": "string", "description": "who owns the policies that name no owner of their own" },
+                "waivers": {
+                    "type": "array",
+                    "description": "calls that a policy of this folder or of one below only observes, until a day",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "required": ["policy", "for", "until", "reason"],
+                        "properties": {
+                            "policy": { "type": "string" },
+                            "for": { "type": "object" },
+                            "until": { "type": "string", "format": "date" },
+                            "reason": { "type": "string" },
+                            "owner": { "type": "string" },
+                        },
+                    },
+                },
                 "policies": {
                     "type": "array",
                     "maxItems": manifest::POLICIES_MAX,

@@ -3,6 +3,7 @@
 //! A call pins what is active and keeps it; whatever happens here, the last good revision stays. The thread that asks a
 //! source for news is in `watch`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -20,6 +21,7 @@ use crate::load::{Given, Loaded, load};
 use crate::second::Second;
 use crate::source::{Source, SourceError};
 use crate::status::{Rejected, Status};
+use crate::switches::Switches;
 
 /// What the keeper of the active revision is given.
 pub struct Setup {
@@ -30,6 +32,8 @@ pub struct Setup {
     pub wasm: Option<Arc<dyn Foreign>>,
     /// Milliseconds since 1970.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// What operators lowered at run time.
+    pub switches: Arc<Switches>,
     /// The folder where the last good tree is kept; `None` = nowhere.
     pub kept: Option<PathBuf>,
     /// Told of every change, for metrics. Called on the thread that loads, one event at a time.
@@ -200,6 +204,8 @@ impl Active {
             second: None,
             rejected: None,
             source_error: None,
+            quarantined: Vec::new(),
+            lowered: BTreeMap::new(),
             policies: policies.into(),
             warnings: findings.into(),
         };
@@ -297,9 +303,14 @@ impl Active {
 
     pub fn status(&self) -> Status {
         let second = self.second.load().as_ref().map(|second| second.report());
+        let quarantined = self.current.load().judge.quarantined();
+        let now_ms = (self.setup.clock)();
+        let table = self.setup.switches.table();
+        let live = table.iter().filter(|(_, (switch, _))| switch.until_ms > now_ms);
+        let lowered = live.map(|(name, (switch, _))| (name.clone(), switch.clone())).collect();
         let state = self.state();
         let waits = state.status.pinned && state.newest.id != state.status.active;
-        Status { second, waiting: waits.then(|| state.newest.id.clone()), ..state.status.clone() }
+        Status { second, waiting: waits.then(|| state.newest.id.clone()), quarantined, lowered, ..state.status.clone() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -368,6 +379,8 @@ pub(crate) fn given(setup: &Setup) -> Given {
         today: now.map(|now| now.to_zoned(TimeZone::UTC).date()),
         pepper: setup.pepper.clone(),
         wasm: setup.wasm.clone(),
+        live: Some(setup.switches.clone()),
+        strict: false,
     }
 }
 

@@ -1,13 +1,16 @@
 //! How the revisions stand, for operators: what acts, what waits, what was refused and why.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tollgate_core::policy::revision::Quarantined;
 use tollgate_core::policy::tree::RevisionId;
 
 use crate::diagnostic::Diagnostic;
 use crate::load::PolicyInfo;
 use crate::second::Report;
+use crate::switches::Switch;
 
 /// How things stand, for operators.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +37,10 @@ pub struct Status {
     pub rejected: Option<Rejected>,
     /// Why the source gave nothing when it was last asked.
     pub source_error: Option<String>,
+    /// Policies that are not asked for a tenant, because they kept failing for it.
+    pub quarantined: Vec<Quarantined>,
+    /// What operators lowered, and until when.
+    pub lowered: BTreeMap<Arc<str>, Switch>,
     pub policies: Arc<[PolicyInfo]>,
     /// What `load` warned of in the active revision.
     pub warnings: Arc<[Diagnostic]>,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use tollgate_core::contract::nearest;
+use tollgate_core::policy::Mode;
 use tollgate_core::policy::tree::{RevisionId, Tree};
 
 use crate::diagnostic::Diagnostic;
@@ -10,6 +12,7 @@ use crate::kept::Kept;
 use crate::load::{PolicyInfo, load};
 use crate::reload::{Active, Offered, given};
 use crate::second::{Report, Role, Second};
+use crate::switches::{Switch, Wrong};
 
 /// Why a wish was not granted; nothing changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -23,6 +26,10 @@ pub enum Unwilling {
     NoPrevious,
     #[error("no second revision is live")]
     NoSecond,
+    #[error("the active revision has no policy `{name}`{hint}")]
+    NoPolicy { name: String, hint: String },
+    #[error(transparent)]
+    Wrong(#[from] Wrong),
 }
 
 fn first(findings: &[Diagnostic]) -> String {
@@ -102,6 +109,26 @@ impl Active {
         let previous = self.state().previous.clone().ok_or(Unwilling::NoPrevious)?;
         self.hold(&previous)?;
         Ok(previous.id)
+    }
+
+    /// A policy acts less than it declares, for so long, whatever revision decides. It never acts more.
+    pub fn lower(&self, policy: &str, to: Mode, last_ms: i64, reason: &str) -> Result<Switch, Unwilling> {
+        let policies = self.state().status.policies.clone();
+        if !policies.iter().any(|known| *known.name == *policy) {
+            let hint = nearest::hint(policy, policies.iter().map(|known| &*known.name));
+            return Err(Unwilling::NoPolicy { name: policy.to_owned(), hint });
+        }
+        let switch = self.setup.switches.lower(policy, to, last_ms, reason, (self.setup.clock)())?;
+        let until_ms = switch.until_ms;
+        tracing::warn!(policy, ?to, until_ms, reason, "an operator lowered a policy");
+        Ok(switch)
+    }
+
+    /// The policy acts as it declares again.
+    pub fn restore(&self, policy: &str) -> Result<(), Unwilling> {
+        self.setup.switches.restore(policy, (self.setup.clock)())?;
+        tracing::warn!(policy, "an operator restored a policy");
+        Ok(())
     }
 
     fn set_pinned(&self, id: Option<&RevisionId>) {

@@ -87,6 +87,7 @@ mod tests {
             }),
             hook: Hook::PreRoute,
             mode: Mode::Enforce,
+            lowered: None,
             outcome: Outcome::Decided(effects.into_iter().map(|effect| Said { effect, at: At::default() }).collect()),
             ops: 7,
         };

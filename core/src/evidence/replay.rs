@@ -17,7 +17,7 @@ pub struct Again {
     pub same: bool,
 }
 
-/// Asks the revision about the recorded facts. Outcomes that time decided (CPU kills) are honoured as recorded.
+/// Asks the revision about the recorded facts. Outcomes that time decided (CPU kills, quarantine) are honoured as recorded.
 pub fn decide_again(receipt: &Receipt, revision: &Revision) -> Result<Again, serde_json::Error> {
     let mut verdicts: Vec<Verdict> = Vec::new();
     for (hook, facts) in receipt.facts.keys().filter_map(|hook| Some((hook, receipt.facts_at(*hook)?))) {
@@ -33,7 +33,7 @@ fn honoured(receipt: &Receipt, hook: Hook, fresh: Verdict) -> Verdict {
     let killed = receipt.verdicts.iter().find(|v| {
         v.hook == hook
             && v.policy.name == fresh.policy.name
-            && matches!(&v.outcome, Outcome::Failed(f) if f.kind == FailureKind::CpuTime)
+            && matches!(&v.outcome, Outcome::Failed(f) if matches!(f.kind, FailureKind::CpuTime | FailureKind::Quarantine))
     });
     killed.cloned().unwrap_or(fresh)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::Hook;
 use super::effect::At;
 use super::facts::Facts;
@@ -29,6 +31,11 @@ pub trait Judge: Send + Sync {
     /// Is there any policy at this hook?
     fn sits_at(&self, hook: Hook) -> bool;
 
+    /// Policies that are not asked for some tenants, because they kept failing for them.
+    fn quarantined(&self) -> Vec<Quarantined> {
+        Vec::new()
+    }
+
     /// The groups that some policy of the hook reads: only these are made.
     fn reads(&self, hook: Hook) -> GroupSet;
 
@@ -45,6 +52,17 @@ pub struct Reason {
     pub applied: bool,
     /// The parts of the condition that kept it from being true, each with the values of its facts.
     pub parts: Vec<String>,
+}
+
+/// A policy that is not asked for a tenant: its `on_error` holds at once.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Quarantined {
+    pub policy: Arc<str>,
+    pub tenant: Arc<str>,
+    /// When it is tried again, milliseconds since 1970.
+    pub until_ms: i64,
+    pub failures: u64,
+    pub last: String,
 }
 
 impl std::fmt::Debug for Revision {

@@ -48,6 +48,7 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
         policy: Arc::new(Standing { name: name.into(), layer, priority, engine: Engine::Cel, declared: At::default() }),
         hook: Hook::PreRoute,
         mode: Mode::Enforce,
+        lowered: None,
         outcome,
         ops: 0,
     })
@@ -134,6 +135,7 @@ fn observing_policies_act_only_in_the_shadow() {
             policy: standing.clone(),
             hook: Hook::PreRoute,
             mode,
+            lowered: None,
             outcome: Outcome::Decided(vec![deny.clone()]),
             ops: 0,
         };

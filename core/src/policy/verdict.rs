@@ -57,9 +57,33 @@ pub struct Verdict {
     pub policy: Arc<Standing>,
     pub hook: Hook,
     pub mode: Mode,
+    /// Why it acted less than it declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lowered: Option<Arc<Lowered>>,
     pub outcome: Outcome,
     /// Operations that the engine counted; they replay.
     pub ops: u64,
+}
+
+/// Why a policy acted less than it declares, and until when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lowered {
+    pub by: LoweredBy,
+    /// Milliseconds since 1970.
+    pub until_ms: i64,
+    pub reason: String,
+    /// The waiver's line; an operator has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<At>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoweredBy {
+    /// A higher layer lets these calls pass: part of the revision, it repeats in a replay.
+    Waiver,
+    /// At run time, by whoever operates the gateway.
+    Operator,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,6 +115,8 @@ pub enum FailureKind {
     Budget,
     /// It used up its thread CPU time: recorded, and honoured by a replay, never derived again.
     CpuTime,
+    /// It was not asked, because it kept failing: recorded and honoured in the same way.
+    Quarantine,
 }
 
 impl Verdict {

@@ -15,6 +15,8 @@ mod reason;
 mod replay;
 mod serve;
 mod sim;
+mod steer;
+pub use steer::{Operate, Steer};
 mod trail;
 
 use std::io::Write;
@@ -204,86 +206,6 @@ pub enum Policy {
     },
 }
 
-/// What operators ask of a running gateway.
-#[derive(Subcommand)]
-pub enum Steer {
-    /// The active revision, its policies, what waits, what is live beside it
-    Status {
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// Let another revision decide on live traffic, without acting; differences are counted
-    Rehearse {
-        /// A commit or a branch
-        revision: String,
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// Let another revision act for a share of the callers; a broken guard ends it
-    Canary {
-        /// A commit or a branch
-        revision: String,
-        /// Of the callers, 0 to 100
-        #[arg(long)]
-        percent: f64,
-        /// Grow to this share ...
-        #[arg(long, requires = "over_s")]
-        to_percent: Option<f64>,
-        /// ... within so many seconds
-        #[arg(long, default_value_t = 0)]
-        over_s: u64,
-        /// What deals the callers: user, tenant, app, key, session, call, sticky
-        #[arg(long, default_value = "sticky")]
-        by: String,
-        /// For example 'errors<2%, denied<+5%, cost<+10%, latency<+20%'
-        #[arg(long, default_value = "")]
-        guard: String,
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// End a rehearsal or a canary, and tell what it came to
-    Stop {
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// Make a revision active and hold it; newer ones wait
-    Pin {
-        /// A commit or a branch
-        revision: String,
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// Let go of a held revision: the newest one acts
-    Unpin {
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// Back to the revision before the active one, and hold it; needs no git host
-    Rollback {
-        #[command(flatten)]
-        to: Operate,
-    },
-    /// What another revision would change
-    Diff {
-        /// A commit or a branch
-        revision: String,
-        #[command(flatten)]
-        to: Operate,
-    },
-}
-
-/// Which gateway.
-#[derive(Args)]
-pub struct Operate {
-    /// Its operators' address, as the greeting tells it
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4001", value_parser = address)]
-    pub operators: SocketAddr,
-    #[command(flatten)]
-    pub places: Places,
-    #[arg(long)]
-    pub json: bool,
-}
-
 #[derive(Args)]
 pub struct Explain {
     /// A call id, a caller's request id, or the code of a finding (`TG0103`); absent = the last call
@@ -337,12 +259,6 @@ pub struct Sim {
     /// Where it listens (port 0 = any)
     #[arg(long, default_value = "127.0.0.1:4010")]
     pub listen: SocketAddr,
-}
-
-/// `127.0.0.1:4001`, or the same as a URL.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let plain = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    plain.parse().map_err(|_| "write it like `127.0.0.1:4001`".to_owned())
 }
 
 pub fn main() -> ExitCode {

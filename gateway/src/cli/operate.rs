@@ -61,6 +61,11 @@ fn request(verb: &Steer) -> (&Operate, Method, String, Value) {
         Steer::Stop { to } => (to, Method::DELETE, format!("{base}/second"), Value::Null),
         Steer::Pin { revision, to } => (to, Method::POST, format!("{base}/pin"), json!({ "revision": revision })),
         Steer::Unpin { to } => (to, Method::DELETE, format!("{base}/pin"), Value::Null),
+        Steer::Lower { policy, to, for_s, reason, to_gateway } => {
+            let body = json!({ "policy": policy, "to": to, "for_s": for_s, "reason": reason });
+            (to_gateway, Method::POST, format!("{base}/lowered"), body)
+        }
+        Steer::Restore { policy, to } => (to, Method::DELETE, format!("{base}/lowered"), json!({ "policy": policy })),
         Steer::Rollback { to } => (to, Method::POST, format!("{base}/rollback"), Value::Null),
         Steer::Diff { revision, to } => {
             let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_./".contains(b);
@@ -109,7 +114,12 @@ fn shown(verb: &Steer, told: &Value) -> String {
     match verb {
         Steer::Rehearse { .. } | Steer::Canary { .. } | Steer::Stop { .. } => second(told),
         Steer::Diff { .. } => diff(told),
-        Steer::Status { .. } | Steer::Pin { .. } | Steer::Unpin { .. } | Steer::Rollback { .. } => status(told),
+        Steer::Status { .. }
+        | Steer::Pin { .. }
+        | Steer::Unpin { .. }
+        | Steer::Rollback { .. }
+        | Steer::Lower { .. }
+        | Steer::Restore { .. } => status(told),
     }
 }
 
@@ -136,6 +146,15 @@ fn status(told: &Value) -> String {
             let place = format!("{}:{}:{}", text(&finding["file"]), finding["line"], finding["column"]);
             let _ = writeln!(out, "          {place}: {} [{}]", text(&finding["message"]), text(&finding["code"]));
         }
+    }
+    for (policy, switch) in told["lowered"].as_object().into_iter().flatten() {
+        let until = time(&switch["until_ms"]);
+        let _ =
+            writeln!(out, "lowered   {policy} to {} until {until}: {}", text(&switch["to"]), text(&switch["reason"]));
+    }
+    for held in told["quarantined"].as_array().into_iter().flatten() {
+        let (policy, tenant, until) = (text(&held["policy"]), text(&held["tenant"]), time(&held["until_ms"]));
+        let _ = writeln!(out, "failing   {policy} for {tenant}, tried again {until}: {}", text(&held["last"]));
     }
     let _ = writeln!(out, "policies");
     for policy in told["policies"].as_array().into_iter().flatten() {

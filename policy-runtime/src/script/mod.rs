@@ -112,7 +112,7 @@ impl Program for Script {
                         true => format!("more than {} operations", self.bounds.ops),
                         false => format!("more than {} bytes read", self.bounds.bytes),
                     },
-                    FailureKind::Budget | FailureKind::Error => message(inner),
+                    FailureKind::Budget | FailureKind::Error | FailureKind::Quarantine => message(inner),
                 };
                 Err(self.stop(kind, what, inner.position(), &spent))
             }

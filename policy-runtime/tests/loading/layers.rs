@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::{assert_told, listed, loaded, manifest, marked};
-use tollgate_core::policy::Hook;
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::verdict::{Layer, Outcome};
+use tollgate_core::policy::verdict::{Layer, LoweredBy, Outcome};
+use tollgate_core::policy::{Hook, Mode};
 
 const TENANTS: &str = "tenants:\n  acme: { apps: [desk, finder, crawler], teams: { search: { apps: [finder, crawler] } } }\n  umbrella: {}\nkeys: []\ngrants: []\n";
 const ROOT: &str = "  - { name: own, path: policies/own, hook: pre-route, on_error: deny }\n";
@@ -73,6 +73,82 @@ fn each_folder_sees_its_own_calls_and_stands_below_those_above() {
         let verdicts = revision.judge.ask(Hook::PreRoute, &Arc::new(facts));
         let decided = verdicts.iter().filter(|v| matches!(v.outcome, Outcome::Decided(_)));
         assert_eq!(decided.map(|v| &*v.policy.name).collect::<Vec<_>>(), asked, "{tenant}/{app}");
+    }
+}
+
+/// Midnight after the last day of the waivers below.
+const END_MS: i64 = 1_806_537_600_000;
+
+fn waiver(more: &str) -> String {
+    format!(
+        "waivers:\n  - {{ policy: §own, for: {{ tenant: acme }}, until: 2027-03-31, reason: moving house{more} }}\n"
+    )
+}
+
+#[test]
+fn a_waiver_lets_calls_pass_until_its_day_ends_without_a_reload() {
+    let text = manifest(ROOT) + &*waiver("").replace('§', "");
+    let loaded = loaded(&text, &[]);
+    let revision = loaded.revision.as_ref().unwrap_or_else(|| panic!("{}", listed(&loaded.findings)));
+    for (tenant, time_ms, waived, why) in [
+        ("acme", 0, true, "while it holds"),
+        ("acme", END_MS - 1, true, "to the end of the day"),
+        ("acme", END_MS, false, "and no longer"),
+        ("umbrella", 0, false, "others are not waived"),
+    ] {
+        let mut facts = Facts::default();
+        facts.caller.tenant = tenant.into();
+        facts.call.time_ms = time_ms;
+        let verdict = revision.judge.ask(Hook::PreRoute, &Arc::new(facts)).remove(0);
+        assert_eq!(verdict.mode, if waived { Mode::Observe } else { Mode::Enforce }, "{why}");
+        let told = verdict.lowered.map(|l| (l.by, l.until_ms, l.reason.clone(), l.at.clone().map(|at| at.line)));
+        let expected = (LoweredBy::Waiver, END_MS, "moving house".to_owned(), Some(5));
+        assert_eq!(told, waived.then_some(expected), "{why}");
+    }
+}
+
+#[test]
+fn a_waiver_stands_with_its_policy_or_above_it() {
+    let above = manifest(ROOT);
+    let below = "orgs/acme/tollgate-policies.yaml";
+    let [program, cases] = rules("orgs/acme/");
+    for (root, org, told, why) in [
+        (above.clone() + &*waiver("").replace("§own", "acme:own"), one("").replace('§', ""), None, "from above"),
+        (above.clone(), one("").replace('§', "") + &*waiver("").replace('§', ""), None, "by its own folder"),
+        (
+            above.clone(),
+            manifest("").replace("policies:\n", "policies: []\n") + &*waiver("").replace('§', ""),
+            Some("TG0126"),
+            "from below",
+        ),
+        (above.clone() + &*waiver("").replace("§own", "owm"), one("").replace('§', ""), Some("TG0126"), "nobody's"),
+        (
+            above.clone(),
+            one("").replace('§', "") + &*waiver("").replace('§', "").replace("tenant: acme", "tenant: umbrella"),
+            Some("TG0122"),
+            "others' calls",
+        ),
+        (
+            above.clone() + &*waiver("").replace('§', "").replace("for: { tenant: acme }, ", ""),
+            one("").replace('§', ""),
+            Some("TG0104"),
+            "for nobody in particular",
+        ),
+        (
+            above.clone() + &*waiver("").replace('§', "").replace("2027-03-31", "soon"),
+            one("").replace('§', ""),
+            Some("TG0106"),
+            "no date",
+        ),
+    ] {
+        let files = [("tenants.yaml", TENANTS), (&*program.0, &*program.1), (&cases.0, &cases.1), (below, &org)];
+        let loaded = loaded(&root, &files);
+        match told {
+            None => assert!(loaded.revision.is_some(), "{why}: {}", listed(&loaded.findings)),
+            Some(code) => {
+                assert!(loaded.findings.iter().any(|f| f.code == code), "{why}: {}", listed(&loaded.findings))
+            }
+        }
     }
 }
 

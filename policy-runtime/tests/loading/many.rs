@@ -50,7 +50,7 @@ fn thousand(changed: &str) -> Tree {
     }
     files.push(("tollgate-policies.yaml".to_owned(), manifest));
     let files = files.into_iter().map(|(path, text)| (path, text.into_bytes().into())).collect();
-    Tree { id: RevisionId::new(&format!("many{changed}")), files }
+    Tree { signers: Vec::new(), id: RevisionId::new(&format!("many{changed}")), files }
 }
 
 /// `cargo test --release -p tollgate-policy-runtime --test loading many -- --nocapture` tells the figures.

@@ -33,6 +33,7 @@ fn setup(kept: Option<&Path>) -> Setup {
         pepper: None,
         wasm: None,
         clock: Arc::new(move || clock.fetch_add(1, Ordering::Relaxed)),
+        switches: Default::default(),
         kept: kept.map(Path::to_owned),
         on_event: None,
     }

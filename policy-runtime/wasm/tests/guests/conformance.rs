@@ -110,6 +110,7 @@ fn verdict(engine: Engine, program: &dyn Program) -> Verdict {
         policy: Arc::new(Standing { name: "p".into(), layer: Layer::Platform, priority: 0, engine, declared }),
         hook: Hook::PreRoute,
         mode: Mode::Enforce,
+        lowered: None,
         outcome: Outcome::Decided(answer.effects),
         ops: answer.ops,
     }
