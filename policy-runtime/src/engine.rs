@@ -22,6 +22,11 @@ pub trait Program: Send + Sync {
     /// For authors: which parts of the program these facts reach. Nothing is noted where that cannot be told.
     fn cover(&self, _hook: Hook, _facts: &Arc<Facts>, _covered: &mut Covered) {}
 
+    /// What is odd about the program, though it runs: told where it is loaded.
+    fn warnings(&self) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
     /// For authors: which rules apply, and why others do not. Facts of groups outside `recorded` are not known.
     fn why(&self, _facts: &Arc<Facts>, _recorded: GroupSet) -> Vec<Reason> {
         Vec::new()

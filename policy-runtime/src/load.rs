@@ -203,6 +203,7 @@ impl<'t> Loader<'t> {
         }
         self.findings.extend(reading.findings());
         let (Some(params), Some((when, program))) = (params, compiled) else { return };
+        self.findings.extend(program.warnings());
         let first = self.tried.insert((entry.program.clone(), entry.hooks.clone()));
         if !home.is_std || first {
             let trial = trial(home, entry, &params, &program, &budgets, &rates);

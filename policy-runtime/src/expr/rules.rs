@@ -1,5 +1,6 @@
 //! `rules.yaml`: a table of rules, each a CEL condition and literal effects. All that match apply; `stop: true` ends it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tollgate_core::contract::nearest;
@@ -73,6 +74,35 @@ impl Program for Table {
             }
             reached &= !rule.stop;
         }
+    }
+
+    fn warnings(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        let mut stops: Vec<(&At, BTreeSet<String>)> = Vec::new();
+        for rule in &self.rules {
+            let told = |message: String, help: &str| {
+                let at = &rule.at;
+                Diagnostic::warning("TG0522", &at.file, message).at(at.line, at.column).help(help)
+            };
+            let constant = rule.when.as_ref().and_then(Compiled::constant);
+            let parts =
+                rule.when.as_ref().filter(|_| constant != Some(true)).map(Compiled::conjuncts).unwrap_or_default();
+            if constant == Some(false) {
+                found.push(told(
+                    "the rule never applies: its `when` is always false".to_owned(),
+                    "mend it, or take the rule out",
+                ));
+            } else if let Some((at, _)) = stops.iter().find(|(_, needed)| needed.is_subset(&parts)) {
+                let message = format!(
+                    "the rule can never be reached: whenever it would apply, the rule at line {} stops the table",
+                    at.line
+                );
+                found.push(told(message, "move it up, or take `stop` away from the other"));
+            } else if rule.stop {
+                stops.push((&rule.at, parts));
+            }
+        }
+        found
     }
 
     fn why(&self, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
@@ -219,7 +249,7 @@ impl Reading<'_> {
             let listed = self.unit.reads.map_or(group != Group::Text, |listed| listed.contains(group));
             if !listed {
                 self.tell(
-                    "TG0522",
+                    "TG0524",
                     at,
                     format!("the rule reads `{0}`: add `{0}` to `reads` in the manifest", group.name()),
                 );

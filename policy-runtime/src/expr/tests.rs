@@ -120,6 +120,46 @@ fn wrong_tables_are_told_with_their_place() {
     }
 }
 
+#[test]
+fn rules_that_can_never_apply_are_told() {
+    let head = "rules:\n  - when: 'meta.use_case == \"a\"'\n    note: x\n    stop: true\n";
+    for (rest, line, told, why) in [
+        ("  - when: 'meta.use_case == \"b\"'\n    note: y", 0, "", "another use case"),
+        (
+            "  - when: 'prompt.tokens > 5 && meta.use_case == \"a\"'\n    note: y",
+            5,
+            "the rule at line 2 stops",
+            "implied",
+        ),
+        ("  - when: 'prompt.tokens > 5 || meta.use_case == \"a\"'\n    note: y", 0, "", "it may apply elsewhere"),
+        ("  - when: '1 > 2'\n    note: y", 5, "always false", "a constant"),
+        (
+            "  - note: y\n    stop: true\n  - when: 'prompt.tokens > 5'\n    note: z",
+            7,
+            "the rule at line 5 stops",
+            "always",
+        ),
+        (
+            "  - when: 'true'\n    note: y\n    stop: true\n  - note: z",
+            8,
+            "the rule at line 5 stops",
+            "constantly true",
+        ),
+        ("  - note: y", 0, "", "the rest"),
+    ] {
+        let table =
+            compile("rules.yaml", &format!("{head}{rest}"), json!({})).unwrap_or_else(|f| panic!("{why}: {f:?}"));
+        let found = table.warnings();
+        match told {
+            "" => assert!(found.is_empty(), "{why}: {found:?}"),
+            told => assert!(
+                found.len() == 1 && found[0].line == line && found[0].message.contains(told),
+                "{why}: {found:?}"
+            ),
+        }
+    }
+}
+
 /// The same decision in both languages: a line of Rhai, a rule of CEL.
 #[test]
 fn both_languages_mean_the_same() {

@@ -1,5 +1,6 @@
 //! Why a condition did not hold: the parts of it that were false, in its own words, with the values of their facts.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
@@ -25,6 +26,31 @@ impl Compiled {
             asking.blame(&self.root, &mut parts);
         }
         (truth == Ok(true), parts)
+    }
+
+    /// What it always is; `None` where it reads anything.
+    pub fn constant(&self) -> Option<bool> {
+        if !self.slots.is_empty() {
+            return None;
+        }
+        let facts = Facts::default();
+        Asking { compiled: self, facts: &facts, recorded: GroupSet::all() }.truth(&self.root).ok()
+    }
+
+    /// The parts that must all be true, in words.
+    pub fn conjuncts(&self) -> BTreeSet<String> {
+        let facts = Facts::default();
+        let asking = Asking { compiled: self, facts: &facts, recorded: GroupSet::all() };
+        let (mut parts, mut open) = (BTreeSet::new(), vec![&self.root]);
+        while let Some(node) = open.pop() {
+            match &node.expr {
+                Expr::Call(call) if call.func_name == "_&&_" => open.extend(&call.args),
+                _ => {
+                    parts.insert(asking.text(node));
+                }
+            }
+        }
+        parts
     }
 
     /// Notes which sides of `&&`, `||` and `?:` are evaluated.

@@ -23,6 +23,8 @@ struct Meter {
     bytes_max: Cell<u64>,
     /// The count at which the clock is looked at next: counts may be passed over while native code runs.
     look_at: Cell<u64>,
+    /// Ticks since the last look: a closure that native code calls counts from where that code was called.
+    ticks: Cell<u64>,
     /// `None` until the first look: short scripts never ask the clock.
     cpu_end: Cell<Option<Duration>>,
     cpu_max: Cell<Duration>,
@@ -40,12 +42,21 @@ thread_local! {
             bytes: Cell::new(0),
             bytes_max: Cell::new(u64::MAX),
             look_at: Cell::new(u64::MAX),
+            ticks: Cell::new(0),
             cpu_end: Cell::new(None),
             cpu_max: Cell::new(Duration::MAX),
             broken: Cell::new(None),
             last: Cell::new((0, 0)),
         }
     };
+}
+
+impl Meter {
+    /// From here on every tick ends the run: native code that sorts swallows the errors of what compares.
+    fn broke(&self, bound: FailureKind) {
+        self.broken.set(Some(bound));
+        self.look_at.set(0);
+    }
 }
 
 /// What a run has spent.
@@ -70,6 +81,7 @@ pub fn begin(bounds: &Bounds) -> Metered {
         m.bytes.set(0);
         m.bytes_max.set(bounds.bytes);
         m.look_at.set(LOOK_EVERY);
+        m.ticks.set(0);
         m.cpu_end.set(None);
         m.cpu_max.set(Duration::from_millis(bounds.cpu_ms));
         m.broken.set(None);
@@ -99,14 +111,19 @@ pub fn tick(count: u64) -> bool {
         });
         let ops = count.saturating_sub(begun);
         m.ops.set(ops);
+        m.ticks.set(m.ticks.get() + 1);
         if ops > m.ops_max.get() {
-            m.broken.set(Some(FailureKind::Budget));
-        } else if ops >= m.look_at.get() {
+            m.broke(FailureKind::Budget);
+        } else if m.cpu_max.get() < Duration::MAX && (ops >= m.look_at.get() || m.ticks.get() >= LOOK_EVERY) {
+            if m.broken.get().is_some() {
+                return true;
+            }
             m.look_at.set(ops + LOOK_EVERY);
+            m.ticks.set(0);
             let now = thread_cpu();
             match m.cpu_end.get() {
                 None => m.cpu_end.set(Some(now + m.cpu_max.get())),
-                Some(end) if now > end => m.broken.set(Some(FailureKind::CpuTime)),
+                Some(end) if now > end => m.broke(FailureKind::CpuTime),
                 Some(_) => {}
             }
         } else {
@@ -122,7 +139,7 @@ pub fn charge(bytes: usize) -> bool {
         m.bytes.set(m.bytes.get().saturating_add(bytes as u64));
         let within = m.bytes.get() <= m.bytes_max.get();
         if !within {
-            m.broken.set(Some(FailureKind::Budget));
+            m.broke(FailureKind::Budget);
         }
         within
     })
