@@ -34,6 +34,11 @@ impl Repository {
         load::load(&self.tree, builtin, &self.given)
     }
 
+    /// As an author wants to hear it: what has expired is an error.
+    pub fn check(&self, builtin: &Tree) -> Loaded {
+        load::load(&self.tree, builtin, &Given { strict: true, ..self.given.clone() })
+    }
+
     pub fn test(&self, builtin: &Tree, filter: Option<&str>) -> CaseReport {
         load::test(&self.tree, builtin, &self.given, filter)
     }

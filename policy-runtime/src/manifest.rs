@@ -355,10 +355,10 @@ fn expires(reading: &Reading<'_>, table: &Table<'_, '_>, day: Day) -> Option<Dat
     match today.until(date).map_or(0, |span| span.get_days()) {
         ..0 if day.strict => reading.tell_help("TG0117", node.at, message, "renew it, or take the policy out"),
         ..0 => reading.warn("TG0117", node.at, message),
-        left @ 0..EXPIRES_SOON_DAYS => {
+        left @ 0..=EXPIRES_SOON_DAYS => {
             reading.warn("TG0117", node.at, format!("{} expires on {date}, in {left} day(s)", table.what));
         }
-        EXPIRES_SOON_DAYS.. => {}
+        _ => {}
     }
     Some(date)
 }

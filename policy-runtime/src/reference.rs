@@ -11,6 +11,7 @@ use tollgate_core::policy::schema::{EFFECTS, FIELDS, Field, Group, Kind, LIMIT_F
 
 use crate::manifest;
 use crate::script::word;
+use crate::waivers;
 
 /// What can be made, by name; the file of the project that holds it.
 pub const PARTS: [(&str, &str); 6] = [
@@ -239,22 +240,7 @@ fn manifest_schema() -> Value {
             "properties": {
                 "api": { "const": manifest::API },
                 "owner": { "type": "string", "description": "who owns the policies that name no owner of their own" },
-                "waivers": {
-                    "type": "array",
-                    "description": "calls that a policy of this folder or of one below only observes, until a day",
-                    "items": {
-                        "type": "object",
-                        "additionalProperties": false,
-                        "required": ["policy", "for", "until", "reason"],
-                        "properties": {
-                            "policy": { "type": "string" },
-                            "for": { "type": "object" },
-                            "until": { "type": "string", "format": "date" },
-                            "reason": { "type": "string" },
-                            "owner": { "type": "string" },
-                        },
-                    },
-                },
+                "waivers": waivers::schema(),
                 "policies": {
                     "type": "array",
                     "maxItems": manifest::POLICIES_MAX,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 use tollgate_core::contract::nearest;
 use tollgate_core::policy::effect::At;
 use tollgate_core::policy::verdict::{Lowered, LoweredBy};
@@ -31,6 +32,28 @@ pub struct Waiver {
     /// The last day on which it holds, UTC.
     pub until: Date,
     pub reason: String,
+}
+
+/// The member `waivers` of the manifest, for editors.
+pub fn schema() -> Value {
+    let text = json!({ "type": "string" });
+    json!({
+        "type": "array",
+        "maxItems": WAIVERS_MAX,
+        "description": "calls that a policy of this folder or of one below only observes, until a day",
+        "items": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["policy", "for", "until", "reason"],
+            "properties": {
+                "policy": text,
+                "for": { "type": "object" },
+                "until": { "type": "string", "format": "date" },
+                "reason": text,
+                "owner": text,
+            },
+        },
+    })
 }
 
 /// All waivers of a manifest that can be read.
@@ -82,7 +105,8 @@ fn lay_one(folder: &Folder, mut waiver: Waiver, seats: &mut [Arc<Seat>]) -> Resu
     })?;
     let own = format!("{}{}", folder.label(), waiver.policy);
     let names: Vec<Arc<str>> = seats.iter().map(|seat| seat.standing.name.clone()).collect();
-    let Some(at) = names.iter().position(|name| **name == *own || **name == *waiver.policy) else {
+    let find = |wanted: &str| names.iter().position(|name| **name == *wanted);
+    let Some(at) = find(&own).or_else(|| find(&waiver.policy)) else {
         let hint = nearest::hint(&waiver.policy, names.iter().map(|name| &**name));
         return Err(wrong(
             "TG0126",

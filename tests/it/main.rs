@@ -7,6 +7,7 @@ mod cookbook;
 mod corpus;
 mod examples;
 mod house;
+mod lowered;
 mod reasons;
 mod revisions;
 mod sdk;

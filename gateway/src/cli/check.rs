@@ -11,7 +11,7 @@ pub fn run(args: &Check) -> Result<(), Ended> {
     let config = start::config(&args.places)?;
     let repository = policies::once(&config, &args.places, Checkout::Files)?;
     let builtin = policies::builtin();
-    let loaded = repository.load(&builtin);
+    let loaded = repository.check(&builtin);
     let errors = loaded.findings.iter().filter(|f| f.severity == Severity::Error).count();
     let warnings = loaded.findings.len() - errors;
     if args.format == Format::Sarif {

@@ -7,7 +7,7 @@ use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::targets;
 use tollgate_core::policy::terms::Terms;
 use tollgate_core::policy::tree::RevisionId;
-use tollgate_core::policy::verdict::{Outcome as Said, Verdict};
+use tollgate_core::policy::verdict::{LoweredBy, Outcome as Said, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
 use tollgate_policy_runtime::codes;
 use tollgate_store::trail;
@@ -136,6 +136,16 @@ pub fn policy(out: &mut String, v: &Verdict) {
             };
             line(out, 1, &format!("- {name}{mode}: failed at {}: {}; {then}", failure.at, failure.what));
         }
+    }
+    if let Some(lowered) = &v.lowered {
+        let by = match (&lowered.by, &lowered.at) {
+            (LoweredBy::Waiver, Some(at)) => format!("a waiver at {at}"),
+            (LoweredBy::Waiver, None) => "a waiver".to_owned(),
+            (LoweredBy::Operator, _) => "an operator".to_owned(),
+        };
+        let until =
+            jiff::Timestamp::from_millisecond(lowered.until_ms).map_or_else(|_| "?".to_owned(), |t| t.to_string());
+        line(out, 3, &format!("lowered by {by} until {until}: {}", lowered.reason));
     }
 }
 

@@ -196,7 +196,18 @@ fn what_is_only_doubtful_is_warned_of() {
     assert_told(&loaded.findings, "TG0117", (3, 78), "expired on 2026-01-01", "its date has passed");
     assert_told(&loaded.findings, "TG0118", (4, 91), "no effect", "a share of nothing");
     assert_told(&loaded.findings, "TG0119", (0, 0), "policies/spare", "a folder that nobody uses");
-    let on_the_day = Given { today: Some(date(2026, 1, 1)), ..Given::default() };
-    let findings = load(&repository(&text, &[]), &builtin(), &on_the_day).findings;
-    assert!(findings.iter().all(|f| f.code != "TG0117"), "it acts to the end of the day");
+    for (day, strict, words, why) in [
+        (date(2025, 12, 1), true, None, "31 days before, nothing"),
+        (date(2025, 12, 2), true, Some("in 30 day(s)"), "then it is told"),
+        (date(2026, 1, 1), true, Some("in 0 day(s)"), "it acts to the end of the day"),
+        (date(2026, 1, 2), false, Some("expired on 2026-01-01"), "and on, for who serves"),
+        (date(2026, 1, 2), true, Some("expired on 2026-01-01"), "who checks is stopped"),
+    ] {
+        let given = Given { today: Some(day), strict, ..Given::default() };
+        let loaded = load(&repository(&text, &[]), &builtin(), &given);
+        let told = loaded.findings.iter().find(|f| f.code == "TG0117");
+        assert_eq!(told.is_some(), words.is_some(), "{why}: {told:?}");
+        assert!(words.is_none_or(|words| told.is_some_and(|f| f.message.contains(words))), "{why}: {told:?}");
+        assert_eq!(loaded.revision.is_some(), !(strict && day == date(2026, 1, 2)), "{why}");
+    }
 }
