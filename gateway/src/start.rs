@@ -133,7 +133,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     }
 }
 
-fn clock() -> Clock {
+pub fn clock() -> Clock {
     let steady = Instant::now();
     Clock {
         now_ms: Arc::new(|| {
@@ -196,7 +196,7 @@ fn wasm(state: &State, pepper: &Pepper) -> Wasm {
 }
 
 /// Providers of the config, else those whose keys the environment holds, and `sim`; with what was found, for people.
-async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
     let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
     let mut list: Vec<Provider> = Vec::new();
     let mut wants_sim = config.providers.is_none();

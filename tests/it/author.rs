@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::support::gateway::tollgate;
+use crate::support::root;
 
 fn run(args: &[&str], state: &Path) -> (bool, String, String) {
     let Output { status, stdout, stderr } = tollgate(args, state);
@@ -89,4 +90,32 @@ fn shells_are_helped() {
         let (good, out, _) = run(&["completions", shell], folder.path());
         assert!(good && out.contains("tollgate") && out.contains("eject"), "{shell}: {out}");
     }
+}
+
+#[test]
+fn where_a_request_would_go_is_told_without_sending_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let request = folder.path().join("request.json");
+    std::fs::write(&request, r#"{"model": "@high", "messages": [{"role": "user", "content": "Hello"}]}"#).unwrap();
+    let request = request.to_str().unwrap();
+    let policies = root().join("examples/02-two-tenants/policies");
+    let policies = policies.to_str().unwrap();
+    for (words, told, why) in [
+        (&["--as", "acme/desk"][..], "dropped, no grant admits it", "a target that was cut, and why"),
+        (
+            &["--as", "acme/desk"],
+            "require any [eu], of regions    std/residency/policy.rhai:4:16",
+            "who asked for what",
+        ),
+        (&["--as", "acme/desk"], "it would be refused: no target is left for `@high`", "how it ends"),
+        (&["--as", "nobody"], "it would be refused", "a tenant that is not known"),
+        (&["--header", "tollgate-retention"], "is no header", "a wrong header"),
+        (&["--as", "acme", "--header", "tollgate-data-class: secret"], "it would be refused", "a wrong value in one"),
+    ] {
+        let args = [&["route", "why", "-i", request, "--policies", policies], words].concat();
+        let out = tollgate(&args, folder.path());
+        let said = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+        assert!(said.contains(told), "{why}: {said}");
+    }
+    assert!(!folder.path().join("trail").exists(), "nothing was recorded");
 }

@@ -45,6 +45,13 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
 
 /// The receipt as a tree: hooks, policies, effects with their lines, terms, candidates, attempts, cost.
 fn tree(receipt: &Receipt) -> String {
+    let mut out = decision(receipt);
+    end(&mut out, receipt);
+    out
+}
+
+/// The part that is known before a call is sent.
+pub fn decision(receipt: &Receipt) -> String {
     let mut out = String::new();
     head(&mut out, receipt);
     for hook in Hook::ALL {
@@ -72,7 +79,6 @@ fn tree(receipt: &Receipt) -> String {
         }
     }
     route(&mut out, receipt);
-    end(&mut out, receipt);
     out
 }
 

@@ -13,6 +13,7 @@ mod operate;
 mod policy;
 mod reason;
 mod replay;
+mod route;
 mod serve;
 mod sim;
 mod steer;
@@ -73,6 +74,9 @@ enum Verb {
     Policy(Policy),
     /// Tell how one call was decided
     Explain(Explain),
+    /// Where a request would go
+    #[command(subcommand)]
+    Route(route::Route),
     /// Decide recorded calls again, and compare
     Replay(Replay),
     /// The receipts
@@ -281,6 +285,7 @@ pub fn main() -> ExitCode {
         Some(Verb::Policy(Policy::Wit)) => policy::wit(),
         Some(Verb::Policy(Policy::Bundle { places, out })) => policy::bundle(&places, &out),
         Some(Verb::Explain(args)) => explain::run(&args),
+        Some(Verb::Route(verb)) => route::run(&verb),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
         Some(Verb::Key(Key::New(args))) => key::new(&args),

@@ -1,0 +1,197 @@
+//! `tollgate route why`: where a request would go and why, by the code that decides calls. Nothing is sent or spent.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tollgate_core::contract::Dialect;
+use tollgate_core::contract::meta::Declared;
+use tollgate_core::contract::refusal::Refusal;
+use tollgate_core::evidence::receipt::Receipt;
+use tollgate_core::identity::key::{self, Pepper};
+use tollgate_core::identity::tenants::KeyRecord;
+use tollgate_core::pipeline::arrive::{self, Arrival, Head};
+use tollgate_core::pipeline::body::Bodies;
+use tollgate_core::pipeline::identify::{RuntimeKeys, identify};
+use tollgate_core::pipeline::plan::plan;
+use tollgate_core::pipeline::settle::After;
+use tollgate_core::pipeline::{Bounds, Core};
+use tollgate_core::policy::revision::Revision;
+use tollgate_core::ports::{Later, Policies, Trail};
+use tollgate_store::ledger::MemoryLedger;
+use tollgate_store::shelf::MemoryShelf;
+
+use super::{Ended, Places, diagnostics, explain, reason};
+use crate::policies::{self, Checkout};
+use crate::{start, state};
+
+/// A request read from a file is no larger than one that is called with.
+const BODY_BYTES_MAX: u64 = 32 << 20;
+
+#[derive(Subcommand)]
+pub enum Route {
+    /// Where this request would go, and why; nothing is sent
+    Why(Why),
+}
+
+#[derive(Args)]
+pub struct Why {
+    /// The request's body, as the application sends it
+    #[arg(short, long, value_name = "FILE")]
+    input: PathBuf,
+    /// A header of the request, 'tollgate-use-case: support'; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// Who calls: TENANT, TENANT/APP or TENANT/APP/USER
+    #[arg(long = "as", value_name = "WHO", default_value = "default")]
+    who: String,
+    #[command(flatten)]
+    places: Places,
+    /// What the receipt would hold
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(verb: &Route) -> Result<(), Ended> {
+    let Route::Why(args) = verb;
+    let config = start::config(&args.places)?;
+    let repository = policies::once(&config, &args.places, Checkout::Files)?;
+    let builtin = policies::builtin();
+    let loaded = repository.load(&builtin);
+    let Some(revision) = loaded.revision else {
+        diagnostics::print(&loaded.findings, &[&repository.tree, &builtin]);
+        return Err(Ended::failed("the policies do not load, so nothing is decided by them"));
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
+    let (receipt, refused) = runtime.block_on(async {
+        let (providers, _) = start::providers(&config).await?;
+        let core = core(revision, providers)?;
+        decided(&core, arrival(&core, args)?).await
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string(&receipt).map_err(|why| Ended::failed(why.to_string()))?);
+        return Ok(());
+    }
+    print!("{}{}", explain::decision(&receipt), reason::of_receipt(&args.places, &receipt));
+    match refused {
+        None => println!("it would be sent; budgets are looked at as if nothing was used yet"),
+        Some(refusal) => println!("it would be refused: {} ({})", refusal.reason, refusal.code),
+    }
+    Ok(())
+}
+
+/// The first two stages of a call, as for any other.
+async fn decided(core: &Core, arrival: Arrival) -> Result<(Box<Receipt>, Option<Refusal>), Ended> {
+    let mut receipt = Box::new(Receipt::open(arrival.opening()));
+    let mut after = After::new(&arrival);
+    let refused = match identify(core, Box::new(arrival), &mut receipt, &mut after).await {
+        Ok(call) => plan(core, call, &mut receipt).await.err(),
+        Err(refusal) => Some(refusal),
+    };
+    Ok((receipt, refused))
+}
+
+/// One revision, for ever.
+struct One(Arc<Revision>);
+
+impl Policies for One {
+    fn pin(&self) -> Arc<Revision> {
+        self.0.clone()
+    }
+}
+
+/// No call ends here, so no receipt is kept.
+struct Nowhere;
+
+impl Trail for Nowhere {
+    fn record(&self, _receipt: Box<Receipt>) -> Later<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn core(revision: Arc<Revision>, providers: tollgate_providers::Providers) -> Result<Core, Ended> {
+    Ok(Core {
+        policies: Arc::new(One(revision)),
+        upstream: Arc::new(providers),
+        ledger: Arc::new(MemoryLedger::default()),
+        shelf: Arc::new(MemoryShelf::default()),
+        trail: Arc::new(Nowhere),
+        clock: start::clock(),
+        pepper: Pepper::new(state::random().map_err(Ended::failed)?),
+        keys: RuntimeKeys::default(),
+        bodies: Bodies::new(usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX)),
+        bounds: Bounds::default(),
+    })
+}
+
+fn arrival(core: &Core, args: &Why) -> Result<Arrival, Ended> {
+    let wrong = |why: String| Ended::usage(format!("`{}`: {why}", args.input.display()));
+    let bytes = std::fs::metadata(&args.input).map_err(|why| wrong(why.to_string()))?.len();
+    if bytes > BODY_BYTES_MAX {
+        return Err(wrong(format!("it has {bytes} bytes, a body has at most {BODY_BYTES_MAX}")));
+    }
+    let body = Bytes::from(std::fs::read(&args.input).map_err(|why| wrong(why.to_string()))?);
+    let headers = headers(core, args)?;
+    let (declared, refused) = match Declared::from_headers(&headers) {
+        Ok(declared) => (declared, None),
+        Err(refusal) => (Declared::default(), Some(refusal)),
+    };
+    let time_ms = (core.clock.now_ms)();
+    Ok(Arrival {
+        call_id: "this".into(),
+        hold_id: 0,
+        request_id: "this".into(),
+        time_ms,
+        started_ms: (core.clock.steady_ms)(),
+        dialect: dialect(&body),
+        revision: core.policies.pin(),
+        beside: None,
+        wrong: refused,
+        declared,
+        credential: arrive::credential(&headers, None).unwrap_or_default(),
+        content_length: Some(body.len() as u64),
+        head: Head { headers, query: None, address: "127.0.0.1".into(), address_sealed: "".into() },
+        body: Box::pin(futures_util::stream::once(std::future::ready(Ok(body)))),
+    })
+}
+
+/// The caller's headers, with a key that is made for this one question.
+fn headers(core: &Core, args: &Why) -> Result<HeaderMap, Ended> {
+    let mut headers = HeaderMap::new();
+    for text in &args.headers {
+        let parsed = text.split_once(':').and_then(|(name, value)| {
+            let name: HeaderName = name.trim().parse().ok()?;
+            Some((name, HeaderValue::from_str(value.trim()).ok()?))
+        });
+        let Some((name, value)) = parsed else {
+            return Err(Ended::usage(format!("`{text}` is no header: write 'tollgate-use-case: support'")));
+        };
+        headers.insert(name, value);
+    }
+    let mut who = args.who.splitn(3, '/').map(Arc::<str>::from);
+    let mut next = || who.next().unwrap_or_default();
+    let (id, text) = key::mint(&state::random().map_err(Ended::failed)?);
+    core.keys.add(KeyRecord {
+        id: id.as_str().into(),
+        hash: core.pepper.hash(&text),
+        tenant: next(),
+        app: next(),
+        user: next(),
+        ..KeyRecord::default()
+    });
+    let bearer = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|why| Ended::failed(why.to_string()))?;
+    headers.insert(http::header::AUTHORIZATION, bearer);
+    Ok(headers)
+}
+
+/// What has `input` and no `messages` is for embeddings.
+fn dialect(body: &[u8]) -> Dialect {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    match body.get("input").is_some() && body.get("messages").is_none() {
+        true => Dialect::OpenaiEmbeddings,
+        false => Dialect::OpenaiChat,
+    }
+}
