@@ -24,7 +24,7 @@ use tollgate_policy_runtime::second::{Canary, Role};
 use tollgate_policy_runtime::source::Bell;
 use tollgate_policy_runtime::steer::Unwilling;
 use tollgate_policy_runtime::watch::Asker;
-use tollgate_providers::SecretSource;
+use tollgate_providers::Secret;
 
 mod hint;
 
@@ -35,8 +35,8 @@ pub struct Admin {
     pub asker: Asker,
     pub bell: Bell,
     pub token: Arc<str>,
-    /// What a git host shows when it hints.
-    pub webhook: Option<SecretSource>,
+    /// What a git host shows when it hints. Read once: a stranger's request must not make the gateway run a command.
+    pub webhook: Option<Secret>,
 }
 
 /// What a verb came to.

@@ -32,7 +32,7 @@ use crate::api::edge::Edge;
 use crate::api::ids::Ids;
 use crate::api::{self, Connection, Gate};
 use crate::cli::{Ended, Places, Serve};
-use crate::config::{self, Config, ConfigError, Secret};
+use crate::config::{self, Config, ConfigError};
 use crate::metrics::{Counted, Metrics};
 use crate::operators::{self, Operators};
 use crate::policies::{self, Checkout, Named};
@@ -116,7 +116,8 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
     let token = state.operator_token().map_err(Ended::usage)?.into();
-    let webhook = config.policies.webhook.as_ref().map(Secret::source);
+    let webhook = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
+    let webhook = webhook.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))?;
     let admin = Admin { policies: active.clone(), asker: watch.asker(), bell: watch.bell(), token, webhook };
     let operators = operators::router(Operators { metrics, policies: active, providers: found.into() }, admin);
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });

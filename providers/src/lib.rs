@@ -11,4 +11,4 @@ pub mod sim;
 
 pub use http::{Provider, Providers, Timers};
 pub use known::{found, known};
-pub use secret::SecretSource;
+pub use secret::{Secret, SecretSource};

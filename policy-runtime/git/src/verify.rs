@@ -146,7 +146,7 @@ pub(crate) struct Candidate<'a> {
 pub(crate) fn verify(from: &Repository, rules: &Rules, of: &Candidate<'_>) -> Result<BTreeSet<String>, GitError> {
     let look = Look { from, rules, of };
     let mut signers = match rules.what {
-        What::Commit => BTreeSet::from([look.commit(of.tip, of.base.is_some_and(|b| b != of.tip))?]),
+        What::Commit => BTreeSet::from([look.commit(of.tip, look.is_new())?]),
         What::Tag => BTreeSet::from([look.tag()?]),
         What::Range => look.range()?,
     };
@@ -173,6 +173,11 @@ impl Look<'_> {
         GitError::Damaged { path: self.from.path().display().to_string(), why: why.message().to_owned() }
     }
 
+    /// It comes to a gateway that runs: its keys must count now as well.
+    fn is_new(&self) -> bool {
+        self.of.base.is_some_and(|base| base != self.of.tip)
+    }
+
     /// The signer of one commit. What is new must be signed by a key that counts now as well.
     fn commit(&self, id: Oid, is_new: bool) -> Result<String, GitError> {
         let commit = self.from.find_commit(id).map_err(|why| self.broken(&why))?;
@@ -191,13 +196,12 @@ impl Look<'_> {
     /// The signer of the followed tag, or of any tag on a commit that was asked for.
     fn tag(&self) -> Result<String, GitError> {
         let tip = self.of.tip;
-        let is_new = self.of.base.is_some_and(|base| base != tip);
         if let Some((tag, name)) = &self.of.tag {
             if tag.name != *name {
                 let why = format!("it was made for the tag `{}`, not for `{name}`", tag.name);
                 return Err(self.doubt(tip, Doubt::Broken { why }));
             }
-            let times = self.times(tag.time_ms, is_new, tip)?;
+            let times = self.times(tag.time_ms, self.is_new(), tip)?;
             return signature::of_tag(tag, &self.rules.signers, &times).map_err(|doubt| self.doubt(tip, doubt));
         }
         if !self.of.is_asked {
@@ -213,8 +217,8 @@ impl Look<'_> {
         let tags = self.from.references_glob(&format!("{TAGS}*")).map_err(|why| self.broken(&why))?;
         for id in tags.flatten().filter_map(|reference| reference.target()) {
             let Some(tag) = signature::tag(self.from, id).filter(|tag| tag.commit == self.of.tip) else { continue };
-            let signer = signature::of_tag(&tag, &self.rules.signers, &[tag.time_ms, self.of.now_ms]);
-            found.extend(signer.ok());
+            let Ok(times) = self.times(tag.time_ms, self.is_new(), id) else { continue };
+            found.extend(signature::of_tag(&tag, &self.rules.signers, &times).ok());
         }
         Ok(found)
     }
@@ -274,9 +278,10 @@ impl Look<'_> {
         let tip = self.of.tip;
         let mut by = self.tags()?;
         // In a range the newest commit may need no signature of its own: one that does not count adds nobody.
-        by.extend(self.commit(tip, self.of.base.is_some()).ok());
+        by.extend(self.commit(tip, self.is_new()).ok());
         if let Some((tag, _)) = &self.of.tag {
-            by.extend(signature::of_tag(tag, &self.rules.signers, &[tag.time_ms, self.of.now_ms]).ok());
+            let times = self.times(tag.time_ms, self.is_new(), tip)?;
+            by.extend(signature::of_tag(tag, &self.rules.signers, &times).ok());
         }
         by.retain(|signer| self.check_folders(signer, self.of.base, tip).is_ok());
         if by.len() >= self.rules.approvals {
