@@ -27,6 +27,11 @@ pub trait Program: Send + Sync {
         Vec::new()
     }
 
+    /// The effects of one voice that it may say, as far as its text tells: `pin`, `split`, `set temperature`.
+    fn writes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// For authors: which rules apply, and why others do not. Facts of groups outside `recorded` are not known.
     fn why(&self, _facts: &Arc<Facts>, _recorded: GroupSet) -> Vec<Reason> {
         Vec::new()

@@ -20,6 +20,7 @@ pub mod layers;
 mod listing;
 pub mod load;
 pub mod manifest;
+mod overlap;
 pub mod params;
 pub mod reading;
 pub mod reference;

@@ -24,6 +24,7 @@ use crate::layers::{self, Folder};
 pub use crate::listing::PolicyInfo;
 use crate::listing::{info, standing};
 use crate::manifest::{self, Day, Entry, Manifest, Program as Where};
+use crate::overlap;
 use crate::reading::{MANIFEST, Reading};
 use crate::switches::Switches;
 use crate::tables::{catalog, limits, tenants};
@@ -129,6 +130,7 @@ impl<'t> Loader<'t> {
                 loader.findings.extend(told);
             }
         }
+        loader.findings.extend(overlap::warn(&loader.seats));
         loader.warn_of_unused();
         loader
     }

@@ -159,6 +159,15 @@ pub const SETTABLE: [&str; 14] = [
 pub const UNDROPPABLE: [&str; 4] = ["model", "messages", "input", "stream"];
 
 impl Effect {
+    /// What only one policy's voice is heard for, as `overridden` names it; `None` = effects of all are joined.
+    pub fn single_writer(&self) -> Option<String> {
+        match self {
+            Effect::Pin(_) | Effect::Split(_) => Some(self.name().to_owned()),
+            Effect::Set(param, _) => Some(format!("set {param}")),
+            _ => None,
+        }
+    }
+
     /// The name in rules, receipts and messages.
     pub fn name(&self) -> &'static str {
         match self {

@@ -35,6 +35,14 @@ struct Rule {
 }
 
 impl Program for Table {
+    fn writes(&self) -> Vec<String> {
+        let effects = self.rules.iter().flat_map(|rule| &rule.effects);
+        let mut writes: Vec<String> = effects.filter_map(|said| said.effect.single_writer()).collect();
+        writes.sort();
+        writes.dedup();
+        writes
+    }
+
     fn decide(&self, _hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
         let mut answer = Answer::default();
         for rule in &self.rules {

@@ -54,6 +54,24 @@ pub fn lint(engine: &Engine, ast: &AST, unit: &Unit<'_>) -> Result<(), Vec<Diagn
     if lint.found.is_empty() { Ok(()) } else { Err(lint.found) }
 }
 
+/// The effects of one voice that a script calls for: `pin`, `split`, and `set` with a name that stands there.
+pub fn writes(ast: &AST) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        let call = match path.last() {
+            Some(ASTNode::Expr(Expr::FnCall(call, _))) | Some(ASTNode::Stmt(Stmt::FnCall(call, _))) => call,
+            Some(_) | None => return true,
+        };
+        match (&*call.name, call.args.first()) {
+            ("pin" | "split", _) => drop(found.insert(call.name.to_string())),
+            ("set", Some(Expr::StringConstant(name, _))) => drop(found.insert(format!("set {name}"))),
+            _ => {}
+        }
+        true
+    });
+    found.into_iter().collect()
+}
+
 /// Names that may be called, each with its numbers of arguments.
 fn known(engine: &Engine, functions: &[(String, Vec<String>)]) -> BTreeMap<String, BTreeSet<usize>> {
     let native =

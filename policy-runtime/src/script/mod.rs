@@ -38,6 +38,8 @@ struct Script {
     /// Its text, for coverage.
     text: Arc<[u8]>,
     params: Arc<rhai::Map>,
+    /// The effects of one voice that it calls for by name.
+    writes: Vec<String>,
 }
 
 /// Compiles and lints; everything that is wrong is told at once.
@@ -59,16 +61,21 @@ fn compile_on(host: Host, text: &str, unit: &Unit<'_>) -> Result<Box<dyn Program
         told(message(error), import_place(error, text).unwrap_or(error.position()))
     })?;
     lint::lint(host.engine(), &ast, unit)?;
+    let writes = lint::writes(&ast);
     let params =
         rhai::serde::to_dynamic(&*unit.params).ok().and_then(|value| value.try_cast::<rhai::Map>()).unwrap_or_default();
     let (shown, params): (Arc<str>, _) = (unit.shown.into(), Arc::new(params));
     let text = unit.tree.files.get(unit.file).cloned().unwrap_or_default();
     let asked = |hook: &Hook| Arc::new(Asked { shown: shown.clone(), params: params.clone(), hook: *hook });
     let asked = unit.hooks.iter().map(asked).collect();
-    Ok(Box::new(Script { machine: Machine::of(ast, host), asked, shown, bounds: unit.bounds, text, params }))
+    Ok(Box::new(Script { machine: Machine::of(ast, host), asked, shown, bounds: unit.bounds, text, params, writes }))
 }
 
 impl Program for Script {
+    fn writes(&self) -> Vec<String> {
+        self.writes.clone()
+    }
+
     fn cover(&self, hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
         self.run_covered(hook, facts, covered);
     }

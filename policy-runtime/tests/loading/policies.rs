@@ -104,3 +104,39 @@ fn a_budget_in_a_case_is_completed_as_in_a_live_call() {
     assert!(without.revision.is_none(), "a budget that `limits.yaml` does not have");
     assert!(without.findings.iter().any(|f| f.message.contains("`month`")), "{}", listed(&without.findings));
 }
+
+#[test]
+fn two_that_may_speak_where_one_is_heard_are_told() {
+    let pin = ("policies/pin/rules.yaml", "rules:\n  - when: 'true'\n    pin: openai/mini\n    set: { seed: 1 }\n");
+    let script = (
+        "policies/set/policy.rhai",
+        "fn pre_route(facts) { if facts.request.stream { set(\"seed\", 2) } else { none() } }",
+    );
+    let none = "- name: at rest\n  facts: { call: { stream: false } }\n  expect: {}\n";
+    let pins = "- name: it pins\n  facts: {}\n  expect: { pin: openai/mini }\n";
+    let cases = [("policies/pin/cases.yaml", pins), ("policies/set/cases.yaml", none)];
+    let with = |a: &str, b: &str| {
+        let entry = |name: &str, path: &str, more: &str| {
+            format!("  - {{ name: {name}, path: policies/{path}, hook: pre-route, on_error: deny{more} }}\n")
+        };
+        let loaded = crate::loaded(
+            &manifest(&[entry("a", "pin", a), entry("b", "set", b)].concat()),
+            &[pin, script, cases[0], cases[1]],
+        );
+        assert!(loaded.revision.is_some(), "{}", listed(&loaded.findings));
+        let told = loaded.findings.into_iter().filter(|f| f.code == "TG0128").map(|f| f.message);
+        told.collect::<Vec<_>>()
+    };
+    let both = "`a` and `b` may both say `set seed` of one call: `a` would be heard, by its name alone";
+    assert_eq!(with("", ""), [both], "one parameter, two voices; nobody else pins");
+    assert_eq!(with(", for: { tenant: [x, y] }", ", for: { tenant: y }"), [both], "a tenant of both");
+    assert_eq!(with(", when: 'call.stream'", ""), [both], "one has drawn no line");
+    for (a, b, why) in [
+        (", priority: 1", "", "one is heard by its priority"),
+        (", for: { tenant: x }", ", for: { tenant: y }", "they never meet"),
+        (", when: 'call.stream'", ", when: '!call.stream'", "both have drawn a line"),
+        ("", ", mode: observe", "one does not act"),
+    ] {
+        assert!(with(a, b).is_empty(), "{why}");
+    }
+}
