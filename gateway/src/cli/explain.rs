@@ -36,11 +36,21 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
         println!("{line}");
         return Ok(());
     }
-    let receipt: Receipt = serde_json::from_str(&line)
-        .map_err(|why| Ended::failed(format!("the receipt cannot be read by this version: {why}")))?;
+    let receipt: Receipt = serde_json::from_str(&line).map_err(|why| unread(&line, &why))?;
     print!("{}", tree(&receipt));
     print!("{}", reason::of_receipt(&args.places, &receipt));
     Ok(())
+}
+
+/// A line that is no receipt: of another version, or of a call whose receipt could not be put into words.
+fn unread(line: &str, why: &serde_json::Error) -> Ended {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+    match line["unwritable"].as_str() {
+        Some(why) => Ended::failed(format!(
+            "the receipt of this call could not be written when it ended: {why}; this is a fault of the gateway, please report it"
+        )),
+        None => Ended::failed(format!("the receipt cannot be read by this version: {why}")),
+    }
 }
 
 /// The receipt as a tree: hooks, policies, effects with their lines, terms, candidates, attempts, cost.
