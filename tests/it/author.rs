@@ -119,3 +119,17 @@ fn where_a_request_would_go_is_told_without_sending_it() {
     }
     assert!(!folder.path().join("trail").exists(), "nothing was recorded");
 }
+
+#[test]
+fn every_template_loads_and_its_cases_pass() {
+    for template in ["start", "tenants", "wasm", "empty"] {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("new");
+        let dir = dir.to_str().unwrap();
+        let made = tollgate(&["policy", "init", dir, "--template", template], folder.path());
+        assert!(made.status.success(), "{template}: {}", String::from_utf8_lossy(&made.stderr));
+        let checked = tollgate(&["check", "--policies", dir], folder.path());
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+        assert!(checked.status.success() && said.contains("0 errors, 0 warnings"), "{template}: {said}");
+    }
+}

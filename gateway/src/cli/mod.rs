@@ -145,6 +145,9 @@ pub enum Policy {
     Init {
         /// The folder; it must not exist or be empty
         dir: PathBuf,
+        /// What to begin with
+        #[arg(long, value_enum, default_value_t = policy::Template::Start)]
+        template: policy::Template,
     },
     /// Run the cases of the policies
     Test {
@@ -271,7 +274,7 @@ pub fn main() -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Verb::Serve(args)) => serve::run(&args),
         Some(Verb::Check(args)) => check::run(&args),
-        Some(Verb::Policy(Policy::Init { dir })) => policy::init(&dir),
+        Some(Verb::Policy(Policy::Init { dir, template })) => policy::init(&dir, template),
         Some(Verb::Policy(Policy::Test { places, filter, json, junit, watch, coverage, coverage_min })) => {
             let coverage = coverage || coverage_min.is_some();
             let told = policy::Told { json, junit, watch, coverage, coverage_min };

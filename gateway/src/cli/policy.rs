@@ -19,14 +19,44 @@ const WATCH_EVERY: Duration = Duration::from_millis(300);
 /// The repository of the third example is what `init` makes: one text, tried by one test.
 static BEGINNING: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../examples/03-policies-from-git/policies");
 
+static TENANTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../examples/02-two-tenants/policies");
+static WASM: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../examples/04-wasm-rust/policies");
+
+/// What a new repository holds.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Template {
+    /// A table, a script and a built-in policy, with limits
+    Start,
+    /// Tenants with keys, grants and a budget each
+    Tenants,
+    /// A policy in Wasm that looks for a company's own words
+    Wasm,
+    /// A manifest without policies
+    Empty,
+}
+
+impl Template {
+    fn extract(self, to: &Path) -> std::io::Result<()> {
+        match self {
+            Template::Start => BEGINNING.extract(to),
+            Template::Tenants => TENANTS.extract(to),
+            Template::Wasm => WASM.extract(to),
+            Template::Empty => {
+                let text = format!("api: {}\npolicies: []\n", tollgate_policy_runtime::manifest::API);
+                std::fs::write(to.join(tollgate_policy_runtime::manifest::FILE), text)
+            }
+        }
+    }
+}
+
 /// Makes a policy repository to begin with, and its first commit.
-pub fn init(dir: &Path) -> Result<(), Ended> {
+pub fn init(dir: &Path, template: Template) -> Result<(), Ended> {
     let told = |why: std::io::Error| Ended::failed(format!("cannot make `{}`: {why}", dir.display()));
     if dir.exists() && std::fs::read_dir(dir).map_err(told)?.next().is_some() {
         return Err(Ended::usage(format!("`{}` is not empty: name a new folder", dir.display())));
     }
     std::fs::create_dir_all(dir).map_err(told)?;
-    BEGINNING.extract(dir).map_err(told)?;
+    template.extract(dir).map_err(told)?;
     let git = |args: &[&str]| {
         let run = Command::new("git").arg("-C").arg(dir).args(args).output();
         run.is_ok_and(|out| out.status.success())
