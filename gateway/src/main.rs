@@ -15,6 +15,7 @@ mod trust;
 
 use std::process::ExitCode;
 
+#[cfg(not(feature = "allocations"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -25,9 +25,15 @@ pub fn bench(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(),
     for result in &report.results {
         let Some(question) = &result.question else { continue };
         let (ns, ops) = measure(question);
-        lines.push(json!({ "policy": result.policy, "case": result.case, "ns": ns, "ops": ops }));
+        let mut line = json!({ "policy": result.policy, "case": result.case, "ns": ns, "ops": ops });
+        let mut shown = format!("{:>9.2} us {ops:>6} ops", ns as f64 / 1e3);
+        if let Some((count, bytes)) = allocations(question) {
+            (line["allocations"], line["allocated_bytes"]) = (count.into(), bytes.into());
+            shown += &format!(" {count:>5} allocations {bytes:>7} bytes");
+        }
+        lines.push(line);
         if !as_json {
-            println!("{:>9.2} us {:>6} ops  {}: {}", ns as f64 / 1e3, ops, result.policy, result.case);
+            println!("{shown}  {}: {}", result.policy, result.case);
         }
     }
     if lines.is_empty() {
@@ -38,6 +44,18 @@ pub fn bench(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(),
         println!("{}", json!({ "unit": "thread CPU time in nanoseconds, median of ten", "cases": lines }));
     }
     Ok(())
+}
+
+/// How often one question asks for memory, and for how many bytes; known where the program was built to count it.
+#[cfg(feature = "allocations")]
+fn allocations(question: &Question) -> Option<(u64, u64)> {
+    let counted = allocation_counter::measure(|| drop(question.ask()));
+    Some((counted.count_total, counted.bytes_total))
+}
+
+#[cfg(not(feature = "allocations"))]
+fn allocations(_question: &Question) -> Option<(u64, u64)> {
+    None
 }
 
 /// The median of ten runs of many questions each.
