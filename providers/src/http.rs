@@ -133,7 +133,7 @@ impl Endpoint {
         }
         let uris = [Dialect::OpenaiChat, Dialect::OpenaiEmbeddings]
             .into_iter()
-            .map(|dialect| Ok((dialect, format!("{text}{}", dialect.path()).parse().map_err(|e| format!("{e}"))?)))
+            .map(|dialect| Ok((dialect, format!("{text}{}", path(dialect)).parse().map_err(|e| format!("{e}"))?)))
             .collect::<Result<_, String>>()?;
         let client = client(Duration::from_millis(provider.timers.connect_ms))
             .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
@@ -160,6 +160,11 @@ impl Endpoint {
         let fresh = read(&self.provider);
         *self.credential.write().expect("no code panics while it holds the secret") = fresh;
     }
+}
+
+/// The path below a provider's base URL.
+fn path(dialect: Dialect) -> &'static str {
+    if dialect == Dialect::OpenaiEmbeddings { "/embeddings" } else { "/chat/completions" }
 }
 
 fn read(provider: &Provider) -> Credential {

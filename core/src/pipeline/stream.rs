@@ -296,8 +296,15 @@ fn trailing(receipt: &Receipt) -> Bytes {
 /// Our count where the provider told none: said to be one.
 fn estimate(facts: &Facts, answer_bytes: usize) -> Usage {
     let output = match facts.call.operation {
-        Operation::Chat => answer_bytes as u64 / 4,
-        Operation::Embeddings => 0,
+        Operation::Chat | Operation::Completions => answer_bytes as u64 / 4,
+        Operation::Embeddings
+        | Operation::CountTokens
+        | Operation::Rerank
+        | Operation::Images
+        | Operation::Audio
+        | Operation::Moderations
+        | Operation::Files
+        | Operation::Batches => 0,
     };
     let input = match facts.prompt().tokens {
         0 => tokens_estimate(facts.call.body_bytes as usize),

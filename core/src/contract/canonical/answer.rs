@@ -1,0 +1,52 @@
+//! An answer as a whole.
+
+use std::borrow::Cow;
+
+use super::part::Part;
+use crate::contract::read::Raw;
+use crate::contract::usage::Usage;
+
+#[derive(Debug, Default)]
+pub struct Answer<'a> {
+    /// The provider's own id; empty = it told none.
+    pub id: Cow<'a, str>,
+    /// As the provider named it; empty = it told none.
+    pub model: Cow<'a, str>,
+    /// Seconds since 1970.
+    pub created_s: Option<i64>,
+    pub choices: Vec<Choice<'a>>,
+    pub usage: Option<Usage>,
+    pub service_tier: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Default)]
+pub struct Choice<'a> {
+    pub index: u64,
+    /// In the order in which they were said: reasoning, texts, calls of tools.
+    pub parts: Vec<Part<'a>>,
+    pub finish: Option<Finish>,
+    /// The sequence that ended it.
+    pub stop_sequence: Option<Cow<'a, str>>,
+    /// In OpenAI's form.
+    pub logprobs: Option<Raw<'a>>,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    Stop,
+    StopSequence,
+    Length,
+    ToolCalls,
+    ContentFilter,
+    /// The model would not answer.
+    Refusal,
+    /// The provider paused a long turn: send the answer back to go on.
+    Pause,
+    /// The model's context is full.
+    ContextLength,
+    /// The provider failed on the way.
+    Error,
+    /// A reason of the provider's own.
+    Other(String),
+}

@@ -1,0 +1,61 @@
+//! How the bytes of a stream are cut into frames. Bounded, and the same whatever the pieces in which they come.
+
+pub mod sse;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+/// One frame may be this large; the largest real ones (whole pictures) are about 10 MiB.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// Server-sent events.
+    Sse,
+    /// A JSON value a line.
+    Ndjson,
+    /// One JSON array, delivered piecemeal.
+    JsonArray,
+    /// `application/vnd.amazon.eventstream`.
+    EventStream,
+}
+
+/// One frame, read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// The event's name (`event:`, `:event-type`); empty where it has none.
+    pub name: Cow<'a, str>,
+    /// The payload; empty for a comment.
+    pub data: Cow<'a, [u8]>,
+    /// It says itself that it is an error (`event: error`, the nonstandard field `error:`, `:message-type: exception`).
+    pub is_error: bool,
+}
+
+impl<'a> Frame<'a> {
+    pub fn data(data: &'a [u8]) -> Self {
+        Frame { name: Cow::Borrowed(""), data: Cow::Borrowed(data), is_error: false }
+    }
+
+    pub fn named(name: &'a str, data: &'a [u8]) -> Self {
+        Frame { name: Cow::Borrowed(name), data: Cow::Borrowed(data), is_error: false }
+    }
+}
+
+/// Why a stream cannot be cut into frames.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    #[error("an event is larger than {FRAME_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the framing is broken: {0}")]
+    Broken(String),
+}
+
+/// Cuts bytes into whole frames, each with all of its bytes, so that it can be passed on as it came.
+pub trait Framer: Send {
+    /// Takes what came; gives the whole frames in it, without copying where a frame does not span pieces.
+    fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError>;
+
+    /// The bytes have ended: what is left that is no whole frame. Empty = nothing.
+    fn rest(&mut self) -> Bytes;
+}
