@@ -131,9 +131,9 @@ impl<'a> Reading<'a> {
         Ok(members)
     }
 
-    /// A member that has no canonical place: kept under its path, unless it says nothing.
+    /// A member that has no canonical place: kept under its path, unless it says nothing (`null`, `[]`).
     pub fn extra(&mut self, name: &str, raw: Raw<'a>) {
-        if !is_null(raw) {
+        if !matches!(raw.get(), "null" | "[]") {
             let mut path = self.place();
             if !path.is_empty() {
                 path.push('.');

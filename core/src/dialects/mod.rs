@@ -4,6 +4,9 @@
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
 pub mod frames;
+pub mod openai_chat;
+#[cfg(test)]
+mod recorded;
 
 use std::time::Duration;
 
@@ -166,8 +169,8 @@ pub trait StreamWriter: Send {
 /// The codec of a dialect of conversations; `None` where there is no conversation to translate.
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
-        Dialect::OpenaiChat
-        | Dialect::OpenaiResponses
+        Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Dialect::OpenaiResponses
         | Dialect::AnthropicMessages
         | Dialect::Gemini
         | Dialect::BedrockConverse
