@@ -241,6 +241,14 @@ fn provider(
     if let Some(url) = &section.base_url {
         provider.base_url = url.to_string();
     }
+    if let Some(kind) = &section.api {
+        provider.api = tollgate_providers::api::named(kind).ok_or_else(|| {
+            let known: Vec<&str> = tollgate_providers::api::names().collect();
+            let hint = tollgate_core::contract::nearest::hint(kind, known.iter().copied());
+            let (kind, known) = (&**kind, known.join("`, `"));
+            Ended::usage(format!("providers.{name}.api: `{kind}` is no kind of API{hint} (known are `{known}`)"))
+        })?;
+    }
     if let Some(secret) = &section.secret {
         provider.secret = Some(secret.source());
     }

@@ -5,8 +5,11 @@
 
 pub mod frames;
 pub mod openai_chat;
+pub mod paths;
 #[cfg(test)]
 mod recorded;
+pub mod spots;
+pub mod words;
 
 use std::time::Duration;
 
@@ -54,6 +57,14 @@ pub trait Codec: Sync {
 
     /// A refusal as the body of an answer; in a stream that has begun, `stream_writer` says it.
     fn write_refusal(&self, refusal: &Refusal, request_id: &str) -> String;
+
+    /// The status of a refusal, where this dialect's clients expect another than the contract's.
+    fn refusal_status(&self, refusal: &Refusal) -> StatusCode {
+        refusal.status()
+    }
+
+    /// Headers that this dialect's clients read of a refusal.
+    fn refusal_headers(&self, _refusal: &Refusal, _headers: &mut HeaderMap) {}
 
     /// Usage and finish reason of a whole answer, read beside its bytes.
     fn glance(&self, body: &[u8]) -> Notes;

@@ -43,6 +43,11 @@ pub struct Arrival {
     /// On the steady clock.
     pub started_ms: u64,
     pub dialect: Dialect,
+    /// The model and the stream, where the path says them.
+    pub asked: Option<Arc<str>>,
+    pub stream: Option<bool>,
+    /// What stands behind the dialect's own path.
+    pub rest: &'static str,
     pub revision: Arc<Revision>,
     /// A second revision that is live beside it.
     pub beside: Option<Arc<dyn Beside>>,
@@ -170,12 +175,13 @@ pub fn version(declared: &Declared) -> Result<(), Refusal> {
 }
 
 /// Headers of the caller that go on to the provider: by allow-list, so that nothing new leaks by default.
-pub fn forwarded(headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap {
+pub fn forwarded(dialect: Dialect, headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap {
+    let family = family(dialect);
     let mut out = HeaderMap::new();
     for (name, value) in headers {
         let goes = match name.as_str() {
             "user-agent" | "x-client-request-id" | "idempotency-key" => true,
-            other => other.starts_with("openai-") || other.starts_with("x-stainless-") || besides.contains(name),
+            other => other.starts_with(family) || other.starts_with("x-stainless-") || besides.contains(name),
         };
         if goes {
             out.append(name.clone(), value.clone());
@@ -185,6 +191,28 @@ pub fn forwarded(headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap
         out.insert(header::ACCEPT, accept.clone());
     }
     out
+}
+
+/// How the headers begin that mean something to the providers of a dialect, in both directions. Credentials begin with none.
+pub fn family(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiResponses
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiEmbeddings
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches => "openai-",
+        Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => "anthropic-",
+        Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
+            "x-goog-api-client"
+        }
+        Dialect::BedrockConverse => "x-amzn-bedrock-",
+        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => "x-client-name",
+        Dialect::OllamaChat => "ollama-",
+    }
 }
 
 #[cfg(test)]

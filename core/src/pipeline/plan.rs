@@ -7,6 +7,7 @@ use super::{Core, rehearse, targets};
 use crate::contract::meta::{Declared, Field};
 use crate::contract::model_string::{self, Asked};
 use crate::contract::refusal::{Category, Refusal};
+use crate::dialects::spots;
 use crate::evidence::digest;
 use crate::evidence::receipt::{Receipt, Recorded};
 use crate::limits::claim::Claim;
@@ -71,14 +72,7 @@ pub fn refuse_denied(receipt: &mut Receipt) -> Result<(), Refusal> {
 
 /// What the caller wants: the model string, tightened by metadata.
 fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, Refusal> {
-    let raw = call.skim.raw(&call.body, "model");
-    let asked: String = raw
-        .ok_or_else(|| {
-            Refusal::invalid("missing_model", "model", "`model` is missing: name a model, `@TIER` or `@auto`")
-        })
-        .and_then(|raw| {
-            serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
-        })?;
+    let asked = asked(call)?;
     // Model names have slashes too (`openai/gpt-oss-120b` at another provider): only what is configured here pins.
     let is_provider = |name: &str| core.upstream.serves(name);
     let mut intent = Intent { asked: asked.clone(), ..Intent::default() };
@@ -97,12 +91,22 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
         (intent.family, intent.tier) = (target.family.to_string(), target.tier.to_string());
     }
     declared(&call.declared, &mut intent)?;
-    intent.max_tokens = ["max_completion_tokens", "max_tokens"]
-        .into_iter()
-        .filter_map(|name| call.skim.raw(&call.body, name))
+    intent.max_tokens = spots::max_tokens(call.dialect)
+        .iter()
+        .filter_map(|spot| spot.read(&call.body, &call.skim))
         .filter_map(|raw| serde_json::from_slice::<u64>(raw).ok())
         .min();
     Ok(intent)
+}
+
+/// The model string: in the path, where the dialect has it there, else in the body.
+fn asked(call: &Identified) -> Result<String, Refusal> {
+    if let Some(asked) = &call.asked {
+        return Ok(asked.to_string());
+    }
+    let missing = || Refusal::invalid("missing_model", "model", "`model` is missing: name a model, `@TIER` or `@auto`");
+    let raw = call.skim.raw(&call.body, "model").ok_or_else(missing)?;
+    serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
 }
 
 /// Metadata names the intent beside the model string, and bounds it.

@@ -13,7 +13,7 @@ use crate::policy::facts::{DataClass, Meta};
 #[derive(Default)]
 pub struct BodySays<'a> {
     pub tollgate: Option<&'a RawValue>,
-    pub stream: bool,
+    pub stream: Option<bool>,
     user: Option<String>,
     safety_identifier: Option<String>,
     prompt_cache_key: Option<String>,
@@ -30,8 +30,9 @@ impl<'a> BodySays<'a> {
                 "tollgate" => said.tollgate = serde_json::from_slice(raw).ok(),
                 "stream" => {
                     said.stream = match raw {
-                        b"true" => true,
-                        b"false" | b"null" => false,
+                        b"true" => Some(true),
+                        b"false" => Some(false),
+                        b"null" => None,
                         _ => return Err(Refusal::invalid("wrong_type", "stream", "`stream` must be true or false")),
                     }
                 }

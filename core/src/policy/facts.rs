@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use super::effect::StickyBy;
-use crate::contract::words::{PromptFacts, TextPart, Words};
+use crate::contract::words::{PromptFacts, TextPart};
 use crate::contract::{Dialect, Operation};
+use crate::dialects::words::Words;
 
 /// All facts of a call at one hook. Built from JSON (cases, receipts) or from a live call.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -50,3 +50,20 @@ pub enum Finish {
     /// A reason of the provider's own.
     Other(String),
 }
+
+impl Finish {
+    /// For receipts and facts: OpenTelemetry's words where it has one.
+    pub fn name(&self) -> &str {
+        match self {
+            Finish::Stop | Finish::StopSequence => "stop",
+            Finish::Length => "length",
+            Finish::ToolCalls => "tool_calls",
+            Finish::ContentFilter => "content_filter",
+            Finish::Refusal => "refusal",
+            Finish::Pause => "pause",
+            Finish::ContextLength => "context_length",
+            Finish::Error => "error",
+            Finish::Other(name) => name,
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{FRAME_BYTES_MAX, Frame, FrameError, Framer};
+use super::{Cut, FRAME_BYTES_MAX, Frame, FrameError, Framer};
 
 /// Cuts at empty lines. A frame keeps every byte that came, comments included.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Sse {
 }
 
 impl Framer for Sse {
-    fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError> {
+    fn feed(&mut self, piece: Bytes, cut: &mut Cut) -> Result<(), FrameError> {
         let (bytes, from) = match self.carry.is_empty() {
             true => (piece, 0),
             false => {
@@ -30,7 +30,7 @@ impl Framer for Sse {
             let empty = matches!(&bytes[line..end], b"" | b"\r");
             line = end + 1;
             if empty {
-                out.push(bytes.slice(frame..line));
+                cut.ends.push(line);
                 frame = line;
             }
         }
@@ -41,6 +41,7 @@ impl Framer for Sse {
         if bytes.len() > frame {
             self.carry.extend_from_slice(&bytes[frame..]);
         }
+        cut.whole = bytes;
         Ok(())
     }
 
@@ -105,7 +106,9 @@ mod tests {
         cuts.sort_unstable();
         let mut from = 0;
         for at in cuts.into_iter().chain([text.len()]) {
-            framer.feed(Bytes::copy_from_slice(&text[from..at]), &mut out).unwrap();
+            let mut cut = Cut::default();
+            framer.feed(Bytes::copy_from_slice(&text[from..at]), &mut cut).unwrap();
+            out.extend(cut.frames().map(|frame| cut.whole.slice(frame)));
             from = at;
         }
         (out, framer.rest())
@@ -134,7 +137,7 @@ mod tests {
     fn a_frame_without_an_end_is_bounded() {
         let mut framer = Sse::default();
         let piece = Bytes::from(vec![b'x'; 1 << 20]);
-        let fed = (0..20).map(|_| framer.feed(piece.clone(), &mut Vec::new())).find(Result::is_err);
+        let fed = (0..20).map(|_| framer.feed(piece.clone(), &mut Cut::default())).find(Result::is_err);
         assert_eq!(fed, Some(Err(FrameError::TooLarge)));
     }
 
