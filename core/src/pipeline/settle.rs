@@ -7,7 +7,6 @@ use http::{HeaderValue, StatusCode, header};
 use super::arrive::Arrival;
 use super::outlet::Outlet;
 use super::{Core, body, head};
-use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::evidence::digest;
 use crate::evidence::receipt::{Outcome, Receipt, Recorded};
@@ -49,7 +48,7 @@ impl After {
             body_units: 0,
             shelf_key: None,
             left_for: None,
-            trailer: arrival.declared.get(Field::Trailer) == Some("on"),
+            trailer: arrival.declared.trailer(),
         }
     }
 }

@@ -4,6 +4,7 @@ use http::HeaderName;
 
 use super::arrive::forwarded;
 use super::identify::Identified;
+use super::said::{TOKEN_BOUNDS, TokenBound, token_bound};
 use crate::contract::Operation;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
@@ -97,13 +98,14 @@ impl Shape {
 /// Lowers what the caller asked for, or bounds what nobody bounded.
 fn cap_tokens(edits: &mut Edits, call: &Identified, target: &Target, cap: u64) {
     let mut bounded = false;
-    for name in ["max_completion_tokens", "max_tokens"] {
-        let asked = call.skim.raw(&call.body, name).and_then(|raw| serde_json::from_slice::<u64>(raw).ok());
-        match asked {
-            Some(asked) if asked > cap => edits.set(name, cap.to_string()),
-            Some(_) | None => {}
+    for name in TOKEN_BOUNDS {
+        match token_bound(&call.body, &call.skim, name) {
+            Ok(TokenBound::Absent) => continue,
+            Ok(TokenBound::Tokens(asked)) if asked <= cap => {}
+            // A wrong type was refused before there was a plan.
+            Ok(TokenBound::Tokens(_) | TokenBound::Boundless) | Err(_) => edits.set(name, cap.to_string()),
         }
-        bounded |= asked.is_some();
+        bounded = true;
     }
     if !bounded {
         // Reasoning models refuse the older name, most compatible servers do not know the newer one.
