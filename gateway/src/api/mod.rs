@@ -15,7 +15,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tollgate_core::contract::nearest;
 use tollgate_core::contract::refusal::{Category, Refusal};
-use tollgate_core::pipeline::Core;
+use tollgate_core::pipeline::{Core, arrive};
 
 use crate::metrics::Metrics;
 
@@ -73,14 +73,19 @@ async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response 
 
 /// A refusal outside any call: it has no receipt, but the same shape.
 pub fn refuse(headers: &HeaderMap, refusal: Refusal) -> Response {
-    let id = headers.get("x-request-id").and_then(|v| v.to_str().ok()).filter(|id| id.len() <= 128).unwrap_or("-");
+    let id = arrive::sent_request_id(headers).unwrap_or("-");
     let mut response = Response::new(refusal.openai_json(id).into());
     *response.status_mut() = refusal.status();
     let out = response.headers_mut();
     tollgate_core::pipeline::head::retry(out, &refusal);
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(id) = HeaderValue::from_str(id) {
+    echo(headers, out);
+    response
+}
+
+/// A caller's own request id comes back on every answer.
+fn echo(headers: &HeaderMap, out: &mut HeaderMap) {
+    if let Some(Ok(id)) = arrive::sent_request_id(headers).map(HeaderValue::from_str) {
         out.insert("x-request-id", id);
     }
-    response
 }
