@@ -73,6 +73,21 @@ impl Provider {
             timers: Timers::default(),
         }
     }
+
+    /// Its address, if that can be one: nothing of a caller or a secret stands in it.
+    pub fn address(&self) -> Result<Uri, String> {
+        let (name, text) = (&self.name, self.base_url.trim_end_matches('/'));
+        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
+        if !matches!(scheme, "http" | "https") || host.is_empty() {
+            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
+        }
+        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
+        if has_user || base.query().is_some() || text.contains('#') {
+            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
+        }
+        Ok(base)
+    }
 }
 
 /// All configured providers.
@@ -120,16 +135,10 @@ impl Providers {
 
 impl Endpoint {
     fn new(provider: Provider, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
-        let (name, text) = (&provider.name, provider.base_url.trim_end_matches('/'));
-        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let name = &provider.name;
+        let text = provider.base_url.trim_end_matches('/');
+        let base = provider.address()?;
         let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
-        if !matches!(scheme, "http" | "https") || host.is_empty() {
-            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
-        }
-        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
-        if has_user || base.query().is_some() || text.contains('#') {
-            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
-        }
         let credential = read(&provider);
         if let Credential::Missing(why) = &credential {
             warnings.push(format!("provider `{name}` has no secret now: {why}"));

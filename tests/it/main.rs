@@ -9,6 +9,7 @@ mod examples;
 mod house;
 mod lowered;
 mod reasons;
+mod refused;
 mod revisions;
 mod sdk;
 mod shelf;

@@ -1,5 +1,7 @@
 //! What policies may know of a prompt: numbers and names, and its texts where they are asked for.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// About the prompt; none of its words.
@@ -23,6 +25,17 @@ pub struct PromptFacts {
 pub struct TextPart {
     pub role: String,
     pub text: String,
+}
+
+/// A member of which nobody can say what a provider will read: a policy that asks for it must not take it for empty.
+/// It names a place and never words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclear {
+    pub member: Cow<'static, str>,
+    /// Which item of the list; `None` = the member itself.
+    pub item: Option<usize>,
+    /// It has a member twice; else one of a wrong type.
+    pub twice: bool,
 }
 
 /// Tokens of a text, estimated: about four bytes a token, never 0.

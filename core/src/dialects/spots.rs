@@ -47,6 +47,33 @@ pub fn max_tokens(dialect: Dialect) -> &'static [Spot<'static>] {
     }
 }
 
+/// The member that holds the prompt, what it must be, and how such a thing begins.
+pub fn prompt(dialect: Dialect) -> Option<(&'static str, &'static str, &'static [u8])> {
+    match dialect {
+        Dialect::OpenaiChat
+        | Dialect::AnthropicMessages
+        | Dialect::AnthropicCountTokens
+        | Dialect::BedrockConverse
+        | Dialect::CohereChat
+        | Dialect::OllamaChat => Some(("messages", "a list", b"[")),
+        Dialect::OpenaiEmbeddings => Some(("input", "a text or a list", b"[\"")),
+        Dialect::Gemini => Some(("contents", "a list", b"[{")),
+        // Its prompt may also be kept at the provider (`prompt`, `previous_response_id`).
+        Dialect::OpenaiResponses
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches
+        | Dialect::GeminiCountTokens
+        | Dialect::GeminiEmbed
+        | Dialect::GeminiBatchEmbed
+        | Dialect::CohereEmbed
+        | Dialect::CohereRerank => None,
+    }
+}
+
 /// Names that differ from the canonical request's; what is not listed has the same name, in the body itself.
 const RENAMED: &[(Dialect, &str, Spot<'static>)] = &[
     (Dialect::OpenaiResponses, "max_tokens", top("max_output_tokens")),

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 
 use super::Core;
-use super::arrive::{Arrival, Credential, Head};
+use super::arrive::{self, Arrival, Credential, Head};
 use super::body;
 use super::said::{BodySays, metadata};
 use super::settle::After;
@@ -102,9 +102,7 @@ pub async fn identify(
     let mut declared = call.declared;
     let skim = skim::skim(&body).map_err(not_json)?;
     let said = BodySays::read(&body, &skim)?;
-    if let Some(object) = said.tollgate {
-        declared.join_object(object)?;
-    }
+    join(&mut declared, &said, receipt, after)?;
     assert_identity(&declared, &said, &mut caller)?;
     let stream = call.stream.or(said.stream).unwrap_or_else(|| spots::streams_by_default(call.dialect));
     receipt.stream = stream;
@@ -141,6 +139,16 @@ pub async fn identify(
         address_sealed,
         beside: call.beside,
     }))
+}
+
+/// The body's `tollgate` object counts like the headers do.
+fn join(declared: &mut Declared, said: &BodySays<'_>, receipt: &mut Receipt, after: &mut After) -> Result<(), Refusal> {
+    let Some(object) = said.tollgate else { return Ok(()) };
+    declared.join_object(object)?;
+    arrive::version(declared)?;
+    receipt.contract = arrive::contract(declared);
+    after.trailer = declared.trailer();
+    Ok(())
 }
 
 /// The first hook, then the caller: what a revision can know before the body came.

@@ -9,7 +9,6 @@ use super::outlet::Outlet;
 use super::translate::voice;
 use super::{Core, body, head};
 use crate::contract::Dialect;
-use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::evidence::digest;
 use crate::evidence::receipt::{Outcome, Receipt, Recorded};
@@ -54,7 +53,7 @@ impl After {
             body_units: 0,
             shelf_key: None,
             left_for: None,
-            trailer: arrival.declared.get(Field::Trailer) == Some("on"),
+            trailer: arrival.declared.trailer(),
         }
     }
 }

@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderName};
 
 use super::arrive::forwarded;
 use super::identify::Identified;
+use super::said::{TokenBound, token_bound};
 use super::translate;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
@@ -134,11 +135,15 @@ fn cap_tokens(edits: &mut Edits, call: &Identified, target: &Target, cap: u64) {
     let mut bounded = false;
     let spots = spots::max_tokens(call.dialect);
     for spot in spots {
-        let asked = spot.read(&call.body, &call.skim).and_then(|raw| serde_json::from_slice::<u64>(raw).ok());
-        if asked.is_some_and(|asked| asked > cap) {
-            spot.set(&call.body, &call.skim, edits, &cap.to_string());
+        match token_bound(spot.read(&call.body, &call.skim), spot.member) {
+            Ok(TokenBound::Absent) => continue,
+            Ok(TokenBound::Tokens(asked)) if asked <= cap => {}
+            // A wrong type was refused before there was a plan.
+            Ok(TokenBound::Tokens(_) | TokenBound::Boundless) | Err(_) => {
+                spot.set(&call.body, &call.skim, edits, &cap.to_string());
+            }
         }
-        bounded |= asked.is_some();
+        bounded = true;
     }
     if bounded {
         return;

@@ -16,7 +16,7 @@ use axum::routing::get;
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::contract::{Dialect, nearest};
 use tollgate_core::dialects::paths;
-use tollgate_core::pipeline::{Core, translate};
+use tollgate_core::pipeline::{Core, arrive, translate};
 
 use crate::metrics::Metrics;
 
@@ -106,15 +106,20 @@ async fn not_here(method: Method, uri: Uri, headers: HeaderMap) -> Response {
 /// A refusal outside any call: it has no receipt, but the same shape.
 pub fn refuse(dialect: Dialect, headers: &HeaderMap, refusal: Refusal) -> Response {
     let voice = translate::voice(dialect);
-    let id = headers.get("x-request-id").and_then(|v| v.to_str().ok()).filter(|id| id.len() <= 128).unwrap_or("-");
+    let id = arrive::sent_request_id(headers).unwrap_or("-");
     let mut response = Response::new(voice.write_refusal(&refusal, id).into());
     *response.status_mut() = voice.refusal_status(&refusal);
     let out = response.headers_mut();
     tollgate_core::pipeline::head::retry(out, &refusal);
     voice.refusal_headers(&refusal, out);
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(id) = HeaderValue::from_str(id) {
+    echo(headers, out);
+    response
+}
+
+/// A caller's own request id comes back on every answer.
+fn echo(headers: &HeaderMap, out: &mut HeaderMap) {
+    if let Some(Ok(id)) = arrive::sent_request_id(headers).map(HeaderValue::from_str) {
         out.insert("x-request-id", id);
     }
-    response
 }

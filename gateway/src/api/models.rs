@@ -10,11 +10,11 @@ use tollgate_core::contract::{Dialect, nearest};
 use tollgate_core::pipeline::{arrive, identify};
 use tollgate_core::routing::catalog::Target;
 
-use super::{Connection, refuse};
+use super::{Connection, echo, refuse};
 
 pub async fn list(State(connection): State<Connection>, headers: HeaderMap, uri: Uri) -> Response {
     match allowed(&connection, &headers, uri.query()) {
-        Ok(models) => answer(json!({ "object": "list", "data": models })),
+        Ok(models) => answer(&headers, json!({ "object": "list", "data": models })),
         Err(refusal) => refuse(Dialect::OpenaiChat, &headers, refusal),
     }
 }
@@ -30,7 +30,7 @@ pub async fn one(
         Err(refusal) => return refuse(Dialect::OpenaiChat, &headers, refusal),
     };
     match models.iter().find(|m| m["id"] == *id) {
-        Some(model) => answer(model.clone()),
+        Some(model) => answer(&headers, model.clone()),
         None => {
             let hint = nearest::hint(&id, models.iter().filter_map(|m| m["id"].as_str()));
             let told = format!("no model `{id}` is known here, or you may not use it{hint}");
@@ -39,8 +39,10 @@ pub async fn one(
     }
 }
 
-fn answer(body: Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+fn answer(headers: &HeaderMap, body: Value) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response();
+    echo(headers, response.headers_mut());
+    response
 }
 
 /// Models by name, each once, in the catalog's order.
