@@ -269,6 +269,7 @@ pub struct Sim {
 }
 
 pub fn main() -> ExitCode {
+    end_with_the_reader();
     let cli = Cli::parse();
     let ended = match cli.verb {
         None => serve::run(&cli.serve),
@@ -310,6 +311,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(ended.code)
         }
     }
+}
+
+/// A reader that has enough (`| head`) is no fault: the verb ends there, without a word and without a claim of success.
+fn end_with_the_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let told = panic.payload().downcast_ref::<String>();
+        if told.is_some_and(|told| told.starts_with("failed printing to stdout") && told.contains("Broken pipe")) {
+            std::process::exit(FAILED.into());
+        }
+        usual(panic);
+    }));
 }
 
 /// May text on this stream be coloured?
