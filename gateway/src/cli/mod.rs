@@ -269,7 +269,27 @@ pub struct Sim {
 }
 
 pub fn main() -> ExitCode {
-    end_with_the_reader();
+    // A reader that has enough (`| head`) is no fault: the verb ends there, without a word and without a claim of success.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !nobody_reads(panic.payload()) {
+            usual(panic);
+        }
+    }));
+    match std::panic::catch_unwind(run) {
+        Ok(code) => code,
+        Err(why) if nobody_reads(&*why) => ExitCode::from(FAILED),
+        Err(why) => std::panic::resume_unwind(why),
+    }
+}
+
+/// What `print!` panics with where nobody reads what it prints.
+fn nobody_reads(panic: &(dyn std::any::Any + Send)) -> bool {
+    let told = panic.downcast_ref::<String>();
+    told.is_some_and(|told| told.starts_with("failed printing to stdout") && told.contains("Broken pipe"))
+}
+
+fn run() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.verb {
         None => serve::run(&cli.serve),
@@ -311,18 +331,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(ended.code)
         }
     }
-}
-
-/// A reader that has enough (`| head`) is no fault: the verb ends there, without a word and without a claim of success.
-fn end_with_the_reader() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let told = panic.payload().downcast_ref::<String>();
-        if told.is_some_and(|told| told.starts_with("failed printing to stdout") && told.contains("Broken pipe")) {
-            std::process::exit(FAILED.into());
-        }
-        usual(panic);
-    }));
 }
 
 /// May text on this stream be coloured?
