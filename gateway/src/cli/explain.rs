@@ -43,7 +43,7 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     }
     let receipt: Receipt = serde_json::from_str(&line).map_err(|why| unread(&line, &why))?;
     print!("{}", tree(&receipt));
-    print!("{}", reason::of_receipt(&args.places, &receipt));
+    print!("{}", reason::of_receipt(&args.places, &state, &receipt));
     Ok(())
 }
 
