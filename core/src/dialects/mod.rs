@@ -3,6 +3,7 @@
 //! All of it is pure: bytes in, the canonical form out, and back. Where caller and provider speak the same dialect none of
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
+pub mod anthropic;
 pub mod frames;
 pub mod openai_chat;
 pub mod paths;
@@ -181,8 +182,8 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Dialect::AnthropicMessages => Some(&anthropic::Anthropic),
         Dialect::OpenaiResponses
-        | Dialect::AnthropicMessages
         | Dialect::Gemini
         | Dialect::BedrockConverse
         | Dialect::CohereChat
