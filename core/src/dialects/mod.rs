@@ -4,9 +4,11 @@
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
 pub mod frames;
+pub mod gemini;
 pub mod openai_chat;
 #[cfg(test)]
 mod recorded;
+pub mod sealed;
 
 use std::time::Duration;
 
@@ -170,9 +172,9 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Dialect::Gemini => Some(&gemini::Gemini),
         Dialect::OpenaiResponses
         | Dialect::AnthropicMessages
-        | Dialect::Gemini
         | Dialect::BedrockConverse
         | Dialect::CohereChat
         | Dialect::OllamaChat
