@@ -1,5 +1,6 @@
 //! The canonical request with its metadata: what callers send, what they get back, and how both are named.
 
+pub mod base64;
 pub mod canonical;
 pub mod glob;
 pub mod meta;

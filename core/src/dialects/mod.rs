@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod frames;
+pub mod gemini;
 pub mod openai_chat;
 pub mod paths;
 #[cfg(test)]

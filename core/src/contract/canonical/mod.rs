@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod element;
+pub mod embed;
 pub mod event;
 pub mod part;
 
