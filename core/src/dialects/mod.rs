@@ -3,10 +3,12 @@
 //! All of it is pure: bytes in, the canonical form out, and back. Where caller and provider speak the same dialect none of
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
+pub mod bedrock;
 pub mod frames;
 pub mod openai_chat;
 #[cfg(test)]
 mod recorded;
+mod sealed;
 
 use std::time::Duration;
 
@@ -170,10 +172,10 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Dialect::BedrockConverse => Some(&bedrock::Bedrock),
         Dialect::OpenaiResponses
         | Dialect::AnthropicMessages
         | Dialect::Gemini
-        | Dialect::BedrockConverse
         | Dialect::CohereChat
         | Dialect::OllamaChat
         | Dialect::OpenaiCompletions
