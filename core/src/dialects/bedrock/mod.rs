@@ -10,6 +10,8 @@ mod media;
 mod model;
 mod read_blocks;
 mod read_request;
+#[cfg(test)]
+mod replayed;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]

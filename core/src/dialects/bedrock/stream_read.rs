@@ -99,7 +99,7 @@ impl Reader {
     fn block_start(&mut self, event: &Members<'_>, out: &mut Vec<Event>) -> Result<(), Unreadable> {
         let index = index(event)?;
         let start = find(event, "start").map(loose).unwrap_or_default();
-        let Some((kind, raw)) = start.into_iter().find(|(_, raw)| !is_null(*raw)) else { return Ok(()) };
+        let Some((kind, raw)) = start.into_iter().find(|(_, raw)| !is_null(raw)) else { return Ok(()) };
         let members = loose(raw);
         let text = |name: &str| find(&members, name).and_then(as_text).unwrap_or_default().into_owned();
         if self.open.iter().any(|open| open.index == index && matches!(open.kind, Kinds::Call | Kinds::Native)) {
@@ -130,7 +130,7 @@ impl Reader {
     fn block_delta(&mut self, event: &Members<'_>, out: &mut Vec<Event>) -> Result<(), Unreadable> {
         let index = index(event)?;
         let delta = find(event, "delta").map(loose).unwrap_or_default();
-        for (kind, raw) in delta.into_iter().filter(|(_, raw)| !is_null(*raw)) {
+        for (kind, raw) in delta.into_iter().filter(|(_, raw)| !is_null(raw)) {
             match &*kind {
                 "text" => {
                     let Some(text) = as_text(raw).filter(|text| !text.is_empty()) else { continue };
@@ -200,7 +200,7 @@ impl Reader {
 
     fn metadata(&mut self, event: &Members<'_>, out: &mut Vec<Event>) {
         self.start(out);
-        if let Some(raw) = find(event, "usage").filter(|raw| is_object(*raw)) {
+        if let Some(raw) = find(event, "usage").filter(|raw| is_object(raw)) {
             out.push(Event::Usage(usage::read(raw)));
         }
         let tier = find(event, "serviceTier").and_then(|raw| find(&loose(raw), "type")).and_then(as_text);
@@ -240,7 +240,7 @@ impl StreamReader for Reader {
         if self.over {
             return Ok(());
         }
-        let payload = serde_json::from_slice::<Raw<'_>>(&frame.data).ok().filter(|raw| is_object(*raw));
+        let payload = serde_json::from_slice::<Raw<'_>>(&frame.data).ok().filter(|raw| is_object(raw));
         if frame.is_error {
             self.over = true;
             out.push(Event::Error(error(&frame.name, payload)));
@@ -310,7 +310,7 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
             notes.done = true;
         }
         _ => {
-            if let Some(raw) = find(&event, "usage").filter(|raw| is_object(*raw)) {
+            if let Some(raw) = find(&event, "usage").filter(|raw| is_object(raw)) {
                 notes.usage = Some(usage::read(raw));
             }
         }

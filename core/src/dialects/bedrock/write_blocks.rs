@@ -77,7 +77,7 @@ pub fn write_mark(w: &mut Writer, mark: CacheMark) {
 
 /// As it was said here, or made of what another dialect said.
 fn write_citation(w: &mut Writer, citation: &Citation<'_>) {
-    match citation.json.filter(|json| is_own(*json)) {
+    match citation.json.filter(|json| is_own(json)) {
         Some(json) => w.value(json),
         None => w.object(|w| {
             let cited = citation.cited.as_deref();
@@ -301,5 +301,5 @@ pub fn labels_fit(raw: Raw<'_>) -> bool {
     (1..=16).contains(&labels.len())
         && labels
             .iter()
-            .all(|(name, raw)| !name.is_empty() && legal(name) && as_text(*raw).as_deref().is_some_and(legal))
+            .all(|(name, raw)| !name.is_empty() && legal(name) && as_text(raw).as_deref().is_some_and(legal))
 }
