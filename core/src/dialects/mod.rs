@@ -186,7 +186,6 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         Dialect::AnthropicMessages => Some(&anthropic::Anthropic),
         Dialect::OpenaiResponses
         | Dialect::Gemini
-        | Dialect::BedrockConverse
         | Dialect::CohereChat
         | Dialect::OllamaChat
         | Dialect::OpenaiCompletions

@@ -11,6 +11,8 @@ pub mod part;
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::read::{Number, Raw};
 use part::{Message, Role};
 
@@ -106,7 +108,8 @@ pub enum Format<'a> {
     Schema {
         name: Option<Cow<'a, str>>,
         description: Option<Cow<'a, str>>,
-        schema: Raw<'a>,
+        /// Borrowed, but where the dialect has it inside a text.
+        schema: Cow<'a, RawValue>,
         strict: Option<bool>,
     },
 }
