@@ -5,6 +5,7 @@
 
 pub mod frames;
 pub mod openai_chat;
+pub mod openai_responses;
 #[cfg(test)]
 mod recorded;
 
@@ -90,6 +91,8 @@ pub struct Given<'a> {
     pub stream: bool,
     /// The caller asked for usage in a stream, where its dialect makes that optional.
     pub include_usage: bool,
+    /// `Request::own_tools` of the caller's request: answers say calls of these in the form of the caller's dialect.
+    pub own_tools: &'a [&'a str],
 }
 
 /// Where a request is written for.
@@ -170,8 +173,8 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
-        Dialect::OpenaiResponses
-        | Dialect::AnthropicMessages
+        Dialect::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
+        Dialect::AnthropicMessages
         | Dialect::Gemini
         | Dialect::BedrockConverse
         | Dialect::CohereChat

@@ -242,6 +242,7 @@ fn write_choice(w: &mut Writer, choice: &Choice<'_>) {
     w.member("index", &choice.index);
     w.object_member("message", |w| write_message(w, &choice.parts));
     match choice.logprobs {
+        Some(raw) if is_list(raw) => w.object_member("logprobs", |w| w.member("content", raw)),
         Some(raw) => w.member("logprobs", raw),
         None => w.member("logprobs", &Null),
     }
