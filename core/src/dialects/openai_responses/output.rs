@@ -41,8 +41,9 @@ pub fn ended(finish: Option<&Finish>) -> Ended<'_> {
 /// The finish that a status means. `None` = the provider is still at it.
 pub fn finish_of(status: &str, reason: Option<&str>, calls: bool) -> Option<Finish> {
     match (status, reason) {
-        ("completed", _) if calls => Some(Finish::ToolCalls),
-        ("completed", _) => Some(Finish::Stop),
+        // Some servers leave the last letter out.
+        ("completed" | "complete", _) if calls => Some(Finish::ToolCalls),
+        ("completed" | "complete", _) => Some(Finish::Stop),
         ("incomplete", Some("max_output_tokens") | None) => Some(Finish::Length),
         ("incomplete", Some("content_filter")) => Some(Finish::ContentFilter),
         ("incomplete", Some("pause")) => Some(Finish::Pause),
