@@ -103,6 +103,8 @@ pub struct Given<'a> {
     pub stream: bool,
     /// The caller asked for usage in a stream, where its dialect makes that optional.
     pub include_usage: bool,
+    /// `Request::own_tools` of the caller's request: answers say calls of these in the form of the caller's dialect.
+    pub own_tools: &'a [&'a str],
 }
 
 /// Where a request is written for.

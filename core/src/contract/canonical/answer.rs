@@ -29,7 +29,7 @@ pub struct Choice<'a> {
     pub finish: Option<Finish>,
     /// The sequence that ended it.
     pub stop_sequence: Option<Cow<'a, str>>,
-    /// In OpenAI's form.
+    /// In OpenAI's form: the object of its chat, or the bare list of tokens.
     pub logprobs: Option<Raw<'a>>,
     /// The same, where the provider has a form of its own.
     pub logprobs_made: Option<Box<RawValue>>,
