@@ -3,7 +3,9 @@
 //! All of it is pure: bytes in, the canonical form out, and back. Where caller and provider speak the same dialect none of
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
+pub mod cohere;
 pub mod frames;
+mod sealed;
 
 use std::time::Duration;
 
@@ -166,12 +168,12 @@ pub trait StreamWriter: Send {
 /// The codec of a dialect of conversations; `None` where there is no conversation to translate.
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
+        Dialect::CohereChat => Some(&cohere::Cohere),
         Dialect::OpenaiChat
         | Dialect::OpenaiResponses
         | Dialect::AnthropicMessages
         | Dialect::Gemini
         | Dialect::BedrockConverse
-        | Dialect::CohereChat
         | Dialect::OllamaChat
         | Dialect::OpenaiCompletions
         | Dialect::OpenaiEmbeddings

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::part::Part;
 use crate::contract::read::Raw;
 use crate::contract::usage::Usage;
@@ -29,6 +31,15 @@ pub struct Choice<'a> {
     pub stop_sequence: Option<Cow<'a, str>>,
     /// In OpenAI's form.
     pub logprobs: Option<Raw<'a>>,
+    /// The same, where the provider has a form of its own.
+    pub logprobs_made: Option<Box<RawValue>>,
+}
+
+impl Choice<'_> {
+    /// Log probabilities in OpenAI's form, read or made.
+    pub fn logprobs_json(&self) -> Option<&RawValue> {
+        self.logprobs.or(self.logprobs_made.as_deref())
+    }
 }
 
 /// Why an answer ended.

@@ -1,5 +1,6 @@
 //! How the bytes of a stream are cut into frames. Bounded, and the same whatever the pieces in which they come.
 
+pub mod ndjson;
 pub mod sse;
 
 use std::borrow::Cow;
