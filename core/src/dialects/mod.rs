@@ -5,6 +5,7 @@
 
 pub mod cohere;
 pub mod frames;
+pub mod ollama;
 mod sealed;
 
 use std::time::Duration;
@@ -169,12 +170,12 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::CohereChat => Some(&cohere::Cohere),
+        Dialect::OllamaChat => Some(&ollama::Ollama),
         Dialect::OpenaiChat
         | Dialect::OpenaiResponses
         | Dialect::AnthropicMessages
         | Dialect::Gemini
         | Dialect::BedrockConverse
-        | Dialect::OllamaChat
         | Dialect::OpenaiCompletions
         | Dialect::OpenaiEmbeddings
         | Dialect::OpenaiImages

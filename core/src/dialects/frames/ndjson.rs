@@ -47,9 +47,14 @@ pub fn read(line: &[u8]) -> Frame<'_> {
     Frame::data(line.trim_ascii())
 }
 
-/// One value as a line. Data of our own never has line ends: JSON escapes them.
-pub fn write(data: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(data);
+/// One value as a line. Texts have no line ends, JSON escapes them; but JSON that somebody else wrote may have some between
+/// its values, where a space says the same.
+pub fn write(json: &[u8], out: &mut Vec<u8>) {
+    let from = out.len();
+    out.extend_from_slice(json);
+    if memchr::memchr2(b'\n', b'\r', json).is_some() {
+        out[from..].iter_mut().filter(|b| matches!(b, b'\n' | b'\r')).for_each(|b| *b = b' ');
+    }
     out.push(b'\n');
 }
 
@@ -78,6 +83,13 @@ mod tests {
         assert_eq!(data, [&b"{\"a\":1}"[..], b"", b"{\"b\":2}"], "CRLF, an empty line, white space around");
         assert_eq!(&rest[..], b"{\"c\"", "the last line has no end");
         assert_eq!(&*read(b"\xef\xbb\xbf{}\n").data, b"{}", "a byte order mark");
+    }
+
+    #[test]
+    fn a_value_is_one_line() {
+        let mut out = Vec::new();
+        write(b"{\n \"a\": \"\\n\"\r\n}", &mut out);
+        assert_eq!(out, b"{  \"a\": \"\\n\"  }\n");
     }
 
     #[test]
