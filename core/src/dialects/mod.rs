@@ -6,6 +6,8 @@
 pub mod cohere;
 pub mod frames;
 pub mod ollama;
+#[cfg(test)]
+mod recorded;
 mod sealed;
 
 use std::time::Duration;

@@ -68,12 +68,18 @@ impl Reader {
         }
     }
 
+    fn close_calls(&mut self, out: &mut Vec<Event>) {
+        out.extend(self.calls.drain(..).map(|(_, part)| Event::End { choice: 0, part }));
+    }
+
     /// The part that takes this delta; what was open of another kind ends.
     fn part_for(&mut self, said: Said, index: u64, out: &mut Vec<Event>) -> u64 {
         if let Some(open) = self.open.filter(|o| o.said == said && o.index == index && !o.ending) {
             return open.part;
         }
         self.close(out);
+        // Only calls are open beside each other.
+        self.close_calls(out);
         let reasoning = |id: Option<&str>| Begins::Reasoning { summary: false, id: id.map(str::to_owned) };
         let kind = match said {
             Said::Text => Begins::Text,
@@ -160,9 +166,7 @@ impl Reader {
         }
         self.start(None, out);
         self.close(out);
-        for (_, part) in self.calls.drain(..) {
-            out.push(Event::End { choice: 0, part });
-        }
+        self.close_calls(out);
         let reason = find(delta, "finish_reason").and_then(as_text).map_or(Finish::Stop, |reason| finish(&reason));
         out.push(Event::Finish { choice: 0, reason, stop_sequence: None });
         out.extend(find(delta, "usage").and_then(usage::read).map(Event::Usage));

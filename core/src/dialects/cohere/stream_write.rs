@@ -158,8 +158,10 @@ impl Writer {
             (Written::Call { seal, told: false, .. }, Delta::Signature(signature)) => *seal = Some(signature.clone()),
             (Written::Call { arguments, .. }, Delta::Arguments(piece)) if !piece.is_empty() => {
                 *arguments = true;
-                tell_call(open, out);
-                tell_arguments(open.index, piece, out);
+                let index = open.index;
+                // Calls begin in their order, whichever has the first argument.
+                self.open.iter_mut().filter(|open| open.index <= index).for_each(|open| tell_call(open, out));
+                tell_arguments(index, piece, out);
             }
             (
                 Written::Block { .. } | Written::Plan | Written::Call { .. },
