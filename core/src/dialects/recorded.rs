@@ -17,10 +17,25 @@ use crate::contract::skim::skim;
 pub const GIVEN: Given<'static> =
     Given { call_id: "c1", now_s: 1_700_000_000, model: "asked", stream: false, include_usage: true };
 
+fn corpus() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    std::env::var_os("TOLLGATE_CORPUS").map_or_else(beside, PathBuf::from)
+}
+
+/// Answers of a provider that were recorded without their requests; none, and loudly so, where the corpus is not at hand.
+pub fn answers_only(provider: &str) -> Vec<Value> {
+    let file = corpus().join("responses-only/responses-only.jsonl");
+    let Ok(lines) = std::fs::read_to_string(&file) else {
+        eprintln!("skipped: no answers of {provider} in {}: set TOLLGATE_CORPUS", file.display());
+        return Vec::new();
+    };
+    let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|answer| answer["provider"] == provider).collect()
+}
+
 /// The recorded exchanges of an API, by file name; none, and loudly so, where the corpus is not at hand.
 pub fn exchanges(api: &str) -> Vec<(String, Value)> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    let corpus = std::env::var_os("TOLLGATE_CORPUS").map_or_else(beside, PathBuf::from);
+    let corpus = corpus();
     let Ok(folder) = std::fs::read_dir(corpus.join("exchanges").join(api)) else {
         eprintln!("skipped: no recorded exchanges of {api} in {}: set TOLLGATE_CORPUS", corpus.display());
         return Vec::new();
