@@ -59,11 +59,13 @@ pub fn write_request(codec: &dyn Codec, request: &Request<'_>) -> Written {
 
 /// Cuts bytes at these places, and reads all frames: what was told, and what was noted beside.
 pub fn read_stream(codec: &dyn Codec, bytes: &[u8], cuts: &[usize]) -> Result<(Vec<Event>, Notes), String> {
-    let (mut framer, read): (Box<dyn Framer>, fn(&[u8]) -> super::frames::Frame<'_>) = match codec.framing() {
-        Framing::Sse => (Box::<sse::Sse>::default(), sse::read),
-        Framing::Ndjson => (Box::<ndjson::Ndjson>::default(), ndjson::read),
+    let is_sse = match codec.framing() {
+        Framing::Sse => true,
+        Framing::Ndjson => false,
         Framing::JsonArray | Framing::EventStream => panic!("not read here"),
     };
+    let mut framer: Box<dyn Framer> =
+        if is_sse { Box::<sse::Sse>::default() } else { Box::<ndjson::Ndjson>::default() };
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]).collect();
     cuts.sort_unstable();
     let (mut frames, mut from) = (Vec::new(), 0);
@@ -74,7 +76,7 @@ pub fn read_stream(codec: &dyn Codec, bytes: &[u8], cuts: &[usize]) -> Result<(V
     frames.extend(Some(framer.rest()).filter(|rest| !rest.is_empty()));
     let (mut reader, mut events, mut notes) = (codec.stream_reader(&GIVEN), Vec::new(), Notes::default());
     for frame in &frames {
-        let frame = read(frame);
+        let frame = if is_sse { sse::read(frame) } else { ndjson::read(frame) };
         codec.note(&frame, &mut notes);
         reader.frame(&frame, &mut events).map_err(|e| e.to_string())?;
     }

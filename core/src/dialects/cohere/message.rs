@@ -52,22 +52,24 @@ fn read_call<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Part<'a>, Wrong> {
         match &*name {
             "type" => {}
             "id" if !is_null(raw) => call.id = r.within("id", |r| r.text(raw))?,
-            "function" => {
-                let members = r.within("function", |r| r.object(raw))?;
-                for (name, raw) in members.into_iter().filter(|(_, raw)| !is_null(raw)) {
-                    match &*name {
-                        "name" => call.name = r.within("function.name", |r| r.text(raw))?,
-                        "arguments" => call.arguments = r.within("function.arguments", |r| r.text(raw))?,
-                        _ => r.within("function", |r| Ok(r.extra(&name, raw)))?,
-                    }
-                }
-            }
+            "function" => r.within("function", |r| read_function(r, raw, &mut call))?,
             _ => r.extra(&name, raw),
         }
     }
     let (id, signature) = sealed::unseal_id(call.id);
     call.id = id;
     Ok(Part { signature, ..Kind::ToolCall(call).into() })
+}
+
+fn read_function<'a>(r: &mut Reading<'a>, raw: Raw<'a>, call: &mut ToolCall<'a>) -> Result<(), Wrong> {
+    for (name, raw) in r.object(raw)? {
+        match &*name {
+            "name" => call.name = r.within("name", |r| r.text(raw))?,
+            "arguments" if !is_null(raw) => call.arguments = r.within("arguments", |r| r.text(raw))?,
+            _ => r.extra(&name, raw),
+        }
+    }
+    Ok(())
 }
 
 /// A text, or a list of blocks.

@@ -213,10 +213,11 @@ impl StreamReader for Reader {
                 }
             }
             "tool-call-start" => self.call_start(index, &message, out)?,
-            "tool-call-delta" => match self.call(index) {
-                Some((_, part)) => self.arguments(part, &message, out),
-                None => {}
-            },
+            "tool-call-delta" => {
+                if let Some((_, part)) = self.call(index) {
+                    self.arguments(part, &message, out);
+                }
+            }
             "tool-call-end" => {
                 if let Some((_, part)) = self.call(index) {
                     self.calls.retain(|(_, own)| *own != part);
