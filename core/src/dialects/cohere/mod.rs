@@ -82,6 +82,9 @@ impl Codec for Cohere {
     }
 }
 
+/// What needs a word: refusals are texts; results of tools hold documents with text, other media are told value by value;
+/// where only some tools may be chosen only those are offered; several calls at once and thoughts that are shown are its
+/// only way; nothing is ever stored.
 fn carries(element: Element) -> bool {
     match element {
         Element::SystemMidway
@@ -90,21 +93,17 @@ fn carries(element: Element) -> bool {
         | Element::ImageDetail
         | Element::DocumentText
         | Element::DocumentCitations
-        // As the text that it is.
         | Element::Refusals
         | Element::ToolCalls
         | Element::ToolResults
-        // Documents with text; other media are told value by value.
         | Element::ToolResultMedia
         | Element::ReasoningText
         | Element::Tools
         | Element::ToolStrict
         | Element::ToolChoiceNone
         | Element::ToolChoiceRequired
-        // By offering only the tools that may be chosen.
         | Element::ToolChoiceNamed
         | Element::ToolChoiceAmong
-        // It always may call several.
         | Element::ParallelTools
         | Element::Temperature
         | Element::TopP
@@ -117,9 +116,7 @@ fn carries(element: Element) -> bool {
         | Element::JsonObject
         | Element::JsonSchema
         | Element::ReasoningAsked
-        // Thoughts are always shown.
         | Element::ReasoningShown
-        // Nothing is ever stored for reference.
         | Element::NotStored => true,
         Element::MessageName
         | Element::AudioBase64
@@ -146,5 +143,7 @@ fn carries(element: Element) -> bool {
     }
 }
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

@@ -74,22 +74,21 @@ impl Codec for Ollama {
     }
 }
 
+/// What needs a word: refusals are texts; results of tools hold pictures, other media are told value by value; where only
+/// some tools may be chosen, or none, only those are offered; several calls at once and thoughts that are shown are its
+/// only way; nothing is ever stored.
 fn carries(element: Element) -> bool {
     match element {
         Element::SystemMidway
         | Element::ImageBase64
-        // As the text that it is.
         | Element::Refusals
         | Element::ToolCalls
         | Element::ToolResults
-        // Pictures; other media are told value by value.
         | Element::ToolResultMedia
         | Element::ReasoningText
         | Element::Tools
-        // By offering no tools, or only those that may be chosen.
         | Element::ToolChoiceNone
         | Element::ToolChoiceAmong
-        // It always may call several.
         | Element::ParallelTools
         | Element::Temperature
         | Element::TopP
@@ -102,9 +101,7 @@ fn carries(element: Element) -> bool {
         | Element::JsonObject
         | Element::JsonSchema
         | Element::ReasoningAsked
-        // Thoughts are always shown.
         | Element::ReasoningShown
-        // Nothing is ever stored for reference.
         | Element::NotStored => true,
         Element::MessageName
         | Element::ImageUrl
