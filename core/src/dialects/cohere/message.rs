@@ -150,7 +150,7 @@ pub fn write_assistant(w: &mut Writer, parts: &[Part<'_>], whom: For, lost: &mut
         w.member("tool_plan", &plans.join("\n"));
     }
     let calls: Vec<(&Part<'_>, &ToolCall<'_>)> = parts.iter().filter_map(|p| Some((p, call_of(p)?))).collect();
-    let blocks: Vec<&Part<'_>> = parts.iter().filter(|part| is_block(part, !calls.is_empty(), lost)).collect();
+    let blocks: Vec<&Part<'_>> = parts.iter().filter(|part| is_block(part, !calls.is_empty(), whom, lost)).collect();
     match &*blocks {
         [] => {}
         [Part { kind: Kind::Text { text, .. } | Kind::Refusal(text), .. }] if whom == For::Provider => {
@@ -214,24 +214,30 @@ fn citations_of<'p, 'a>(part: &'p Part<'a>) -> &'p [Citation<'a>] {
     }
 }
 
-/// Is it a block of the content? An empty text beside calls says nothing, and is left out.
-fn is_block(part: &Part<'_>, calls: bool, lost: &mut Vec<Loss>) -> bool {
+/// Is it a block of the content? An empty text beside calls says nothing, and is left out. What a request loses because
+/// the dialect does not carry it was told before.
+fn is_block(part: &Part<'_>, calls: bool, whom: For, lost: &mut Vec<Loss>) -> bool {
     match &part.kind {
         Kind::Text { text, .. } => !(text.is_empty() && calls),
         Kind::Refusal(_) => true,
         Kind::Reasoning(reasoning) => {
-            if reasoning.encrypted.is_some() {
+            if reasoning.encrypted.is_some() && whom == For::Caller {
                 lost.push(Loss::of(Element::ReasoningEncrypted));
             }
             !is_plan(reasoning) && !reasoning.text.is_empty()
         }
         Kind::ToolCall(_) | Kind::ToolResult(_) => false,
-        Kind::Media(_) => {
-            lost.push(Loss::value(Element::NativePart, "the assistant has no media in this dialect"));
+        Kind::Media(media) => {
+            if media.what == MediaKind::Image || whom == For::Caller {
+                lost.push(Loss::value(Element::ImageBase64, "a message of the assistant holds no media"));
+            }
             false
         }
         Kind::Native { kind, .. } => {
-            lost.push(Loss::value(Element::NativePart, format!("`{kind}` is known to its own dialect only")));
+            if whom == For::Caller {
+                let why = format!("`{kind}` is known to its own dialect only");
+                lost.push(Loss::value(Element::NativePart, why));
+            }
             false
         }
     }
