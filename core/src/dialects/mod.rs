@@ -4,12 +4,19 @@
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
 pub mod anthropic;
+pub mod bedrock;
+pub mod cohere;
 pub mod frames;
 pub mod gemini;
+pub mod ollama;
 pub mod openai_chat;
+pub mod openai_responses;
 pub mod paths;
 #[cfg(test)]
 mod recorded;
+#[cfg(test)]
+mod retold;
+mod sealed;
 pub mod spots;
 pub mod words;
 
@@ -185,12 +192,13 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Dialect::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
         Dialect::AnthropicMessages => Some(&anthropic::Anthropic),
-        Dialect::OpenaiResponses
-        | Dialect::Gemini
-        | Dialect::CohereChat
-        | Dialect::OllamaChat
-        | Dialect::OpenaiCompletions
+        Dialect::Gemini => Some(&gemini::Gemini),
+        Dialect::BedrockConverse => Some(&bedrock::Bedrock),
+        Dialect::CohereChat => Some(&cohere::Cohere),
+        Dialect::OllamaChat => Some(&ollama::Ollama),
+        Dialect::OpenaiCompletions
         | Dialect::OpenaiEmbeddings
         | Dialect::OpenaiImages
         | Dialect::OpenaiAudio

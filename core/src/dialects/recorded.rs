@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::frames::{Cut, Framer, Framing, sse};
+use super::frames::{Framer, Framing, sse};
 use super::{Codec, Given};
 use crate::contract::canonical::event::Event;
 
@@ -97,13 +97,13 @@ pub fn given(model: &str) -> Given<'_> {
 /// All events of a stream in SSE, or why it cannot be read.
 pub fn events(codec: &dyn Codec, given: &Given<'_>, body: &[u8]) -> Result<Vec<Event>, String> {
     assert_eq!(codec.framing(), Framing::Sse);
-    let (mut framer, mut cut, mut events) = (sse::Sse::default(), Cut::default(), Vec::new());
-    framer.feed(bytes::Bytes::copy_from_slice(body), &mut cut).map_err(|e| e.to_string())?;
+    let (mut framer, mut frames, mut events) = (sse::Sse::default(), Vec::new(), Vec::new());
+    framer.feed(bytes::Bytes::copy_from_slice(body), &mut frames).map_err(|e| e.to_string())?;
+    frames.push(framer.rest());
     let mut reader = codec.stream_reader(given);
-    for frame in cut.frames() {
-        reader.frame(&sse::read(&cut.whole[frame]), &mut events).map_err(|e| e.to_string())?;
+    for frame in &frames {
+        reader.frame(&sse::read(frame), &mut events).map_err(|e| e.to_string())?;
     }
-    reader.frame(&sse::read(&framer.rest()), &mut events).map_err(|e| e.to_string())?;
     reader.end(&mut events);
     Ok(events)
 }

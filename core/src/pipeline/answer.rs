@@ -103,6 +103,7 @@ pub async fn answer(
         };
         receipt.dropped.clone_from(&shape.dropped);
         receipt.dropped.extend(ready.dropped);
+        let own_tools = ready.own_tools;
         receipt.attempts.push(Attempt {
             target: target.id.clone(),
             latency_ms: 0,
@@ -118,7 +119,8 @@ pub async fn answer(
         };
         let read = match came {
             Ok(reply) => {
-                let given = shape.given(&call.call, &facts.intent);
+                let own_tools: Vec<&str> = own_tools.iter().map(String::as_str).collect();
+                let given = Given { own_tools: &own_tools, ..shape.given(&call.call, &facts.intent) };
                 let ways = Ways { target, ours: call.call.dialect, theirs: dialect, given };
                 take(core, reply, &ways, receipt, outlet).await?
             }

@@ -9,7 +9,7 @@ use super::translate::voice;
 use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
-use crate::dialects::frames::{self, Cut, FrameError, Framer, Framing, sse};
+use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
 use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec};
 use crate::ports::ReplyBody;
 
@@ -25,7 +25,7 @@ pub struct Course {
     /// Frames that carried something: about one token each, where nobody counted.
     pub frames: u64,
     /// Reused from piece to piece.
-    cut: Cut,
+    cut: Vec<Bytes>,
 }
 
 enum Way {
@@ -74,7 +74,7 @@ impl Course {
             way,
             notes: Notes::default(),
             frames: 0,
-            cut: Cut::default(),
+            cut: Vec::new(),
         }
     }
 
@@ -82,7 +82,8 @@ impl Course {
     pub fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), Broken> {
         let mut cut = std::mem::take(&mut self.cut);
         self.framer.feed(piece, &mut cut)?;
-        let done = self.frames(&cut, out);
+        let side_by_side = self.framer.side_by_side();
+        let done = self.frames(&cut, side_by_side, out);
         cut.clear();
         self.cut = cut;
         done
@@ -94,8 +95,7 @@ impl Course {
         let mut last = Vec::new();
         if !rest.is_empty() {
             let was_complete = self.complete();
-            let ends = vec![rest.len()];
-            self.frames(&Cut { whole: rest, ends }, &mut last)?;
+            self.frames(&[rest], None, &mut last)?;
             let translated = matches!(self.way, Way::Translated { .. });
             if translated || was_complete || self.complete() {
                 out.append(&mut last);
@@ -153,7 +153,7 @@ impl Course {
             Way::Translated { writer, .. } => writer.refusal(refusal, request_id, &mut bytes),
             Way::Same { .. } => match codec(self.ours) {
                 Some(codec) => {
-                    let given = Given { call_id, now_s: 0, model, stream: true, include_usage: true };
+                    let given = Given { call_id, now_s: 0, model, stream: true, include_usage: true, own_tools: &[] };
                     codec.stream_writer(&given).refusal(refusal, request_id, &mut bytes);
                 }
                 None => sse::write(None, refusal.openai_json(request_id).as_bytes(), &mut bytes),
@@ -162,11 +162,11 @@ impl Course {
         bytes.into()
     }
 
-    fn frames(&mut self, cut: &Cut, out: &mut Vec<Bytes>) -> Result<(), Broken> {
+    fn frames(&mut self, cut: &[Bytes], whole: Option<Bytes>, out: &mut Vec<Bytes>) -> Result<(), Broken> {
         // What goes on untouched goes on in runs: each piece is a write.
         let mut run = 0..0;
-        for frame in cut.frames() {
-            let read = frames::read(self.framing, &cut.whole[frame.clone()])?;
+        for frame in cut {
+            let read = frames::read(self.framing, frame);
             self.frames += u64::from(!read.data.is_empty());
             match &mut self.way {
                 Way::Same { codec, strip_usage } => {
@@ -174,13 +174,14 @@ impl Course {
                     if !read.data.is_empty() {
                         codec.note(&read, &mut self.notes);
                     }
-                    if self.notes.ours && *strip_usage {
-                        if !run.is_empty() {
-                            out.push(cut.whole.slice(run));
+                    let end = run.end + frame.len();
+                    match (self.notes.ours && *strip_usage, &whole) {
+                        (false, Some(_)) => run.end = end,
+                        (false, None) => out.push(frame.clone()),
+                        (true, whole) => {
+                            out.extend(whole.as_ref().filter(|_| !run.is_empty()).map(|whole| whole.slice(run)));
+                            run = end..end;
                         }
-                        run = frame.end..frame.end;
-                    } else {
-                        run.end = frame.end;
                     }
                 }
                 Way::Translated { reader, told, .. } => {
@@ -188,9 +189,7 @@ impl Course {
                 }
             }
         }
-        if !run.is_empty() {
-            out.push(cut.whole.slice(run));
-        }
+        out.extend(whole.filter(|_| !run.is_empty()).map(|whole| whole.slice(run)));
         self.say(out);
         Ok(())
     }

@@ -31,6 +31,8 @@ pub struct Ready {
     pub outgoing: Outgoing,
     /// What could not be said in the target's dialect.
     pub dropped: Vec<String>,
+    /// Names of tools whose calls go back in the caller's own form.
+    pub own_tools: Vec<String>,
 }
 
 /// The place that one attempt is made ready for.
@@ -72,13 +74,9 @@ impl Shape {
     /// The request for one target.
     pub fn ready(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<Ready, Refusal> {
         let same = at.dialect == call.dialect;
-        let (body, dropped) = match same {
-            true => (self.same(call, intent, terms, at)?, Vec::new()),
-            false => {
-                let given = self.given(call, intent);
-                let said = translate::request(call, &given, &self.edits, terms, at.target, at.dialect, at.quirks)?;
-                (said.body, said.dropped)
-            }
+        let said = match same {
+            true => translate::Said { body: self.same(call, intent, terms, at)?, ..translate::Said::default() },
+            false => translate::request(call, &self.given(call, intent), &self.edits, terms, at)?,
         };
         let address = Address {
             model: Some(at.target.upstream_model.clone()),
@@ -89,8 +87,8 @@ impl Shape {
         // What a caller tells its own provider in the URL and in headers means nothing to another.
         let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
         let query = call.head.query.clone().filter(|_| same);
-        let outgoing = Outgoing { address, query, headers, body, deadline_ms: at.deadline_ms };
-        Ok(Ready { outgoing, dropped })
+        let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
+        Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools })
     }
 
     /// In the caller's own dialect: no byte changes that need not.

@@ -4,12 +4,13 @@
 use bytes::Bytes;
 
 use super::identify::Identified;
+use super::shape::At;
 use crate::contract::Dialect;
 use crate::contract::canonical::element::Loss;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::skim;
 use crate::contract::splice::Edits;
-use crate::dialects::{Codec, Given, Quirks, To, codec};
+use crate::dialects::{Codec, Given, To, codec};
 use crate::policy::terms::Terms;
 use crate::routing::catalog::Target;
 
@@ -31,13 +32,17 @@ pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> G
         model: asked,
         stream: call.stream,
         include_usage,
+        own_tools: &[],
     }
 }
 
 /// A request in another dialect, and what of it was dropped.
+#[derive(Default)]
 pub struct Said {
     pub body: Bytes,
     pub dropped: Vec<String>,
+    /// Names of tools that the caller's dialect declares otherwise than as functions.
+    pub own_tools: Vec<String>,
 }
 
 /// Says the caller's request, with what the terms change in it, in the dialect of a target.
@@ -46,10 +51,9 @@ pub fn request(
     given: &Given<'_>,
     edits: &Edits,
     terms: &Terms,
-    target: &Target,
-    dialect: Dialect,
-    quirks: &Quirks,
+    at: &At<'_>,
 ) -> Result<Said, Refusal> {
+    let At { target, dialect, quirks, .. } = *at;
     let (Some(ours), Some(theirs)) = (codec(call.dialect), codec(dialect)) else {
         let told = format!("`{}` cannot be translated to `{}`", call.dialect.name(), dialect.name());
         return Err(Refusal::new(Category::Unsupported, "no_translation", told));
@@ -73,7 +77,8 @@ pub fn request(
         }
     }
     let dropped = accepted(lost, terms, target, dialect)?;
-    Ok(Said { body: written.body.into(), dropped })
+    let own_tools = request.own_tools().into_iter().map(str::to_owned).collect();
+    Ok(Said { body: written.body.into(), dropped, own_tools })
 }
 
 /// The names of what is lost, where all of it may be.

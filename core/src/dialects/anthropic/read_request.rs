@@ -141,7 +141,7 @@ fn format<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Format<'a>, Wrong> {
     for (name, raw) in members.iter().filter(|(name, _)| !matches!(&**name, "type" | "schema" | "name")) {
         r.extra(name, raw);
     }
-    Ok(Format::Schema { name, description: None, schema, strict: None })
+    Ok(Format::Schema { name, description: None, schema: Cow::Borrowed(schema), strict: None })
 }
 
 fn instructions<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Vec<Part<'a>>, Wrong> {

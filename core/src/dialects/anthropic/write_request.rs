@@ -151,7 +151,7 @@ fn output_config(w: &mut Writer, request: &Request<'_>, to: &To<'_>, plan: &Plan
             lost.push(Loss::value(Element::JsonSchema, format!("`{}` keeps to no schema", to.model)));
             None
         }
-        Some(Format::Schema { schema, .. }) => Some(*schema),
+        Some(Format::Schema { schema, .. }) => Some(&**schema),
         // Told by the element.
         Some(Format::Json) | None => None,
     };

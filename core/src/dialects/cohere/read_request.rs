@@ -1,5 +1,7 @@
 //! A request as callers of Cohere write it.
 
+use std::borrow::Cow;
+
 use super::{documents, message, tools};
 use crate::contract::canonical::part::{Kind, Message, Role, ToolResult};
 use crate::contract::canonical::{Format, Logprobs, ReasoningAsk, Request, Tool, ToolChoice};
@@ -133,7 +135,7 @@ fn read_format<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Format<'a
         (Some("text"), None) => Ok(None),
         (Some("json_object"), None) => Ok(Some(Format::Json)),
         (Some("json_object"), Some(schema)) => {
-            Ok(Some(Format::Schema { name: None, description: None, schema, strict: None }))
+            Ok(Some(Format::Schema { name: None, description: None, schema: Cow::Borrowed(schema), strict: None }))
         }
         (Some(_) | None, _) => {
             Err(r.wrong("must have the `type` `text` or `json_object`, only the second with a schema"))

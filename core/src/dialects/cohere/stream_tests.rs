@@ -9,7 +9,7 @@ use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
 use crate::contract::canonical::part::{Kind, Maker, Signature};
 use crate::contract::refusal::Category;
 use crate::contract::usage::Usage;
-use crate::dialects::recorded::{GIVEN, joined, read_stream, with_request, write_request, write_stream};
+use crate::dialects::retold::{GIVEN, joined, read_stream, with_request, write_request, write_stream};
 
 #[test]
 fn refusals_are_said_in_coheres_words() {

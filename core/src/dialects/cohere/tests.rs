@@ -6,7 +6,7 @@ use super::*;
 use crate::contract::canonical::event::Event;
 use crate::contract::refusal::Category;
 use crate::contract::usage::Usage;
-use crate::dialects::recorded::{
+use crate::dialects::retold::{
     GIVEN, answer_lines, answers_only, event_lines, exchanges, golden, golden_input, read_stream, request_lines,
     with_request, write_request, write_stream,
 };

@@ -29,7 +29,7 @@ pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
             Some(Format::Json) => w.object_member("response_format", |w| w.member("type", "json_object")),
             Some(Format::Schema { schema, .. }) => w.object_member("response_format", |w| {
                 w.member("type", "json_object");
-                w.member("json_schema", *schema);
+                w.member("json_schema", schema);
             }),
         }
         if let Some(ask) = &request.reasoning {

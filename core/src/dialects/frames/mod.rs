@@ -1,10 +1,11 @@
 //! How the bytes of a stream are cut into frames. Bounded, and the same whatever the pieces in which they come.
 
+pub mod event_stream;
 pub mod json_array;
+pub mod ndjson;
 pub mod sse;
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -53,30 +54,16 @@ pub enum FrameError {
     Broken(String),
 }
 
-/// Whole frames, side by side in one piece of memory: what goes on untouched goes on in one piece.
-#[derive(Debug, Default)]
-pub struct Cut {
-    pub whole: Bytes,
-    /// Where each frame ends; the next begins there, and the first at 0.
-    pub ends: Vec<usize>,
-}
-
-impl Cut {
-    /// The frames' places in `whole`.
-    pub fn frames(&self) -> impl Iterator<Item = Range<usize>> + use<'_> {
-        self.ends.iter().enumerate().map(|(at, end)| at.checked_sub(1).map_or(0, |before| self.ends[before])..*end)
-    }
-
-    pub fn clear(&mut self) {
-        self.whole = Bytes::new();
-        self.ends.clear();
-    }
-}
-
 /// Cuts bytes into whole frames, each with all of its bytes, so that it can be passed on as it came.
 pub trait Framer: Send {
-    /// Takes what came; gives the whole frames in it, without copying where a frame does not span pieces. `cut` is empty.
-    fn feed(&mut self, piece: Bytes, cut: &mut Cut) -> Result<(), FrameError>;
+    /// Takes what came; gives the whole frames in it, without copying where a frame does not span pieces.
+    fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError>;
+
+    /// The memory in which the frames of the last `feed` stand side by side from its begin, where they do: what goes on
+    /// untouched goes on in one piece.
+    fn side_by_side(&mut self) -> Option<Bytes> {
+        None
+    }
 
     /// The bytes have ended: what is left that is no whole frame. Empty = nothing.
     fn rest(&mut self) -> Bytes;
@@ -85,13 +72,19 @@ pub trait Framer: Send {
 /// The framer of a framing.
 pub fn framer(framing: Framing) -> Box<dyn Framer> {
     match framing {
-        Framing::Sse | Framing::Ndjson | Framing::JsonArray | Framing::EventStream => Box::new(sse::Sse::default()),
+        Framing::Sse => Box::new(sse::Sse::default()),
+        Framing::Ndjson => Box::new(ndjson::Ndjson::default()),
+        Framing::JsonArray => Box::new(json_array::JsonArray::default()),
+        Framing::EventStream => Box::new(event_stream::EventStream::default()),
     }
 }
 
 /// Reads a frame that was cut.
-pub fn read(framing: Framing, frame: &[u8]) -> Result<Frame<'_>, FrameError> {
+pub fn read(framing: Framing, frame: &[u8]) -> Frame<'_> {
     match framing {
-        Framing::Sse | Framing::Ndjson | Framing::JsonArray | Framing::EventStream => Ok(sse::read(frame)),
+        Framing::Sse => sse::read(frame),
+        Framing::Ndjson => ndjson::read(frame),
+        Framing::JsonArray => json_array::read(frame),
+        Framing::EventStream => event_stream::read(frame),
     }
 }

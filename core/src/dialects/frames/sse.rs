@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Cut, FRAME_BYTES_MAX, Frame, FrameError, Framer};
+use super::{FRAME_BYTES_MAX, Frame, FrameError, Framer};
 
 /// Cuts at empty lines. A frame keeps every byte that came, comments included.
 #[derive(Debug, Default)]
@@ -14,10 +14,12 @@ pub struct Sse {
     carry: BytesMut,
     /// So much of `carry` was searched: a frame that comes in many pieces is not read again for each.
     searched: usize,
+    /// What the frames of the last piece were cut from.
+    fed: Option<Bytes>,
 }
 
 impl Framer for Sse {
-    fn feed(&mut self, piece: Bytes, cut: &mut Cut) -> Result<(), FrameError> {
+    fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError> {
         let (bytes, from) = match self.carry.is_empty() {
             true => (piece, 0),
             false => {
@@ -30,7 +32,7 @@ impl Framer for Sse {
             let empty = matches!(&bytes[line..end], b"" | b"\r");
             line = end + 1;
             if empty {
-                cut.ends.push(line);
+                out.push(bytes.slice(frame..line));
                 frame = line;
             }
         }
@@ -41,12 +43,16 @@ impl Framer for Sse {
         if bytes.len() > frame {
             self.carry.extend_from_slice(&bytes[frame..]);
         }
-        cut.whole = bytes;
+        self.fed = Some(bytes);
         Ok(())
     }
 
     fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.carry).freeze()
+    }
+
+    fn side_by_side(&mut self) -> Option<Bytes> {
+        self.fed.take()
     }
 }
 
@@ -106,9 +112,7 @@ mod tests {
         cuts.sort_unstable();
         let mut from = 0;
         for at in cuts.into_iter().chain([text.len()]) {
-            let mut cut = Cut::default();
-            framer.feed(Bytes::copy_from_slice(&text[from..at]), &mut cut).unwrap();
-            out.extend(cut.frames().map(|frame| cut.whole.slice(frame)));
+            framer.feed(Bytes::copy_from_slice(&text[from..at]), &mut out).unwrap();
             from = at;
         }
         (out, framer.rest())
@@ -137,7 +141,7 @@ mod tests {
     fn a_frame_without_an_end_is_bounded() {
         let mut framer = Sse::default();
         let piece = Bytes::from(vec![b'x'; 1 << 20]);
-        let fed = (0..20).map(|_| framer.feed(piece.clone(), &mut Cut::default())).find(Result::is_err);
+        let fed = (0..20).map(|_| framer.feed(piece.clone(), &mut Vec::new())).find(Result::is_err);
         assert_eq!(fed, Some(Err(FrameError::TooLarge)));
     }
 

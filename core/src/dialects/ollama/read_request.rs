@@ -54,7 +54,9 @@ fn read_format<'a>(r: &Reading<'a>, raw: Raw<'a>) -> Result<Option<Format<'a>>, 
     match as_text(raw).as_deref() {
         Some("") => Ok(None),
         Some("json") => Ok(Some(Format::Json)),
-        None if is_object(raw) => Ok(Some(Format::Schema { name: None, description: None, schema: raw, strict: None })),
+        None if is_object(raw) => {
+            Ok(Some(Format::Schema { name: None, description: None, schema: Cow::Borrowed(raw), strict: None }))
+        }
         Some(_) | None => Err(r.wrong("must be `json` or a schema")),
     }
 }

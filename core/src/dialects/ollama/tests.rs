@@ -9,7 +9,7 @@ use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
 use crate::contract::canonical::part::{Kind, Maker, Signature};
 use crate::contract::refusal::Category;
 use crate::contract::usage::Usage;
-use crate::dialects::recorded::{
+use crate::dialects::retold::{
     GIVEN, answer_lines, event_lines, exchanges, golden, golden_input, read_stream, request_lines, with_request,
     write_request, write_stream,
 };

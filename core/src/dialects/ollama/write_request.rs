@@ -23,7 +23,7 @@ pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
         match &request.format {
             None => {}
             Some(Format::Json) => w.member("format", "json"),
-            Some(Format::Schema { schema, .. }) => w.member("format", *schema),
+            Some(Format::Schema { schema, .. }) => w.member("format", schema),
         }
         if let Some(ask) = &request.reasoning {
             write_think(w, ask, &mut lost);
