@@ -1,6 +1,7 @@
 //! Recorded traffic of the dialect and of those who speak it nearly, and tables of what is easily got wrong.
 
 mod crossing;
+mod edges;
 mod golden;
 mod streams;
 
@@ -70,7 +71,8 @@ fn plain(request: &Value) -> Value {
     for says_nothing in ["model", "stream", "stream_options", "prompt_cache_options"] {
         members.remove(says_nothing);
     }
-    let defaults = [("store", json!(false)), ("background", json!(false)), ("metadata", json!({})), ("tools", json!([]))];
+    let defaults =
+        [("store", json!(false)), ("background", json!(false)), ("metadata", json!({})), ("tools", json!([]))];
     members.retain(|name, value| !defaults.iter().any(|(n, v)| n == name && v == value));
     if let Some(input) = members.get_mut("input") {
         *input = items(input);
@@ -210,7 +212,9 @@ fn recorded_answers_mean_the_same_when_written_again() {
         if before["status"] != "queued" {
             for member in ["status", "incomplete_details", "model", "usage"] {
                 let shown = |v: &Value| match member {
-                    "usage" => ["input_tokens", "output_tokens", "total_tokens"].iter().map(|n| v[member][n].clone()).collect(),
+                    "usage" => {
+                        ["input_tokens", "output_tokens", "total_tokens"].iter().map(|n| v[member][n].clone()).collect()
+                    }
                     _ if v[member] == "complete" => "completed".into(),
                     _ => v[member].clone(),
                 };
@@ -236,7 +240,12 @@ fn said(response: &Value) -> Vec<String> {
                 }
             }
             "reasoning" => {
-                told.push(format!("{}{} {}", text(&item["summary"]), text(&item["content"]), item["encrypted_content"]));
+                told.push(format!(
+                    "{}{} {}",
+                    text(&item["summary"]),
+                    text(&item["content"]),
+                    item["encrypted_content"]
+                ));
             }
             "function_call" => told.push(format!("{} {} {}", item["call_id"], item["name"], item["arguments"])),
             // Written for a caller who declared a function.
@@ -269,16 +278,44 @@ fn what_is_lost_is_named() {
         (json!({"previous_response_id": "resp_1"}), vec!["previous_response_id"], "only its own target knows it"),
         (json!({"conversation": "conv_1", "prompt": {"id": "p"}}), vec!["conversation", "prompt"], "so are these"),
         (json!({"background": true, "truncation": "auto"}), vec!["background", "truncation"], "no canonical place"),
-        (json!({"background": false, "truncation": "disabled", "metadata": {}, "tools": []}), vec![], "what says nothing"),
+        (
+            json!({"background": false, "truncation": "disabled", "metadata": {}, "tools": []}),
+            vec![],
+            "what says nothing",
+        ),
         (json!({"max_tool_calls": 3}), vec!["max_tool_calls"], "no canonical place"),
         (json!({"include": ["something.new"]}), vec!["include[0]"], "an entry that is not known"),
-        (json!({"include": ["reasoning.encrypted_content", "web_search_call.action.sources"]}), vec![], "those that are"),
+        (
+            json!({"include": ["reasoning.encrypted_content", "web_search_call.action.sources"]}),
+            vec![],
+            "those that are",
+        ),
         (json!({"tools": [{"type": "web_search"}]}), vec!["tools.native"], "a tool that the provider runs"),
-        (json!({"tools": [{"type": "function", "name": "f", "defer_loading": true}]}), vec!["tools[0].defer_loading"], "a nested member"),
-        (json!({"tool_choice": {"type": "web_search_preview"}}), vec!["tool_choice"], "a tool that is no choice elsewhere"),
-        (json!({"input": [{"type": "item_reference", "id": "msg_1"}]}), vec!["messages.native"], "what the provider keeps"),
-        (json!({"input": [{"type": "compaction", "encrypted_content": "x"}]}), vec!["messages.native"], "nobody else can read it"),
-        (json!({"input": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "mp3"}}]}]}), vec!["messages.audio", "messages.media_url"], "sounds are not taken"),
+        (
+            json!({"tools": [{"type": "function", "name": "f", "defer_loading": true}]}),
+            vec!["tools[0].defer_loading"],
+            "a nested member",
+        ),
+        (
+            json!({"tool_choice": {"type": "web_search_preview"}}),
+            vec!["tool_choice"],
+            "a tool that is no choice elsewhere",
+        ),
+        (
+            json!({"input": [{"type": "item_reference", "id": "msg_1"}]}),
+            vec!["messages.native"],
+            "what the provider keeps",
+        ),
+        (
+            json!({"input": [{"type": "compaction", "encrypted_content": "x"}]}),
+            vec!["messages.native"],
+            "nobody else can read it",
+        ),
+        (
+            json!({"input": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "AA==", "format": "mp3"}}]}]}),
+            vec!["messages.audio", "messages.media_url"],
+            "sounds are not taken",
+        ),
         (json!({"client_metadata": {"x": "y"}, "prompt_cache_key": "k", "store": false}), vec![], "what agents send"),
     ] {
         let mut body = json!({"model": "m", "input": "hi"});

@@ -41,7 +41,9 @@ fn joined(words: Vec<String>) -> Vec<String> {
     for word in words {
         let role = word.split(' ').next().unwrap_or_default().to_owned();
         match told.last_mut() {
-            Some(last) if ["System", "User", "Assistant"].contains(&&*role) && last.starts_with(&format!("{role} ")) => {
+            Some(last)
+                if ["System", "User", "Assistant"].contains(&&*role) && last.starts_with(&format!("{role} ")) =>
+            {
                 last.push_str(&word[role.len() + 1..]);
             }
             Some(_) | None => told.push(word),
@@ -64,7 +66,8 @@ fn requests_of_chat_say_the_same_here() {
         if request.losses(|e| OpenaiResponses.carries(e)).iter().any(|loss| !loss.hint) {
             continue;
         }
-        let written = OpenaiResponses.write_request(&request, &To { model: "m", output_tokens_max: None, quirks: &OTHER });
+        let written =
+            OpenaiResponses.write_request(&request, &To { model: "m", output_tokens_max: None, quirks: &OTHER });
         let skimmed = skim(&written.body).unwrap();
         let again = read(&OpenaiResponses, &written.body, &skimmed, &given);
         assert_eq!(joined(words(&request)), joined(words(&again)), "{}", exchange.id);
@@ -125,7 +128,10 @@ fn plain(told: &[Event]) -> Vec<String> {
     };
     let kept: Vec<Event> = told.iter().enumerate().filter(|(at, e)| kept((*at, e))).map(|(_, e)| e.clone()).collect();
     // A call without arguments has an empty object.
-    said(&kept).into_iter().map(|t| if t.starts_with("ToolCall") { t.replace(": \"\" ", ": \"{}\" ") } else { t }).collect()
+    said(&kept)
+        .into_iter()
+        .map(|t| if t.starts_with("ToolCall") { t.replace(": \"\" ", ": \"{}\" ") } else { t })
+        .collect()
 }
 
 #[test]
@@ -195,7 +201,10 @@ fn what_agents_send_crosses_and_comes_back() {
     assert_eq!(seals, expected, "seals are back on the parts that they belong to");
     let to = To { model: "m", output_tokens_max: None, quirks: &OTHER };
     let chat: Value = serde_json::from_slice(&OpenaiChat.write_request(&request, &to).body).unwrap();
-    assert_eq!(chat["tools"][0]["function"]["description"], "Edits\n\nThe text of `input` must keep to this lark grammar:\nstart: x");
+    assert_eq!(
+        chat["tools"][0]["function"]["description"],
+        "Edits\n\nThe text of `input` must keep to this lark grammar:\nstart: x"
+    );
     assert_eq!(chat["messages"][1]["tool_calls"][0]["function"]["arguments"], "{\"input\":\"*** Begin\"}");
     assert_eq!(chat["tool_choice"]["function"]["name"], "apply_patch");
     // And to a provider of this dialect: what others sealed stays here, and is told.

@@ -81,7 +81,10 @@ fn what_callers_of_chat_ask_is_written() {
     let to = To { model: "gpt-5", output_tokens_max: None, quirks: &OTHER };
     let written = OpenaiResponses.write_request(&request, &to);
     let text = String::from_utf8(written.body).unwrap();
-    assert!(text.contains("0.70") && text.contains(r#"{"z": 1, "a": 2}"#), "numbers and schemas keep their text: {text}");
+    assert!(
+        text.contains("0.70") && text.contains(r#"{"z": 1, "a": 2}"#),
+        "numbers and schemas keep their text: {text}"
+    );
     same("foreign.written.json", &pretty(text.as_bytes()));
     let lost: Vec<&str> = written.lost.iter().map(|loss| &*loss.what).collect();
     assert_eq!(lost, ["messages.reasoning"], "plain thoughts are not taken back");
@@ -95,7 +98,8 @@ fn an_answer_is_complete() {
         let id = if name == "f" { "toolu_1" } else { "toolu_2" };
         Kind::ToolCall(ToolCall { id: id.into(), name: name.into(), arguments: arguments.into() })
     };
-    let citation = Citation { url: Some("https://example.com".into()), start: Some(0), end: Some(2), ..Citation::default() };
+    let citation =
+        Citation { url: Some("https://example.com".into()), start: Some(0), end: Some(2), ..Citation::default() };
     let answer = Answer {
         id: "msg_01".into(),
         model: "claude-sonnet-4-5".into(),

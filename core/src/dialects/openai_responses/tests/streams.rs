@@ -222,7 +222,11 @@ fn endings_are_told_in_the_words_of_this_dialect() {
         let told: Vec<Event> = [Some(start()), reason.map(finish), Some(Event::Done)].into_iter().flatten().collect();
         let events = well_formed(why, &write(&told, &given("m")));
         let last = events.last().unwrap();
-        assert_eq!((last["type"].as_str().unwrap(), &last["response"]["incomplete_details"]), (kind, &details), "{why}");
+        assert_eq!(
+            (last["type"].as_str().unwrap(), &last["response"]["incomplete_details"]),
+            (kind, &details),
+            "{why}"
+        );
     }
     let cut = [start(), begin(0, Begins::Text), delta(0, text("half"))];
     let events = well_formed("cut", &write(&cut[..1], &given("m")));
@@ -293,10 +297,7 @@ fn seals_of_others_ride_in_reasoning_items() {
     let events = well_formed("seals", &write(&told, &given("m")));
     let output = events.last().unwrap()["response"]["output"].clone();
     let sealed: Vec<&str> = output.as_array().unwrap().iter().filter_map(|i| i["encrypted_content"].as_str()).collect();
-    assert_eq!(
-        sealed,
-        ["tollgate:anthropic:SIG", "tollgate:anthropic:thoughts;HID", "tollgate:google:call=c1;GOO"]
-    );
+    assert_eq!(sealed, ["tollgate:anthropic:SIG", "tollgate:anthropic:thoughts;HID", "tollgate:google:call=c1;GOO"]);
 }
 
 #[test]
@@ -309,27 +310,37 @@ fn servers_that_tell_less_are_read_as_well() {
     for (body, expected, why) in [
         (frames(&[completed.clone()]), "Text: \"hi\"", "only the last event"),
         (
-            frames(&[json!({"type": "response.output_item.added", "output_index": 0, "item": {"type": "function_call", "call_id": "c1", "name": "f"}}),
-                json!({"type": "response.output_item.done", "output_index": 0, "item": item}), completed.clone()]),
+            frames(&[
+                json!({"type": "response.output_item.added", "output_index": 0, "item": {"type": "function_call", "call_id": "c1", "name": "f"}}),
+                json!({"type": "response.output_item.done", "output_index": 0, "item": item}),
+                completed.clone(),
+            ]),
             "ToolCall { id: \"c1\", name: \"f\" }: \"{\\\"a\\\":1}\"",
             "arguments in the finished item only",
         ),
         (
-            frames(&[json!({"type": "response.created", "response": {}}),
-                json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "hi"})])
-                + "data: [DONE]\n\n",
+            frames(&[
+                json!({"type": "response.created", "response": {}}),
+                json!({"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "hi"}),
+            ]) + "data: [DONE]\n\n",
             "Text: \"hi\"",
             "no item was added, and [DONE] is the only end",
         ),
         (
-            frames(&[json!({"type": "response.something.new", "output_index": 7, "delta": {}}),
-                json!({"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "hi"}), completed.clone()]),
+            frames(&[
+                json!({"type": "response.something.new", "output_index": 7, "delta": {}}),
+                json!({"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "hi"}),
+                completed.clone(),
+            ]),
             "Text: \"hi\"",
             "unknown events are passed over, a text without pieces is told whole",
         ),
     ] {
         let told = texts(body);
-        assert!(told[0].starts_with(expected) && told.iter().any(|t| t == "Stop" || t == "ToolCalls"), "{why}: {told:?}");
+        assert!(
+            told[0].starts_with(expected) && told.iter().any(|t| t == "Stop" || t == "ToolCalls"),
+            "{why}: {told:?}"
+        );
     }
 }
 
@@ -337,9 +348,21 @@ fn servers_that_tell_less_are_read_as_well() {
 fn errors_after_a_200_end_the_stream() {
     let created = "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n\n";
     for (frame, code, message) in [
-        ("event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"An error occurred\",\"param\":null}\n\n", Some("server_error"), "An error occurred"),
-        ("data: {\"type\":\"error\",\"error\":{\"type\":\"server_error\",\"code\":null,\"message\":\"oh\"}}\n\n", Some("server_error"), "oh"),
-        ("data: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"slow\"}}}\n\n", Some("rate_limit_exceeded"), "slow"),
+        (
+            "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"An error occurred\",\"param\":null}\n\n",
+            Some("server_error"),
+            "An error occurred",
+        ),
+        (
+            "data: {\"type\":\"error\",\"error\":{\"type\":\"server_error\",\"code\":null,\"message\":\"oh\"}}\n\n",
+            Some("server_error"),
+            "oh",
+        ),
+        (
+            "data: {\"type\":\"response.failed\",\"response\":{\"status\":\"failed\",\"error\":{\"code\":\"rate_limit_exceeded\",\"message\":\"slow\"}}}\n\n",
+            Some("rate_limit_exceeded"),
+            "slow",
+        ),
         ("data: {\"error\":{\"code\":502,\"message\":\"upstream\"}}\n\n", Some("502"), "upstream"),
         ("error: {\"code\":500,\"message\":\"broken\"}\n\n", Some("500"), "broken"),
     ] {
