@@ -54,8 +54,8 @@ fn recorded_streams_tell_the_same_events_when_written_again() {
 /// The response of the last event.
 fn last(body: &[u8]) -> Value {
     let text = String::from_utf8(body.to_vec()).unwrap();
-    let data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
-    serde_json::from_str::<Value>(data.last().unwrap()).unwrap()["response"].take()
+    let mut data = text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "[DONE]");
+    serde_json::from_str::<Value>(data.next_back().unwrap()).unwrap()["response"].take()
 }
 
 /// The promise of `canonical/event.rs`.
@@ -308,7 +308,7 @@ fn servers_that_tell_less_are_read_as_well() {
     let texts = |body: String| said(&events(&OpenaiResponses, &given("m"), body.as_bytes()).unwrap());
     let frames = |list: &[Value]| -> String { list.iter().map(|e| format!("data: {e}\n\n")).collect() };
     for (body, expected, why) in [
-        (frames(&[completed.clone()]), "Text: \"hi\"", "only the last event"),
+        (frames(std::slice::from_ref(&completed)), "Text: \"hi\"", "only the last event"),
         (
             frames(&[
                 json!({"type": "response.output_item.added", "output_index": 0, "item": {"type": "function_call", "call_id": "c1", "name": "f"}}),
