@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::items::{Item, item, put_back};
 use super::output::{self, Call, Head, ended, finish_of, made_id, response_id};
 use super::own::Form;
-use super::parts::{output_text, refusal};
+use super::parts::{content, output_text, refusal};
 use super::seal::{self, Place};
 use crate::contract::canonical::answer::{Answer, Choice};
 use crate::contract::canonical::element::{Element, Loss};
@@ -49,7 +49,7 @@ fn output<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Choice<'a>, Wrong> {
     let parts = &mut choice.parts;
     let mut seals: HashMap<String, Signature<'a>> = HashMap::new();
     let logprobs = r.each(raw, |r, raw| {
-        match item(r, raw)? {
+        match output_item(r, raw)? {
             Item::Said(said) => parts.extend(said),
             Item::Asked(message) => parts.extend(message.parts),
             Item::Did(did) => parts.extend(did),
@@ -66,6 +66,16 @@ fn output<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Choice<'a>, Wrong> {
         }
     }
     Ok(choice)
+}
+
+/// As in a request, but that nobody else than the model speaks, and that a message may be empty.
+fn output_item<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Item<'a>, Wrong> {
+    let members = loose(raw);
+    if find(&members, "type").and_then(as_text).as_deref() != Some("message") {
+        return item(r, raw);
+    }
+    let parts = find(&members, "content").map(|raw| r.within("content", |r| content(r, raw))).transpose()?;
+    Ok(Item::Said(parts.unwrap_or_default()))
 }
 
 /// Of the first text of a message.

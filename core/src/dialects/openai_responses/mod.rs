@@ -12,6 +12,8 @@ mod own;
 mod parts;
 mod read_request;
 mod seal;
+mod stream_items;
+mod stream_output;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]

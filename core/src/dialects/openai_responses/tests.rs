@@ -1,6 +1,8 @@
 //! Recorded traffic of the dialect and of those who speak it nearly, and tables of what is easily got wrong.
 
+mod broken;
 mod crossing;
+mod edges;
 mod golden;
 mod streams;
 
