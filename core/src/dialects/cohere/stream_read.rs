@@ -203,7 +203,9 @@ impl StreamReader for Reader {
                 }
             }
             "content-end" => {
-                self.open.iter_mut().filter(|open| open.index == index).for_each(|open| open.ending = true)
+                // A plan is no content: nothing but what comes next ends it.
+                let ends = |open: &&mut Open| open.index == index && !matches!(open.said, Said::Plan);
+                self.open.iter_mut().filter(ends).for_each(|open| open.ending = true)
             }
             "tool-plan-delta" => {
                 let text = find(&message, "tool_plan").and_then(as_text).unwrap_or_default();
