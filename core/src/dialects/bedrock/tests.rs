@@ -26,6 +26,7 @@ fn golden() {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 6);
+    let mut wrong = Vec::new();
     for file in files {
         let pair: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
         let codec: &dyn Codec = if pair["from"] == "openai.chat" { &OpenaiChat } else { &Bedrock };
@@ -41,8 +42,11 @@ fn golden() {
             "lost": lost,
         });
         let expected = json!({ "written": pair["written"], "lost": pair["lost"] });
-        assert_eq!(told, expected, "{}: {told:#}", file.display());
+        if told != expected {
+            wrong.push(format!("{}: {told:#}", file.display()));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -110,6 +114,20 @@ fn what_has_no_place_is_told_by_its_path() {
     );
 }
 
+#[test]
+fn numbers_and_schemas_keep_their_text() {
+    let schema = r#"{"type":"object","properties":{"b":{"minimum":0.10},"a":{}}}"#;
+    let text = format!(
+        r#"{{"messages":[{{"role":"assistant","content":[{{"toolUse":{{"toolUseId":"a","name":"f","input":{{"z":1.50,"a":1e3}}}}}}]}}],"inferenceConfig":{{"temperature":0.30}},"toolConfig":{{"tools":[{{"toolSpec":{{"name":"f","inputSchema":{{"json":{schema}}}}}}}]}}}}"#
+    );
+    let skim = skim(text.as_bytes()).unwrap();
+    let request = Bedrock.read_request(text.as_bytes(), &skim, &given(CLAUDE)).unwrap();
+    let written = String::from_utf8(Bedrock.write_request(&request, &to(CLAUDE)).body).unwrap();
+    for kept in [schema, r#"{"z":1.50,"a":1e3}"#, r#""temperature":0.30"#] {
+        assert!(written.contains(kept), "{kept} in {written}");
+    }
+}
+
 fn seal(by: Maker, data: &'static str) -> Option<Signature<'static>> {
     Some(Signature { by, data: data.into() })
 }
@@ -129,7 +147,7 @@ fn sealed(data: &'static str, id: Option<&'static str>, by: Maker, summary: &'st
 }
 
 fn call(id: &'static str, signature: Option<Signature<'static>>) -> Part<'static> {
-    let call = ToolCall { id: id.into(), name: "f".into(), arguments: r#"{"a":1.50}"#.into() };
+    let call = ToolCall { id: id.into(), name: "f".into(), arguments: r#"{"a":1.5}"#.into() };
     Part { signature, ..Kind::ToolCall(call).into() }
 }
 
@@ -250,7 +268,7 @@ fn seals_in_streams_come_back_too() {
             ),
             (2, reasoning(None), vec![Delta::Encrypted("EmwK".into()), signature(Maker::Anthropic, "")], true),
             (3, Some(Begins::Text), vec![text("hel"), text("lo"), signature(Maker::Google, "TEXT")], true),
-            (4, tool("tooluse_1"), vec![arguments("{\"a\":1.50}"), signature(Maker::Google, "CALL")], true),
+            (4, tool("tooluse_1"), vec![arguments("{\"a\":1.5}"), signature(Maker::Google, "CALL")], true),
             (5, tool("tooluse_3"), vec![arguments("{"), arguments("}"), signature(Maker::Google, "LATE")], true),
         ],
         Finish::ToolCalls,
@@ -264,7 +282,7 @@ fn seals_in_streams_come_back_too() {
         call("tooluse_1", seal(Maker::Google, "CALL")),
         late,
     ];
-    let expected = expected.map(|p| format!("{p:?}").replace("1.50", "1.5"));
+    let expected = expected.map(|p| format!("{p:?}"));
     let back = next_turn(&gathered(&told));
     assert_eq!(back[..5], expected[..5]);
     assert!(back[5].contains("LATE") && back[5].contains("tooluse_3"), "{}", back[5]);
