@@ -1,5 +1,6 @@
 //! The canonical request with its metadata: what callers send, what they get back, and how both are named.
 
+pub mod base64;
 pub mod canonical;
 pub mod glob;
 pub mod meta;
@@ -53,6 +54,11 @@ impl Operation {
         Operation::Files,
         Operation::Batches,
     ];
+
+    /// What must be granted and offered for it: who may converse may count.
+    pub fn granted_as(self) -> Operation {
+        if self == Operation::CountTokens { Operation::Chat } else { self }
+    }
 
     pub fn name(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use memchr::memchr2;
 use smallvec::SmallVec;
@@ -17,6 +18,7 @@ pub const MEMBERS_MAX: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub struct Skim {
     pub members: SmallVec<[Member; 16]>,
+    made: OnceLock<Box<str>>,
 }
 
 /// One member: where it begins, where its name is (between the quotes), and where its value is.
@@ -83,7 +85,7 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
             let start = reader.at;
             let name = reader.name(text)?;
             if found.find(body, &name).is_some() {
-                return Err(SkimError::Duplicate(name.into_owned()));
+                return Err(SkimError::Duplicate(super::nearest::shown(&name).into_owned()));
             }
             let (name, unescaped) = match name {
                 Cow::Borrowed(plain) => (start + 1..start + 1 + plain.len(), None),
@@ -112,6 +114,12 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
 }
 
 impl Skim {
+    /// A text that a reader makes of the body (its schemas in another spelling), so that it lives as long as what is borrowed
+    /// from the body itself. It is made once: a body has one reader.
+    pub fn keep(&self, make: impl FnOnce() -> String) -> &str {
+        self.made.get_or_init(|| make().into_boxed_str())
+    }
+
     pub fn find(&self, body: &[u8], name: &str) -> Option<&Member> {
         self.members.iter().find(|m| m.is(body, name))
     }

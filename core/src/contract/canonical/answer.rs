@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::part::Part;
 use crate::contract::read::Raw;
 use crate::contract::usage::Usage;
@@ -27,8 +29,17 @@ pub struct Choice<'a> {
     pub finish: Option<Finish>,
     /// The sequence that ended it.
     pub stop_sequence: Option<Cow<'a, str>>,
-    /// In OpenAI's form.
+    /// In OpenAI's form: the object of its chat, or the bare list of tokens.
     pub logprobs: Option<Raw<'a>>,
+    /// The same, where the provider has a form of its own.
+    pub logprobs_made: Option<Box<RawValue>>,
+}
+
+impl Choice<'_> {
+    /// Log probabilities in OpenAI's form, read or made.
+    pub fn logprobs_json(&self) -> Option<&RawValue> {
+        self.logprobs.or(self.logprobs_made.as_deref())
+    }
 }
 
 /// Why an answer ended.
@@ -49,4 +60,21 @@ pub enum Finish {
     Error,
     /// A reason of the provider's own.
     Other(String),
+}
+
+impl Finish {
+    /// For receipts and facts: OpenTelemetry's words where it has one.
+    pub fn name(&self) -> &str {
+        match self {
+            Finish::Stop | Finish::StopSequence => "stop",
+            Finish::Length => "length",
+            Finish::ToolCalls => "tool_calls",
+            Finish::ContentFilter => "content_filter",
+            Finish::Refusal => "refusal",
+            Finish::Pause => "pause",
+            Finish::ContextLength => "context_length",
+            Finish::Error => "error",
+            Finish::Other(name) => name,
+        }
+    }
 }

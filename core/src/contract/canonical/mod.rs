@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod element;
+pub mod embed;
 pub mod event;
 pub mod part;
 
@@ -76,6 +77,9 @@ pub struct Function<'a> {
     pub strict: Option<bool>,
     /// Behind this tool the provider may cache what stands before.
     pub cache: Option<CacheMark>,
+    /// Its declaration, where the caller's dialect declares it otherwise than as a function: free text, a shell of the
+    /// caller's. Elsewhere it is the function that stands here, and `Given::own_tools` brings its calls back into that form.
+    pub own: Option<Raw<'a>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +144,15 @@ impl<'a> Request<'a> {
     pub fn split_system(&self) -> (&[Message<'a>], &[Message<'a>]) {
         let begin = self.messages.iter().position(|m| !m.role.instructs()).unwrap_or(self.messages.len());
         self.messages.split_at(begin)
+    }
+
+    /// Names of the tools that the caller's dialect declares otherwise than as functions.
+    pub fn own_tools(&self) -> Vec<&str> {
+        let own = |tool| match tool {
+            &Tool::Function(Function { ref name, own: Some(_), .. }) => Some(&**name),
+            Tool::Function(_) | Tool::Native { .. } => None,
+        };
+        self.tools.iter().filter_map(own).collect()
     }
 
     /// Is there a message of the system behind one of somebody else?

@@ -241,7 +241,7 @@ pub fn head(w: &mut Writer, id: &str, object: &str, created_s: Option<i64>, mode
 fn write_choice(w: &mut Writer, choice: &Choice<'_>) {
     w.member("index", &choice.index);
     w.object_member("message", |w| write_message(w, &choice.parts));
-    match choice.logprobs {
+    match choice.logprobs_json() {
         Some(raw) => w.member("logprobs", raw),
         None => w.member("logprobs", &Null),
     }
