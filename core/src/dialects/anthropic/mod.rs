@@ -168,6 +168,15 @@ fn finish_name(finish: &Finish) -> &str {
     }
 }
 
+/// Others end a call of a tool, or a refusal, as they end everything; callers of this dialect go by the reason.
+fn fitting(reason: Finish, calls: bool, refuses: bool) -> Finish {
+    match reason {
+        Finish::Stop if calls => Finish::ToolCalls,
+        Finish::Stop if refuses => Finish::Refusal,
+        other => other,
+    }
+}
+
 /// `standard` is what the canonical form calls `default`.
 fn tier_of(name: &str) -> &str {
     if name == "standard" { "default" } else { name }
