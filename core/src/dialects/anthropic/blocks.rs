@@ -139,7 +139,7 @@ pub fn cites_here(raw: Raw<'_>) -> bool {
 /// A document of a list of blocks, or of chunks to be cited one by one, which nobody else has.
 fn is_chunked(members: &Members<'_>) -> bool {
     let source = find(members, "source").map(loose).unwrap_or_default();
-    let cited = find(members, "citations").is_some_and(|raw| cites(raw));
+    let cited = find(members, "citations").is_some_and(cites);
     find(&source, "content").is_some_and(|raw| cited || is_list(raw))
 }
 

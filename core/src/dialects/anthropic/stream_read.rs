@@ -345,7 +345,7 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
         notes.error = Some(error::in_stream(frame.data.trim_ascii()).message);
         return;
     }
-    if !TELLING.iter().any(|name| tells(name)) {
+    if !TELLING.iter().any(tells) {
         return;
     }
     let Ok(told) = serde_json::from_slice::<Beside<'_>>(&frame.data) else { return };
