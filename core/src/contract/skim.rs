@@ -114,8 +114,7 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
 }
 
 impl Skim {
-    /// A text that a reader makes of the body (its schemas in another spelling), so that it lives as long as what is borrowed
-    /// from the body itself. It is made once: a body has one reader.
+    /// A text made of the body (its schemas in another spelling), kept as long as what is borrowed from the body. Made once.
     pub fn keep(&self, make: impl FnOnce() -> String) -> &str {
         self.made.get_or_init(|| make().into_boxed_str())
     }

@@ -229,7 +229,7 @@ mod tests {
             cut_off in 0usize..3,
         ) {
             let mut text = format!("[{}]\r\n", elements.join("\n,\r\n"));
-            (0..cut_off).for_each(|_| drop(text.pop()));
+            text.truncate(text.len() - cut_off);
             let (whole, rest) = cut(text.as_bytes(), &[]).unwrap();
             prop_assert_eq!(cut(text.as_bytes(), &cuts).unwrap(), (whole.clone(), rest.clone()));
             let read: Vec<Vec<u8>> = whole.iter().map(|f| read(f).data.into_owned()).filter(|d| !d.is_empty()).collect();

@@ -198,7 +198,7 @@ fn refusals_have_googles_shape() {
         let refusal = Refusal { retry_after_ms: Some(1_500), ..Refusal::new(category, "some_code", "say it so") };
         let text = Gemini.write_refusal(&refusal, "call-1");
         // Google's SDKs find an error in a stream by how the chunk begins.
-        assert!(text.starts_with("{\"error\":"), "{text}");
+        assert!(text.starts_with(&format!("{{\"error\":{{\"code\":{code},\"message\":")), "{text}");
         let body: Value = serde_json::from_str(&text).unwrap();
         let error = &body["error"];
         assert_eq!((error["code"].as_u64(), error["status"].as_str()), (Some(code), Some(status)));

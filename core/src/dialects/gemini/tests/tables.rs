@@ -169,27 +169,30 @@ fn foreign_seals_come_back_on_their_parts() {
         {"role": "model", "parts": [{"text": "see.", "thought": true}]},
         {"role": "model", "parts": [{"text": "", "thought": true, "thoughtSignature": sealed("Eq+/=")}]},
         {"role": "model", "parts": [{"text": "", "thought": true, "thought_signature": encrypted}]},
+        {"role": "model", "parts": [{"text": "I look "}]},
+        {"role": "model", "parts": [{"text": "it up."}]},
         {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "AbC="}]},
     ]});
     let text = body.to_string();
     let skim = skim(text.as_bytes()).unwrap();
     let request = Gemini.read_request(text.as_bytes(), &skim, &given("m")).unwrap();
     let parts = &request.messages[1].parts;
-    assert_eq!((request.messages.len(), parts.len()), (2, 3));
+    assert_eq!((request.messages.len(), parts.len()), (2, 4));
     let Kind::Reasoning(thought) = &parts[0].kind else { panic!("{parts:?}") };
     assert_eq!(thought.text, "Let me see.");
     assert_eq!(parts[0].signature, Some(Signature { by: Maker::Anthropic, data: "Eq+/=".into() }));
     let Kind::Reasoning(thought) = &parts[1].kind else { panic!("{parts:?}") };
     assert_eq!((thought.encrypted.as_deref(), thought.id.as_deref()), (Some("gAAA"), Some("rs_1")));
     assert_eq!(parts[1].signature.as_ref().map(|s| s.by), Some(Maker::Openai));
-    assert_eq!(parts[2].signature, Some(Signature { by: Maker::Google, data: "AbC=".into() }));
+    assert_eq!(parts[2].as_text(), Some("I look it up."));
+    assert_eq!(parts[3].signature, Some(Signature { by: Maker::Google, data: "AbC=".into() }));
 
     // For Google itself they are left out, and told.
     let (written, lost) = again(&body);
     assert_eq!(lost, ["messages.reasoning_encrypted", "messages.reasoning_signature"]);
     let parts = written["contents"][1]["parts"].as_array().unwrap();
     assert_eq!(parts[0], json!({"text": "Let me see.", "thought": true}));
-    assert_eq!(parts[1]["thoughtSignature"], "AbC=");
+    assert_eq!(parts[2]["thoughtSignature"], "AbC=");
 }
 
 #[test]
