@@ -196,22 +196,26 @@ fn wasm(state: &State, pepper: &Pepper) -> Wasm {
     Wasm::new(folder.map_err(|why| tracing::warn!("{why}")).ok())
 }
 
-/// Providers of the config, else those whose keys the environment holds, and `sim`; with what was found, for people.
-pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+/// Providers of the config, else those whose keys the environment holds; and whether a `sim` of our own joins them.
+pub fn configured(config: &Config) -> Result<(Vec<Provider>, bool), Ended> {
     let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let mut list: Vec<Provider> = Vec::new();
-    let mut wants_sim = config.providers.is_none();
-    match &config.providers {
-        None => list.extend(tollgate_providers::found(&environment)),
-        Some(table) => {
-            for (name, section) in table {
-                wants_sim |= name == sim::NAME && section.base_url.is_none();
-                if name != sim::NAME || section.base_url.is_some() {
-                    list.push(provider(name, section, &environment)?);
-                }
-            }
+    let Some(table) = &config.providers else { return Ok((tollgate_providers::found(&environment), true)) };
+    let mut list = Vec::new();
+    let mut wants_sim = false;
+    for (name, section) in table {
+        wants_sim |= name == sim::NAME && section.base_url.is_none();
+        if name != sim::NAME || section.base_url.is_some() {
+            let provider = provider(name, section, &environment)?;
+            provider.address().map_err(|why| Ended::usage(format!("providers: {why}")))?;
+            list.push(provider);
         }
     }
+    Ok((list, wants_sim))
+}
+
+/// All providers, ready to be called, with what was found, for people.
+pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+    let (mut list, wants_sim) = configured(config)?;
     if wants_sim {
         list.push(own_sim().await?);
     }
@@ -231,6 +235,8 @@ fn provider(
     let base = known().iter().find(|k| k.name == name).map(|k| k.provider(environment));
     let mut provider = match (base, &section.base_url) {
         (Some(base), _) => base,
+        // One that runs elsewhere takes the same scripts.
+        (None, Some(url)) if name == sim::NAME => sim::provider(url),
         (None, Some(url)) => Provider::at(name, url),
         (None, None) => {
             let names: Vec<&str> = known().iter().map(|k| k.name).collect();
@@ -240,6 +246,14 @@ fn provider(
     };
     if let Some(url) = &section.base_url {
         provider.base_url = url.to_string();
+    }
+    if let Some(kind) = &section.api {
+        provider.api = tollgate_providers::api::named(kind).ok_or_else(|| {
+            let known: Vec<&str> = tollgate_providers::api::names().collect();
+            let hint = tollgate_core::contract::nearest::hint(kind, known.iter().copied());
+            let (kind, known) = (&**kind, known.join("`, `"));
+            Ended::usage(format!("providers.{name}.api: `{kind}` is no kind of API{hint} (known are `{known}`)"))
+        })?;
     }
     if let Some(secret) = &section.secret {
         provider.secret = Some(secret.source());

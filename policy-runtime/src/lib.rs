@@ -25,6 +25,7 @@ pub mod params;
 pub mod reading;
 pub mod reference;
 pub mod reload;
+pub mod retired;
 pub mod script;
 pub mod second;
 pub mod selectors;

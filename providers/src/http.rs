@@ -16,9 +16,12 @@ use http_body_util::Full;
 use hyper_util::client::legacy;
 use tokio::time::{Instant, Sleep};
 use tollgate_core::contract::Dialect;
+use tollgate_core::dialects::Quirks;
+use tollgate_core::dialects::paths::Address;
 use tollgate_core::ports::{Fault, Later, Outgoing, Reply, Upstream};
 use tollgate_core::routing::catalog::Target;
 
+use crate::api::{self, Api};
 use crate::client::{Client, client};
 use crate::secret::{Secret, SecretSource};
 
@@ -28,6 +31,8 @@ pub struct Provider {
     pub name: Arc<str>,
     /// With its version path and without a slash at the end: `https://api.openai.com/v1`.
     pub base_url: String,
+    /// What kind of API it has.
+    pub api: &'static Api,
     pub secret: Option<SecretSource>,
     /// Models that no catalog lists are sent on too.
     pub unlisted: bool,
@@ -60,12 +65,28 @@ impl Provider {
         Provider {
             name: name.into(),
             base_url: base_url.to_owned(),
+            api: api::compatible(),
             secret: None,
             unlisted: true,
             default: false,
             forwards: Vec::new(),
             timers: Timers::default(),
         }
+    }
+
+    /// Its address, if that can be one: nothing of a caller or a secret stands in it.
+    pub fn address(&self) -> Result<Uri, String> {
+        let (name, text) = (&self.name, self.base_url.trim_end_matches('/'));
+        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
+        if !matches!(scheme, "http" | "https") || host.is_empty() {
+            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
+        }
+        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
+        if has_user || base.query().is_some() || text.contains('#') {
+            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
+        }
+        Ok(base)
     }
 }
 
@@ -79,6 +100,7 @@ pub struct Providers {
 struct Endpoint {
     provider: Provider,
     client: Client,
+    /// Of the dialects whose calls all have one address.
     uris: Vec<(Dialect, Uri)>,
     credential: RwLock<Credential>,
 }
@@ -113,16 +135,10 @@ impl Providers {
 
 impl Endpoint {
     fn new(provider: Provider, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
-        let (name, text) = (&provider.name, provider.base_url.trim_end_matches('/'));
-        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let name = &provider.name;
+        let text = provider.base_url.trim_end_matches('/');
+        let base = provider.address()?;
         let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
-        if !matches!(scheme, "http" | "https") || host.is_empty() {
-            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
-        }
-        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
-        if has_user || base.query().is_some() || text.contains('#') {
-            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
-        }
         let credential = read(&provider);
         if let Credential::Missing(why) = &credential {
             warnings.push(format!("provider `{name}` has no secret now: {why}"));
@@ -131,18 +147,28 @@ impl Endpoint {
         if scheme == "http" && !loopback && provider.secret.is_some() {
             warnings.push(format!("provider `{name}` gets its secret over plain http at `{text}`"));
         }
-        let uris = [Dialect::OpenaiChat, Dialect::OpenaiEmbeddings]
-            .into_iter()
-            .map(|dialect| Ok((dialect, format!("{text}{}", path(dialect)).parse().map_err(|e| format!("{e}"))?)))
-            .collect::<Result<_, String>>()?;
+        let fixed = |dialect: &&Dialect| provider.api.has_one_path(**dialect);
+        let uris = provider.api.speaks.iter().filter(fixed).map(|dialect| {
+            let uri = provider.api.path(text, &Address::of(*dialect), None).parse();
+            Ok((*dialect, uri.map_err(|why| format!("`{name}`: {why}"))?))
+        });
+        let uris = uris.collect::<Result<_, String>>()?;
         let client = client(Duration::from_millis(provider.timers.connect_ms))
             .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
         Ok(Endpoint { client, uris, credential: RwLock::new(credential), provider })
     }
 
-    fn uri(&self, dialect: Dialect, query: Option<&str>) -> Result<Uri, Fault> {
-        let known = self.uris.iter().find(|(d, _)| *d == dialect).map(|(_, uri)| uri);
-        let uri = known.expect("every dialect has its address from the start").clone();
+    fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
+        let api = self.provider.api;
+        let query = api.query(to, query);
+        let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
+            Some((_, uri)) => uri.clone(),
+            None => {
+                let base = self.provider.base_url.trim_end_matches('/');
+                let path = api.path(base, to, query.as_deref());
+                path.parse().map_err(|why| Fault::Broken(format!("`{path}` is no address: {why}")))?
+            }
+        };
         let Some(query) = query else { return Ok(uri) };
         let broken = |why: String| Fault::Broken(format!("the query `{query}` cannot be sent on: {why}"));
         let mut parts = uri.into_parts();
@@ -162,15 +188,10 @@ impl Endpoint {
     }
 }
 
-/// The path below a provider's base URL.
-fn path(dialect: Dialect) -> &'static str {
-    if dialect == Dialect::OpenaiEmbeddings { "/embeddings" } else { "/chat/completions" }
-}
-
 fn read(provider: &Provider) -> Credential {
     match provider.secret.as_ref().map(SecretSource::read) {
         None => Credential::None,
-        Some(Ok(secret)) => Credential::Header(Secret::header(&secret, "Bearer ")),
+        Some(Ok(secret)) => Credential::Header(Secret::header(&secret, provider.api.key_prefix())),
         Some(Err(why)) => Credential::Missing(why),
     }
 }
@@ -182,6 +203,14 @@ impl Upstream for Providers {
 
     fn takes_unlisted(&self, provider: &str) -> bool {
         self.table.get(provider).is_some_and(|e| e.provider.unlisted)
+    }
+
+    fn speaks(&self, provider: &str) -> &[Dialect] {
+        self.table.get(provider).map_or(&[], |e| e.provider.api.speaks)
+    }
+
+    fn quirks(&self, provider: &str) -> &Quirks {
+        &self.table.get(provider).map_or(api::compatible(), |e| e.provider.api).quirks
     }
 
     fn default_provider(&self) -> Option<&str> {
@@ -227,21 +256,22 @@ fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes
     match endpoint.credential() {
         Credential::None => {}
         Credential::Header(value) => {
-            headers.insert(header::AUTHORIZATION, value);
+            headers.insert(endpoint.provider.api.key_header(), value);
         }
         Credential::Missing(why) => {
             endpoint.refresh();
             match endpoint.credential() {
-                Credential::Header(value) => drop(headers.insert(header::AUTHORIZATION, value)),
+                Credential::Header(value) => drop(headers.insert(endpoint.provider.api.key_header(), value)),
                 Credential::None | Credential::Missing(_) => {
                     return Err(Fault::NoSecret { provider: endpoint.provider.name.to_string(), why });
                 }
             }
         }
     }
+    endpoint.provider.api.complete(&mut headers);
     let mut request = Request::new(Full::new(outgoing.body));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = endpoint.uri(outgoing.dialect, outgoing.query.as_deref())?;
+    *request.uri_mut() = endpoint.uri(&outgoing.address, outgoing.query)?;
     *request.headers_mut() = headers;
     Ok(request)
 }

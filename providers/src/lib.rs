@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 mod client;
 pub mod gathered;
 pub mod http;

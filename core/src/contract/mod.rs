@@ -55,6 +55,11 @@ impl Operation {
         Operation::Batches,
     ];
 
+    /// What must be granted and offered for it: who may converse may count.
+    pub fn granted_as(self) -> Operation {
+        if self == Operation::CountTokens { Operation::Chat } else { self }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Operation::Chat => "chat",

@@ -85,7 +85,7 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
             let start = reader.at;
             let name = reader.name(text)?;
             if found.find(body, &name).is_some() {
-                return Err(SkimError::Duplicate(name.into_owned()));
+                return Err(SkimError::Duplicate(super::nearest::shown(&name).into_owned()));
             }
             let (name, unescaped) = match name {
                 Cow::Borrowed(plain) => (start + 1..start + 1 + plain.len(), None),

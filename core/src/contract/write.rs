@@ -172,6 +172,12 @@ impl Put for RawValue {
     }
 }
 
+impl Put for Cow<'_, RawValue> {
+    fn put(&self, writer: &mut Writer) {
+        (**self).put(writer);
+    }
+}
+
 impl<T: Put + ?Sized> Put for &T {
     fn put(&self, writer: &mut Writer) {
         (**self).put(writer);

@@ -3,12 +3,22 @@
 //! All of it is pure: bytes in, the canonical form out, and back. Where caller and provider speak the same dialect none of
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
+pub mod anthropic;
+pub mod bedrock;
+pub mod cohere;
 pub mod frames;
 pub mod gemini;
+pub mod ollama;
 pub mod openai_chat;
+pub mod openai_responses;
+pub mod paths;
 #[cfg(test)]
 mod recorded;
-pub mod sealed;
+#[cfg(test)]
+mod retold;
+mod sealed;
+pub mod spots;
+pub mod words;
 
 use std::time::Duration;
 
@@ -57,6 +67,14 @@ pub trait Codec: Sync {
     /// A refusal as the body of an answer; in a stream that has begun, `stream_writer` says it.
     fn write_refusal(&self, refusal: &Refusal, request_id: &str) -> String;
 
+    /// The status of a refusal, where this dialect's clients expect another than the contract's.
+    fn refusal_status(&self, refusal: &Refusal) -> StatusCode {
+        refusal.status()
+    }
+
+    /// Headers that this dialect's clients read of a refusal.
+    fn refusal_headers(&self, _refusal: &Refusal, _headers: &mut HeaderMap) {}
+
     /// Usage and finish reason of a whole answer, read beside its bytes.
     fn glance(&self, body: &[u8]) -> Notes;
 
@@ -92,6 +110,8 @@ pub struct Given<'a> {
     pub stream: bool,
     /// The caller asked for usage in a stream, where its dialect makes that optional.
     pub include_usage: bool,
+    /// `Request::own_tools` of the caller's request: answers say calls of these in the form of the caller's dialect.
+    pub own_tools: &'a [&'a str],
 }
 
 /// Where a request is written for.
@@ -172,13 +192,13 @@ pub trait StreamWriter: Send {
 pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
     match dialect {
         Dialect::OpenaiChat => Some(&openai_chat::OpenaiChat),
+        Dialect::OpenaiResponses => Some(&openai_responses::OpenaiResponses),
+        Dialect::AnthropicMessages => Some(&anthropic::Anthropic),
         Dialect::Gemini => Some(&gemini::Gemini),
-        Dialect::OpenaiResponses
-        | Dialect::AnthropicMessages
-        | Dialect::BedrockConverse
-        | Dialect::CohereChat
-        | Dialect::OllamaChat
-        | Dialect::OpenaiCompletions
+        Dialect::BedrockConverse => Some(&bedrock::Bedrock),
+        Dialect::CohereChat => Some(&cohere::Cohere),
+        Dialect::OllamaChat => Some(&ollama::Ollama),
+        Dialect::OpenaiCompletions
         | Dialect::OpenaiEmbeddings
         | Dialect::OpenaiImages
         | Dialect::OpenaiAudio

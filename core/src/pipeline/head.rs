@@ -8,6 +8,8 @@ use crate::limits::money::usd_text;
 use crate::policy::Mode;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Anthropic's clients look for this one.
+const REQUEST_ID_SHORT: HeaderName = HeaderName::from_static("request-id");
 const CALL_ID: HeaderName = HeaderName::from_static("tollgate-call-id");
 const REVISION: HeaderName = HeaderName::from_static("tollgate-revision");
 const VERSION: HeaderName = HeaderName::from_static("tollgate-version");
@@ -26,6 +28,7 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 pub fn common(receipt: &Receipt) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     put(&mut headers, REQUEST_ID, &receipt.request_id);
+    put(&mut headers, REQUEST_ID_SHORT, &receipt.request_id);
     put(&mut headers, CALL_ID, &receipt.call_id);
     let short = crate::policy::tree::RevisionId(receipt.revision.clone());
     put(&mut headers, REVISION, short.short());
@@ -41,11 +44,12 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
 /// Headers of an answer that a provider gave.
 pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
     let mut headers = common(receipt);
+    let family = super::arrive::family(receipt.dialect);
     for (name, value) in provider {
         let text = name.as_str();
         if text == "content-type"
             || text == "retry-after"
-            || text.starts_with("openai-")
+            || text.starts_with(family)
             || text.starts_with("x-ratelimit-")
         {
             headers.append(name.clone(), value.clone());

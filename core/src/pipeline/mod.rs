@@ -8,6 +8,7 @@ pub mod admit;
 pub mod answer;
 pub mod arrive;
 pub mod body;
+pub mod course;
 pub mod head;
 pub mod identify;
 pub mod outlet;
@@ -16,9 +17,9 @@ pub mod rehearse;
 pub mod said;
 pub mod settle;
 pub mod shape;
-pub mod sse;
 pub mod stream;
 pub mod targets;
+pub mod translate;
 
 use std::sync::Arc;
 

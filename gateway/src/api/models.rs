@@ -5,17 +5,17 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tollgate_core::contract::meta::{Declared, Field};
-use tollgate_core::contract::nearest;
 use tollgate_core::contract::refusal::{Category, Refusal};
+use tollgate_core::contract::{Dialect, nearest};
 use tollgate_core::pipeline::{arrive, identify};
 use tollgate_core::routing::catalog::Target;
 
-use super::{Connection, refuse};
+use super::{Connection, echo, refuse};
 
 pub async fn list(State(connection): State<Connection>, headers: HeaderMap, uri: Uri) -> Response {
     match allowed(&connection, &headers, uri.query()) {
-        Ok(models) => answer(json!({ "object": "list", "data": models })),
-        Err(refusal) => refuse(&headers, refusal),
+        Ok(models) => answer(&headers, json!({ "object": "list", "data": models })),
+        Err(refusal) => refuse(Dialect::OpenaiChat, &headers, refusal),
     }
 }
 
@@ -27,20 +27,22 @@ pub async fn one(
 ) -> Response {
     let models = match allowed(&connection, &headers, uri.query()) {
         Ok(models) => models,
-        Err(refusal) => return refuse(&headers, refusal),
+        Err(refusal) => return refuse(Dialect::OpenaiChat, &headers, refusal),
     };
     match models.iter().find(|m| m["id"] == *id) {
-        Some(model) => answer(model.clone()),
+        Some(model) => answer(&headers, model.clone()),
         None => {
             let hint = nearest::hint(&id, models.iter().filter_map(|m| m["id"].as_str()));
             let told = format!("no model `{id}` is known here, or you may not use it{hint}");
-            refuse(&headers, Refusal::new(Category::NoRoute, "model_not_found", told))
+            refuse(Dialect::OpenaiChat, &headers, Refusal::new(Category::NoRoute, "model_not_found", told))
         }
     }
 }
 
-fn answer(body: Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+fn answer(headers: &HeaderMap, body: Value) -> Response {
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response();
+    echo(headers, response.headers_mut());
+    response
 }
 
 /// Models by name, each once, in the catalog's order.

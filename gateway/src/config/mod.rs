@@ -74,6 +74,8 @@ pub struct Store {
 #[serde(deny_unknown_fields, default)]
 pub struct Provider {
     pub base_url: Option<Text>,
+    /// What kind of API is there, where the name does not say it: `openai`, `anthropic`, `gemini`, `bedrock`, ...
+    pub api: Option<Text>,
     pub secret: Option<Secret>,
     /// Models that no catalog lists are sent on too, as `PROVIDER/MODEL`.
     pub unlisted: Option<bool>,

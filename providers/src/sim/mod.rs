@@ -102,7 +102,10 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
             tokio::time::sleep(asked.script.latency).await;
             match (failure(&asked), path) {
                 (Some(failed), _) => failed,
-                (None, p) if p.ends_with("/chat/completions") => return body::chat(sim, asked, sent),
+                (None, p) if p.ends_with("/chat/completions") => match no_chat(&asked.body) {
+                    None => return body::chat(sim, asked, sent),
+                    Some(why) => error(StatusCode::BAD_REQUEST, "invalid_type", &why),
+                },
                 (None, p) if p.ends_with("/embeddings") => embeddings::answer(&asked),
                 (None, p) => error(StatusCode::NOT_FOUND, "unknown_url", &format!("nothing is at `{method} {p}`")),
             }
@@ -128,6 +131,22 @@ fn asked(number: u64, headers: &HeaderMap, body: &Bytes) -> Result<Asked, Respon
     let mut script = Script::default();
     script.read(in_name).and_then(|()| script.read(header)).map_err(|why| wrong("unknown_directive", &why))?;
     Ok(Asked { model: model.to_owned(), script, body: value, number })
+}
+
+/// What of a chat's body has the wrong type, as a strict provider tells it.
+fn no_chat(body: &Value) -> Option<String> {
+    let Some(messages) = body["messages"].as_array() else { return Some("'messages' must be a list".to_owned()) };
+    let wrong = |message: &Value| {
+        !message.is_object() || !matches!(message["content"], Value::String(_) | Value::Array(_) | Value::Null)
+    };
+    if let Some(at) = messages.iter().position(wrong) {
+        return Some(format!("'messages[{at}]' must be an object whose 'content' is a text or a list"));
+    }
+    let number = |name: &&str| !matches!(body[*name], Value::Null | Value::Number(_));
+    ["max_tokens", "max_completion_tokens", "n", "temperature", "top_p", "seed"]
+        .iter()
+        .find(|name| number(name))
+        .map(|name| format!("'{name}' must be a number"))
 }
 
 /// An error that the script asks for.

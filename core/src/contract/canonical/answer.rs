@@ -29,7 +29,7 @@ pub struct Choice<'a> {
     pub finish: Option<Finish>,
     /// The sequence that ended it.
     pub stop_sequence: Option<Cow<'a, str>>,
-    /// In OpenAI's form.
+    /// In OpenAI's form: the object of its chat, or the bare list of tokens.
     pub logprobs: Option<Raw<'a>>,
     /// The same, where the provider has a form of its own.
     pub logprobs_made: Option<Box<RawValue>>,
@@ -60,4 +60,21 @@ pub enum Finish {
     Error,
     /// A reason of the provider's own.
     Other(String),
+}
+
+impl Finish {
+    /// For receipts and facts: OpenTelemetry's words where it has one.
+    pub fn name(&self) -> &str {
+        match self {
+            Finish::Stop | Finish::StopSequence => "stop",
+            Finish::Length => "length",
+            Finish::ToolCalls => "tool_calls",
+            Finish::ContentFilter => "content_filter",
+            Finish::Refusal => "refusal",
+            Finish::Pause => "pause",
+            Finish::ContextLength => "context_length",
+            Finish::Error => "error",
+            Finish::Other(name) => name,
+        }
+    }
 }

@@ -241,6 +241,9 @@ fn of_part(part: &Part<'_>, tell: &mut impl FnMut(Element)) {
             if result.parts.iter().any(|p| matches!(p.kind, Kind::Media(_))) {
                 tell(Element::ToolResultMedia);
             }
+            if result.parts.iter().any(|p| matches!(p.kind, Kind::Native { .. })) {
+                tell(Element::NativePart);
+            }
         }
         Kind::Reasoning(reasoning) => {
             if !reasoning.text.is_empty() {

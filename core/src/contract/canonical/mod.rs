@@ -11,6 +11,8 @@ pub mod part;
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::read::{Number, Raw};
 use part::{Message, Role};
 
@@ -75,6 +77,9 @@ pub struct Function<'a> {
     pub strict: Option<bool>,
     /// Behind this tool the provider may cache what stands before.
     pub cache: Option<CacheMark>,
+    /// Its declaration, where the caller's dialect declares it otherwise than as a function: free text, a shell of the
+    /// caller's. Elsewhere it is the function that stands here, and `Given::own_tools` brings its calls back into that form.
+    pub own: Option<Raw<'a>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +111,8 @@ pub enum Format<'a> {
     Schema {
         name: Option<Cow<'a, str>>,
         description: Option<Cow<'a, str>>,
-        schema: Raw<'a>,
+        /// Borrowed, but where the dialect has it inside a text.
+        schema: Cow<'a, RawValue>,
         strict: Option<bool>,
     },
 }
@@ -138,6 +144,15 @@ impl<'a> Request<'a> {
     pub fn split_system(&self) -> (&[Message<'a>], &[Message<'a>]) {
         let begin = self.messages.iter().position(|m| !m.role.instructs()).unwrap_or(self.messages.len());
         self.messages.split_at(begin)
+    }
+
+    /// Names of the tools that the caller's dialect declares otherwise than as functions.
+    pub fn own_tools(&self) -> Vec<&str> {
+        let own = |tool| match tool {
+            &Tool::Function(Function { ref name, own: Some(_), .. }) => Some(&**name),
+            Tool::Function(_) | Tool::Native { .. } => None,
+        };
+        self.tools.iter().filter_map(own).collect()
     }
 
     /// Is there a message of the system behind one of somebody else?

@@ -1,6 +1,8 @@
 //! How the bytes of a stream are cut into frames. Bounded, and the same whatever the pieces in which they come.
 
+pub mod event_stream;
 pub mod json_array;
+pub mod ndjson;
 pub mod sse;
 
 use std::borrow::Cow;
@@ -57,6 +59,32 @@ pub trait Framer: Send {
     /// Takes what came; gives the whole frames in it, without copying where a frame does not span pieces.
     fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError>;
 
+    /// The memory in which the frames of the last `feed` stand side by side from its begin, where they do: what goes on
+    /// untouched goes on in one piece.
+    fn side_by_side(&mut self) -> Option<Bytes> {
+        None
+    }
+
     /// The bytes have ended: what is left that is no whole frame. Empty = nothing.
     fn rest(&mut self) -> Bytes;
+}
+
+/// The framer of a framing.
+pub fn framer(framing: Framing) -> Box<dyn Framer> {
+    match framing {
+        Framing::Sse => Box::new(sse::Sse::default()),
+        Framing::Ndjson => Box::new(ndjson::Ndjson::default()),
+        Framing::JsonArray => Box::new(json_array::JsonArray::default()),
+        Framing::EventStream => Box::new(event_stream::EventStream::default()),
+    }
+}
+
+/// Reads a frame that was cut.
+pub fn read(framing: Framing, frame: &[u8]) -> Frame<'_> {
+    match framing {
+        Framing::Sse => sse::read(frame),
+        Framing::Ndjson => ndjson::read(frame),
+        Framing::JsonArray => json_array::read(frame),
+        Framing::EventStream => event_stream::read(frame),
+    }
 }

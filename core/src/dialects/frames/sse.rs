@@ -14,6 +14,8 @@ pub struct Sse {
     carry: BytesMut,
     /// So much of `carry` was searched: a frame that comes in many pieces is not read again for each.
     searched: usize,
+    /// What the frames of the last piece were cut from.
+    fed: Option<Bytes>,
 }
 
 impl Framer for Sse {
@@ -41,11 +43,16 @@ impl Framer for Sse {
         if bytes.len() > frame {
             self.carry.extend_from_slice(&bytes[frame..]);
         }
+        self.fed = Some(bytes);
         Ok(())
     }
 
     fn rest(&mut self) -> Bytes {
         std::mem::take(&mut self.carry).freeze()
+    }
+
+    fn side_by_side(&mut self) -> Option<Bytes> {
+        self.fed.take()
     }
 }
 

@@ -167,7 +167,9 @@ impl<'a> Draft<'a> {
             }
         }
         request.format = match self.schema {
-            Some(schema) => Some(Format::Schema { name: None, description: None, schema, strict: None }),
+            Some(schema) => {
+                Some(Format::Schema { name: None, description: None, schema: Cow::Borrowed(schema), strict: None })
+            }
             None => self.json.then_some(Format::Json),
         };
         request.extra = r.extra;

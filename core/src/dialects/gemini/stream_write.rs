@@ -82,7 +82,14 @@ impl Writer {
 
     /// A chunk with these candidates.
     fn chunk(&mut self, out: &mut Vec<u8>, candidates: impl FnOnce(&mut write::Writer), with_usage: bool) {
-        let given = Given { call_id: &self.call_id, now_s: 0, model: &self.model, stream: true, include_usage: true };
+        let given = Given {
+            call_id: &self.call_id,
+            now_s: 0,
+            model: &self.model,
+            stream: true,
+            include_usage: true,
+            own_tools: &[],
+        };
         let json = write::Writer::object_text(|w| {
             w.list_member("candidates", candidates);
             if let Some(usage) = self.usage.filter(|_| with_usage) {

@@ -11,6 +11,8 @@ mod stream_write;
 mod tests;
 mod write_request;
 
+pub(super) use write_request::effort;
+
 use http::{HeaderMap, StatusCode};
 
 use super::frames::{Frame, Framing};

@@ -410,7 +410,7 @@ fn format<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Format<'a>>, W
                 let strict = find(&members, "strict").map(|raw| r.within("strict", |r| r.bool(raw))).transpose()?;
                 let schema = find(&members, "schema").ok_or_else(|| r.wrong("has no `schema`"))?;
                 let (name, description) = (text(r, "name")?, text(r, "description")?);
-                Ok(Some(Format::Schema { name, description, schema, strict }))
+                Ok(Some(Format::Schema { name, description, schema: Cow::Borrowed(schema), strict }))
             })
         }
         Some(other) => Err(r.unsupported(format!("has the type `{other}`: known are text, json_object, json_schema"))),

@@ -296,7 +296,7 @@ impl Choice {
                 }
                 self.close(at, out);
                 let part = self.next();
-                let given = Given { call_id, now_s: 0, model: "", stream: true, include_usage: false };
+                let given = Given { call_id, now_s: 0, model: "", stream: true, include_usage: false, own_tools: &[] };
                 let id = id.unwrap_or_else(|| made_id(&given, self.calls.len()));
                 let kind = Begins::ToolCall { id: id.clone(), name: function.name.unwrap_or_default() };
                 out.push(Event::Begin { choice: at, part, kind });

@@ -54,6 +54,7 @@ impl Writer {
             model: &self.model,
             stream: true,
             include_usage: self.include_usage,
+            own_tools: &[],
         };
         let json = write::Writer::object_text(|w| {
             head(w, &self.id, "chat.completion.chunk", Some(self.created_s), &self.model, &given);

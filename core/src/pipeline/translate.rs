@@ -1,0 +1,129 @@
+//! Between dialects: which one a provider is spoken to in, and the request said in it. What is lost is told, and refused where
+//! the answer would mean something else.
+
+use bytes::Bytes;
+
+use super::identify::Identified;
+use super::shape::At;
+use crate::contract::Dialect;
+use crate::contract::canonical::element::Loss;
+use crate::contract::refusal::{Category, Refusal};
+use crate::contract::skim::skim;
+use crate::contract::splice::Edits;
+use crate::dialects::{Codec, Given, To, codec};
+use crate::policy::terms::Terms;
+use crate::routing::catalog::Target;
+
+/// The dialect in which a provider is asked: the caller's own where the provider speaks it, for then nothing is lost;
+/// else the first of its dialects that conversations can be translated to.
+pub fn speech(ours: Dialect, theirs: &[Dialect]) -> Option<Dialect> {
+    if theirs.contains(&ours) {
+        return Some(ours);
+    }
+    codec(ours)?;
+    theirs.iter().copied().find(|dialect| dialect.operation() == ours.operation() && codec(*dialect).is_some())
+}
+
+/// The call, as readers and writers of dialects are given it.
+pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> Given<'a> {
+    Given {
+        call_id: &call.call_id,
+        now_s: call.time_ms.div_euclid(1_000),
+        model: asked,
+        stream: call.stream,
+        include_usage,
+        own_tools: &[],
+    }
+}
+
+/// A request in another dialect, and what of it was dropped.
+#[derive(Default)]
+pub struct Said {
+    pub body: Bytes,
+    pub dropped: Vec<String>,
+    /// Names of tools that the caller's dialect declares otherwise than as functions.
+    pub own_tools: Vec<String>,
+}
+
+/// Says the caller's request, with what the terms change in it, in the dialect of a target.
+pub fn request(
+    call: &Identified,
+    given: &Given<'_>,
+    edits: &Edits,
+    terms: &Terms,
+    at: &At<'_>,
+) -> Result<Said, Refusal> {
+    let At { target, dialect, quirks, .. } = *at;
+    let (Some(ours), Some(theirs)) = (codec(call.dialect), codec(dialect)) else {
+        let told = format!("`{}` cannot be translated to `{}`", call.dialect.name(), dialect.name());
+        return Err(Refusal::new(Category::Unsupported, "no_translation", told));
+    };
+    let changed = (!edits.is_empty()).then(|| edits.apply(&call.body, &call.skim));
+    let skimmed = changed.as_ref().and_then(|body| skim(body).ok());
+    let body = changed.as_ref().unwrap_or(&call.body);
+    let mut request =
+        ours.read_request(body, skimmed.as_ref().unwrap_or(&call.skim), given).map_err(|w| w.refusal())?;
+    if let Some(cap) = terms.max_tokens {
+        request.max_tokens = Some(request.max_tokens.map_or(cap, |asked| asked.min(cap)));
+    }
+    let to = To { model: &target.upstream_model, output_tokens_max: target.output_tokens_max, quirks };
+    let carries =
+        |element| quirks.has.contains(&element) || (theirs.carries(element) && !quirks.lacks.contains(&element));
+    let mut lost = request.losses(carries);
+    let written = theirs.write_request(&request, &to);
+    for loss in written.lost {
+        if !lost.iter().any(|l| l.what == loss.what) {
+            lost.push(loss);
+        }
+    }
+    let dropped = accepted(lost, terms, target, dialect)?;
+    let own_tools = request.own_tools().into_iter().map(str::to_owned).collect();
+    Ok(Said { body: written.body.into(), dropped, own_tools })
+}
+
+/// The names of what is lost, where all of it may be.
+fn accepted(lost: Vec<Loss>, terms: &Terms, target: &Target, dialect: Dialect) -> Result<Vec<String>, Refusal> {
+    let may_drop = |loss: &Loss| loss.hint || terms.drop.iter().any(|field| covers(field, &loss.what));
+    if let Some(loss) = lost.iter().find(|loss| !may_drop(loss)) {
+        let why = loss.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let told = format!(
+            "`{}` cannot be said to `{}` (it speaks `{}`){why}; leave it out, ask another model, or let a policy drop it",
+            loss.what,
+            target.id,
+            dialect.name(),
+        );
+        return Err(Refusal {
+            param: Some(loss.what.clone()),
+            ..Refusal::new(Category::Unsupported, "unsupported_field", told)
+        });
+    }
+    Ok(lost.into_iter().map(|loss| loss.what.into_owned()).collect())
+}
+
+/// `response_format` covers `response_format.json_schema`.
+fn covers(field: &str, what: &str) -> bool {
+    what.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The codec whose words a caller of this dialect understands: for refusals, and for the errors of providers.
+pub fn voice(dialect: Dialect) -> &'static dyn Codec {
+    let family = match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiEmbeddings
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches => Dialect::OpenaiChat,
+        Dialect::OpenaiResponses => Dialect::OpenaiResponses,
+        Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => Dialect::AnthropicMessages,
+        Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
+            Dialect::Gemini
+        }
+        Dialect::BedrockConverse => Dialect::BedrockConverse,
+        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => Dialect::CohereChat,
+        Dialect::OllamaChat => Dialect::OllamaChat,
+    };
+    codec(family).unwrap_or(&crate::dialects::openai_chat::OpenaiChat)
+}
