@@ -4,12 +4,14 @@ use serde_json::{Value, json};
 
 use super::super::{array_writer, count_tokens, embed, schema, usage};
 use super::{Gemini, all, in_order, quirks, said, through, to};
+use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::element::Element;
 use crate::contract::canonical::event::Event;
 use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::dialects::frames::{Framer, json_array};
 use crate::dialects::recorded::{Exchange, events, exchanges, given, meaning};
+use crate::dialects::retold::answers_only;
 use crate::dialects::{Codec, Quirks};
 
 /// What only Google can do, and says so when it goes elsewhere.
@@ -326,5 +328,27 @@ fn counts_and_embeddings_are_read_and_written() {
             assert_eq!(before["values"], after["values"], "{}", exchange.id);
         }
         assert_eq!(before["usageMetadata"]["promptTokenCount"], after["usageMetadata"]["promptTokenCount"]);
+    }
+}
+
+#[test]
+fn answers_without_their_requests_are_read() {
+    for recorded in answers_only("google") {
+        let id = recorded["id"].as_str().unwrap();
+        let Some(chunks) = recorded["chunks"].as_array() else {
+            let body = recorded["body"].to_string();
+            let answer = Gemini.read_answer(body.as_bytes(), &given("asked")).unwrap();
+            assert_eq!(answer.choices[0].finish, Some(Finish::ToolCalls), "{id}");
+            continue;
+        };
+        let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
+        let told = events(&Gemini, &given("asked"), text.as_bytes()).unwrap();
+        in_order(id, &told);
+        assert_eq!(told.last(), Some(&Event::Done), "{id}");
+        assert!(told.iter().any(|e| matches!(e, Event::Finish { reason: Finish::ToolCalls, .. })), "{id}");
+        let mut bytes = Vec::new();
+        let mut writer = Gemini.stream_writer(&given("asked"));
+        told.iter().for_each(|event| writer.event(event, &mut bytes));
+        assert_eq!(said(&events(&Gemini, &given("asked"), &bytes).unwrap()), said(&told), "{id}");
     }
 }
