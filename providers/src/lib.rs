@@ -8,6 +8,7 @@ pub mod gathered;
 pub mod http;
 pub mod known;
 pub mod secret;
+pub mod sigv4;
 pub mod sim;
 
 pub use http::{Provider, Providers, Timers};

@@ -10,7 +10,9 @@ use super::media::{self, Names};
 use super::model::Family;
 use crate::contract::canonical::CacheMark;
 use crate::contract::canonical::element::{Element, Loss};
-use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall, ToolResult};
+use crate::contract::canonical::part::{
+    Citation, Kind, Maker, Media, Part, Reasoning, Signature, Source, ToolCall, ToolResult,
+};
 use crate::contract::read::{Raw, as_text, find, is_object, loose};
 use crate::contract::write::Writer;
 use crate::dialects::{Quirks, sealed};
@@ -162,9 +164,11 @@ impl ToModel<'_> {
         }
     }
 
-    fn media<'p>(&mut self, media: &'p crate::contract::canonical::part::Media<'_>, out: &mut Vec<Block<'p>>) {
+    fn media<'p>(&mut self, media: &'p Media<'_>, out: &mut Vec<Block<'p>>) {
         match media::Block::of(media, &mut self.names) {
             Ok(block) => out.push(Block::Media(block)),
+            // Told as lost before.
+            Err(_) if matches!(media.source, Source::Url(_)) => {}
             Err(loss) => self.lose(loss),
         }
     }
