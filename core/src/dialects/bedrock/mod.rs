@@ -20,7 +20,7 @@ mod usage;
 mod write_blocks;
 mod write_request;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 pub use error::http_kind;
 
@@ -134,6 +134,10 @@ impl Codec for Bedrock {
 
     fn write_refusal(&self, refusal: &Refusal, request_id: &str) -> String {
         error::write(refusal, request_id)
+    }
+
+    fn refusal_headers(&self, refusal: &Refusal, headers: &mut HeaderMap) {
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(error::http_kind(refusal.category)));
     }
 
     fn glance(&self, body: &[u8]) -> Notes {
