@@ -9,8 +9,8 @@ use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::event::{Begins, Delta};
 use crate::contract::canonical::part::{Kind, Maker, Part, Reasoning, Signature, ToolCall};
 use crate::contract::skim::skim;
-use crate::dialects::Codec;
 use crate::dialects::recorded::given;
+use crate::dialects::{Codec, sealed as seals};
 
 fn seal(by: Maker, data: &'static str) -> Option<Signature<'static>> {
     Some(Signature { by, data: data.into() })
@@ -61,7 +61,14 @@ fn seals_of_every_maker_come_back_as_they_went() {
     let told = Bedrock.write_answer(&answer, &given("any"));
     assert_eq!(told.lost, []);
     let body: Value = serde_json::from_slice(&told.body).unwrap();
-    assert_eq!(next_turn(&body["output"]["message"]["content"]), sent);
+    let content = &body["output"]["message"]["content"];
+    assert_eq!(next_turn(content), sent);
+    for block in content.as_array().unwrap() {
+        let text = block.to_string();
+        let foreign = ["tollgate:", "dG9sbGdhdGU6"].iter().any(|tag| text.contains(tag));
+        assert_eq!(seals::ride_in(text.as_bytes()), foreign, "{text}");
+    }
+    assert_eq!(content.to_string().matches("dG9sbGdhdGU6").count(), 2, "OpenAI's ride in bytes");
 }
 
 #[test]
