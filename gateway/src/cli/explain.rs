@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tollgate_core::contract::nearest;
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::targets;
@@ -18,6 +19,10 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     if let Some(code) = args.id.as_deref().and_then(codes::explain) {
         println!("{}: {}\n\nwhat to do: {}", code.code, code.means, code.mend);
         return Ok(());
+    }
+    if let Some(code) = args.id.as_deref().filter(|id| is_code(id)) {
+        let hint = nearest::hint(code, codes::all().map(|known| known.code));
+        return Err(Ended::usage(format!("there is no code `{code}`{hint} (docs/reference/codes.md lists all)")));
     }
     let state = super::trail::open(&args.places)?;
     let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));
@@ -40,6 +45,12 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     print!("{}", tree(&receipt));
     print!("{}", reason::of_receipt(&args.places, &receipt));
     Ok(())
+}
+
+/// Looks like the code of a finding; ids of calls do not.
+fn is_code(id: &str) -> bool {
+    let digits = id.strip_prefix("TG").or_else(|| id.strip_prefix("tg"));
+    digits.is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 /// A line that is no receipt: of another version, or of a call whose receipt could not be put into words.
