@@ -19,7 +19,7 @@ pub mod paths;
 mod recorded;
 #[cfg(test)]
 mod retold;
-mod sealed;
+pub mod sealed;
 pub mod spots;
 pub mod words;
 

@@ -212,7 +212,7 @@ async fn take(
     };
     if let Some(framing) = framing {
         let course = Box::new(Course::new(framing, ways.ours, ways.theirs, &ways.given));
-        let headers = course::headers(headers, ways.ours, ways.theirs);
+        let headers = course::headers(headers, ways.ours, ways.theirs, true);
         return Ok(Ok(live(headers, LiveBody::Events { body, course })));
     }
     let max = if status.is_success() { core.bounds.answer_bytes_max } else { ERROR_BYTES_MAX };
@@ -226,7 +226,7 @@ async fn take(
             Err(failed(fault, target))
         }
         Ok((bytes, rest)) if status.is_success() => match whole(bytes, rest, ways) {
-            Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs), body)),
+            Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs, false), body)),
             Err(why) => Err(unreadable(&why, status, target)),
         },
         Ok((bytes, _)) => Err(provider_said(status, headers, bytes, ways)),

@@ -12,7 +12,7 @@ use crate::contract::splice::{Edits, with_member};
 use crate::contract::{Dialect, Operation};
 use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Address;
-use crate::dialects::{Given, Quirks, spots};
+use crate::dialects::{Given, Quirks, sealed as seals, spots};
 use crate::policy::facts::Intent;
 use crate::policy::terms::Terms;
 use crate::ports::Outgoing;
@@ -76,7 +76,8 @@ impl Shape {
 
     /// The request for one target.
     pub fn ready(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<Ready, Refusal> {
-        let same = at.dialect == call.dialect;
+        // Seals of another maker, that an answer brought into the conversation, are taken off on the way back.
+        let same = at.dialect == call.dialect && !(seals::may_ride(call.dialect) && seals::ride_in(&call.body));
         let said = match same {
             true => translate::Said { body: self.same(call, intent, terms, at)?, ..translate::Said::default() },
             false => translate::request(call, &self.given(call, intent), &self.edits, terms, at)?,
