@@ -8,6 +8,8 @@ pub mod bedrock;
 pub mod cohere;
 pub mod frames;
 pub mod gemini;
+#[cfg(test)]
+mod matrix;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_responses;
