@@ -6,12 +6,15 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+pub mod embeddings;
 pub mod frames;
 pub mod gemini;
 #[cfg(test)]
 mod matrix;
+pub mod inputs;
 pub mod ollama;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_responses;
 pub mod paths;
 #[cfg(test)]

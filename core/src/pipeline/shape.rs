@@ -10,6 +10,7 @@ use super::translate;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
 use crate::contract::{Dialect, Operation};
+use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Address;
 use crate::dialects::{Given, Quirks, sealed as seals, spots};
 use crate::policy::facts::Intent;
@@ -33,6 +34,8 @@ pub struct Ready {
     pub dropped: Vec<String>,
     /// Names of tools whose calls go back in the caller's own form.
     pub own_tools: Vec<String>,
+    /// Of embeddings in another dialect: what the answer must fit.
+    pub wanted: Option<Wanted>,
 }
 
 /// The place that one attempt is made ready for.
@@ -89,7 +92,7 @@ impl Shape {
         let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
         let query = call.head.query.clone().filter(|_| same);
         let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
-        Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools })
+        Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools, wanted: said.wanted })
     }
 
     /// In the caller's own dialect: no byte changes that need not.
