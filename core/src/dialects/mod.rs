@@ -9,9 +9,9 @@ pub mod cohere;
 pub mod embeddings;
 pub mod frames;
 pub mod gemini;
+pub mod inputs;
 #[cfg(test)]
 mod matrix;
-pub mod inputs;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_embeddings;
