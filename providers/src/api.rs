@@ -69,7 +69,7 @@ const fn api(name: &'static str, speaks: &'static [Dialect], key: Key, quirks: Q
     Api { name, speaks, key, always: &[], quirks }
 }
 
-static APIS: [Api; 14] = [
+static APIS: [Api; 15] = [
     api("openai", ALL_OF_OPENAI, Key::Bearer, PLAIN),
     api("compatible", COMPATIBLE, Key::Bearer, FOLLOWS),
     api("azure", ALL_OF_OPENAI, Key::Header("api-key"), PLAIN),
@@ -145,6 +145,26 @@ static APIS: [Api; 14] = [
         Quirks { has: &[Element::TopK, Element::ReasoningText, Element::DocumentUrl], ..FOLLOWS },
     ),
     api("xai", &[Dialect::OpenaiChat, Dialect::OpenaiResponses], Key::Bearer, FOLLOWS),
+    api(
+        "sim",
+        &[
+            Dialect::OpenaiChat,
+            Dialect::OpenaiResponses,
+            Dialect::AnthropicMessages,
+            Dialect::Gemini,
+            Dialect::BedrockConverse,
+            Dialect::CohereChat,
+            Dialect::OllamaChat,
+            Dialect::AnthropicCountTokens,
+            Dialect::GeminiCountTokens,
+            Dialect::OpenaiEmbeddings,
+            Dialect::GeminiEmbed,
+            Dialect::GeminiBatchEmbed,
+            Dialect::CohereEmbed,
+        ],
+        Key::Bearer,
+        PLAIN,
+    ),
 ];
 
 /// The kind of this name.
@@ -155,6 +175,11 @@ pub fn named(name: &str) -> Option<&'static Api> {
 /// What a server is taken for of which nothing is known but its address.
 pub fn compatible() -> &'static Api {
     named("compatible").expect("it stands in the table above")
+}
+
+/// What the scripted provider has: every dialect of conversations.
+pub fn sim() -> &'static Api {
+    named("sim").expect("it stands in the table above")
 }
 
 pub fn names() -> impl Iterator<Item = &'static str> {

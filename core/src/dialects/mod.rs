@@ -10,6 +10,8 @@ pub mod embeddings;
 pub mod frames;
 pub mod gemini;
 pub mod inputs;
+#[cfg(test)]
+mod matrix;
 pub mod ollama;
 pub mod openai_chat;
 pub mod openai_embeddings;
