@@ -1,3 +1,5 @@
+//! Requests and answers between all dialects of embeddings, as tables.
+
 use serde_json::{Value, json};
 
 use super::*;
