@@ -148,7 +148,13 @@ fn place(path: &str) -> Option<Address> {
     address(path).or_else(|| address(&format!("/v1{path}"))).or_else(|| address(&format!("/v1{}", below?)))
 }
 
-fn asked(number: u64, place: Option<Address>, uri: &Uri, headers: &HeaderMap, bytes: Bytes) -> Result<Asked, Response> {
+fn asked(
+    number: u64,
+    place: Option<Address>,
+    (method, uri): (&Method, &Uri),
+    headers: &HeaderMap,
+    bytes: Bytes,
+) -> Result<Asked, Response> {
     let Some(place) = place else {
         let told = format!("nothing is at `{method} {}`", uri.path());
         return Err(wrong(Dialect::OpenaiChat, StatusCode::NOT_FOUND, "unknown_url", &told));
