@@ -239,16 +239,14 @@ impl Api {
         }
     }
 
-    /// The query of a call: the caller's own, and what the stream's framing needs.
-    pub fn query(&self, to: &Address, query: Option<String>, api_version: Option<&str>) -> Option<String> {
-        match (to.dialect, to.stream, query, api_version) {
-            // The caller's own query says how its stream is framed; where it has none, we ask for events.
-            (Dialect::Gemini, Some(true), None, _) => Some("alt=sse".to_owned()),
+    /// The query of a call, and the version that some APIs want in it.
+    pub fn query(&self, query: Option<String>, api_version: Option<&str>) -> Option<String> {
+        match (query, api_version) {
             // A version that the caller names is the one that its SDK was made for.
-            (_, _, Some(query), Some(_)) if names_version(&query) => Some(query),
-            (_, _, Some(query), Some(version)) => Some(format!("{query}&api-version={version}")),
-            (_, _, None, Some(version)) => Some(format!("api-version={version}")),
-            (_, _, query, None) => query,
+            (Some(query), Some(_)) if names_version(&query) => Some(query),
+            (Some(query), Some(version)) => Some(format!("{query}&api-version={version}")),
+            (None, Some(version)) => Some(format!("api-version={version}")),
+            (query, None) => query,
         }
     }
 

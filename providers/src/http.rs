@@ -154,7 +154,7 @@ impl Endpoint {
 
     fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
         let api = self.provider.api;
-        let query = api.query(to, query, self.provider.api_version.as_deref());
+        let query = api.query(query, self.provider.api_version.as_deref());
         let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
             Some((_, uri)) => uri.clone(),
             None => {

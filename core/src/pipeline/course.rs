@@ -10,7 +10,7 @@ use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
 use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
-use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec};
+use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, gemini};
 use crate::ports::ReplyBody;
 
 pub struct Course {
@@ -36,6 +36,8 @@ enum Way {
     },
     Translated {
         reader: Box<dyn StreamReader>,
+        /// Of what is written.
+        framing: Framing,
         writer: Box<dyn StreamWriter>,
         told: Vec<Event>,
         /// The provider broke off with these words; the caller's error event is yet to be said.
@@ -55,11 +57,13 @@ impl From<FrameError> for Broken {
 }
 
 impl Course {
-    pub fn new(framing: Framing, ours: Dialect, theirs: Dialect, given: &Given<'_>) -> Self {
+    /// `as_array`: the caller reads one JSON array (see `translate::as_array`).
+    pub fn new(framing: Framing, ours: Dialect, theirs: Dialect, as_array: bool, given: &Given<'_>) -> Self {
         let way = match (codec(ours), codec(theirs)) {
             (Some(caller), Some(provider)) if ours != theirs => Way::Translated {
                 reader: provider.stream_reader(given),
-                writer: caller.stream_writer(given),
+                framing: if as_array { Framing::JsonArray } else { caller.framing() },
+                writer: if as_array { gemini::array_writer(given) } else { caller.stream_writer(given) },
                 told: Vec::new(),
                 failed: None,
             },
@@ -133,7 +137,7 @@ impl Course {
     fn framing_out(&self) -> Framing {
         match &self.way {
             Way::Same { .. } => self.framing,
-            Way::Translated { .. } => codec(self.ours).map_or(self.framing, Codec::framing),
+            Way::Translated { framing, .. } => *framing,
         }
     }
 
@@ -151,6 +155,12 @@ impl Course {
         let (call_id, model) = (self.call_id.as_str(), self.model.as_str());
         match &mut self.way {
             Way::Translated { writer, .. } => writer.refusal(refusal, request_id, &mut bytes),
+            // In an array that has begun it is one more element, the last.
+            Way::Same { codec, .. } if self.framing == Framing::JsonArray => {
+                bytes.extend_from_slice(if self.frames == 0 { b"[" } else { b",\r\n" });
+                bytes.extend_from_slice(codec.write_refusal(refusal, request_id).as_bytes());
+                bytes.extend_from_slice(b"\r\n]");
+            }
             Way::Same { .. } => match codec(self.ours) {
                 Some(codec) => {
                     let given = Given { call_id, now_s: 0, model, stream: true, include_usage: true, own_tools: &[] };

@@ -89,8 +89,10 @@ impl Shape {
             ..Address::of(at.dialect)
         };
         // What a caller tells its own provider in the URL and in headers means nothing to another.
-        let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
-        let query = call.head.query.clone().filter(|_| same);
+        let (headers, query) = match at.dialect == call.dialect {
+            true => (forwarded(call.dialect, &call.head.headers, at.besides), call.head.query.clone()),
+            false => (HeaderMap::new(), translate::query(at.dialect, call.stream).map(str::to_owned)),
+        };
         let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
         Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools, wanted: said.wanted })
     }

@@ -48,6 +48,19 @@ pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> G
     }
 }
 
+/// Google's streams are JSON arrays for all who do not ask for server-sent events.
+const AS_EVENTS: &str = "alt=sse";
+
+/// What the query of a call in another dialect than the caller's says.
+pub fn query(theirs: Dialect, stream: bool) -> Option<&'static str> {
+    (theirs == Dialect::Gemini && stream).then_some(AS_EVENTS)
+}
+
+/// Does the caller read its stream as one JSON array?
+pub fn as_array(ours: Dialect, query: Option<&str>) -> bool {
+    ours == Dialect::Gemini && !query.is_some_and(|query| query.split('&').any(|pair| pair == AS_EVENTS))
+}
+
 /// A request in another dialect, and what of it was dropped.
 #[derive(Default)]
 pub struct Said {
