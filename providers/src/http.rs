@@ -160,7 +160,6 @@ impl Endpoint {
 
     fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
         let api = self.provider.api;
-        let query = api.query(to, query);
         let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
             Some((_, uri)) => uri.clone(),
             None => {
