@@ -73,7 +73,7 @@ const fn api(name: &'static str, speaks: &'static [Dialect], key: Key, quirks: Q
     Api { name, speaks, key, always: &[], quirks }
 }
 
-static APIS: [Api; 15] = [
+static APIS: [Api; 16] = [
     api("openai", ALL_OF_OPENAI, Key::Bearer, PLAIN),
     // Some of OpenAI's models are only there.
     api("responses", &[Dialect::OpenaiResponses], Key::Bearer, PLAIN),
@@ -90,7 +90,7 @@ static APIS: [Api; 15] = [
     },
     api(
         "gemini",
-        &[Dialect::Gemini, Dialect::GeminiCountTokens, Dialect::GeminiEmbed, Dialect::GeminiBatchEmbed],
+        &[Dialect::Gemini, Dialect::GeminiCountTokens, Dialect::GeminiBatchEmbed, Dialect::GeminiEmbed],
         Key::Header("x-goog-api-key"),
         PLAIN,
     ),
@@ -151,6 +151,26 @@ static APIS: [Api; 15] = [
         Quirks { has: &[Element::TopK, Element::ReasoningText, Element::DocumentUrl], ..FOLLOWS },
     ),
     api("xai", &[Dialect::OpenaiChat, Dialect::OpenaiResponses], Key::Bearer, FOLLOWS),
+    api(
+        "sim",
+        &[
+            Dialect::OpenaiChat,
+            Dialect::OpenaiResponses,
+            Dialect::AnthropicMessages,
+            Dialect::Gemini,
+            Dialect::BedrockConverse,
+            Dialect::CohereChat,
+            Dialect::OllamaChat,
+            Dialect::AnthropicCountTokens,
+            Dialect::GeminiCountTokens,
+            Dialect::OpenaiEmbeddings,
+            Dialect::GeminiEmbed,
+            Dialect::GeminiBatchEmbed,
+            Dialect::CohereEmbed,
+        ],
+        Key::Bearer,
+        PLAIN,
+    ),
 ];
 
 /// The kind of this name.
@@ -161,6 +181,11 @@ pub fn named(name: &str) -> Option<&'static Api> {
 /// What a server is taken for of which nothing is known but its address.
 pub fn compatible() -> &'static Api {
     named("compatible").expect("it stands in the table above")
+}
+
+/// What the scripted provider has: every dialect of conversations.
+pub fn sim() -> &'static Api {
+    named("sim").expect("it stands in the table above")
 }
 
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -209,7 +234,7 @@ impl Api {
     /// Do all its calls in this dialect go to one address?
     pub fn has_one_path(&self, dialect: Dialect) -> bool {
         let one = Address { model: Some("a".into()), stream: Some(true), rest: "b", ..Address::of(dialect) };
-        self.path("", &one, Some("api-version=")) == self.path("", &Address::of(dialect), None)
+        self.path("", &one, Some("api-version=1")) == self.path("", &Address::of(dialect), None)
     }
 
     fn google(&self, root: &str, base: &str, model: &str, verb: &str) -> String {
@@ -217,6 +242,17 @@ impl Api {
         match self.name {
             "vertex" => format!("{base}/publishers/google/models/{model}:{verb}"),
             _ => format!("{root}/v1beta/models/{model}:{verb}"),
+        }
+    }
+
+    /// The query of a call: what goes on of the caller's own, and the version that is configured here.
+    pub fn query(&self, query: Option<String>, api_version: Option<&str>) -> Option<String> {
+        match (query, api_version) {
+            // A version that the caller names is the one that its SDK was made for.
+            (Some(query), Some(_)) if names_version(&query) => Some(query),
+            (Some(query), Some(version)) => Some(format!("{query}&api-version={version}")),
+            (None, Some(version)) => Some(format!("api-version={version}")),
+            (query, None) => query,
         }
     }
 
@@ -241,10 +277,16 @@ impl Api {
 
 /// Azure's newer path needs no version; whoever names one means the path with deployments.
 fn azure(root: &str, model: &str, rest: &str, query: Option<&str>) -> String {
-    match query.is_some_and(|q| q.contains("api-version=")) {
+    match query.is_some_and(names_version) {
         true => format!("{root}/openai/deployments/{}{rest}", encoded(model, b"")),
         false => format!("{root}/openai/v1{rest}"),
     }
+}
+
+fn names_version(query: &str) -> bool {
+    // The newer paths have a version too, which is a word: `preview`, `v1`.
+    let version = query.split('&').find_map(|pair| pair.strip_prefix("api-version="));
+    version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub struct Usage {
     pub reasoning: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub output_audio: u64,
+    /// Searches of a ranking, each a query with up to 100 documents: no tokens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub search_units: u64,
     /// Ours, because the provider told none or the stream was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,

@@ -25,7 +25,7 @@ use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::{Answer, Finish};
 use crate::contract::canonical::element::Element;
 use crate::contract::read::Wrong;
-use crate::contract::refusal::Refusal;
+use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
 
 pub struct Anthropic;
@@ -126,6 +126,13 @@ impl Codec for Anthropic {
 
     fn write_refusal(&self, refusal: &Refusal, request_id: &str) -> String {
         error::write(refusal, request_id)
+    }
+
+    fn refusal_status(&self, refusal: &Refusal) -> StatusCode {
+        match refusal.category {
+            Category::BudgetExceeded => StatusCode::PAYMENT_REQUIRED,
+            _ => refusal.status(),
+        }
     }
 
     fn glance(&self, body: &[u8]) -> Notes {

@@ -236,7 +236,12 @@ fn what_cannot_be_said_is_told() {
         assert_eq!(write(&request, "claude-sonnet-4-5").1, lost.map(str::to_owned).as_slice(), "{why}");
     }
     let schema = serde_json::value::to_raw_value(&json!({"type": "object"})).unwrap();
-    let format = Some(Format::Schema { name: None, description: None, schema: &schema, strict: None });
+    let format = Some(Format::Schema {
+        name: None,
+        description: None,
+        schema: std::borrow::Cow::Borrowed(&*schema),
+        strict: None,
+    });
     let request = Request { format, stop: vec![" ".into(), "x".into()], ..Request::default() };
     let (body, lost) = write(&request, "claude-3-5-haiku-latest");
     assert_eq!(lost, ["stop", "response_format.json_schema"]);

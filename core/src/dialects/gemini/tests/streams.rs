@@ -9,9 +9,9 @@ use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::{Maker, Signature};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
-use crate::dialects::{Codec, Given};
 use crate::dialects::frames::{Frame, Framer, sse};
 use crate::dialects::recorded::{events, given};
+use crate::dialects::{Codec, Given};
 
 fn stream(chunks: &[&str]) -> Vec<Event> {
     let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
