@@ -144,6 +144,7 @@ fn recorded_embeddings_and_rankings_tell_what_they_bill() {
                 search_units: count("search_units"),
             });
             assert_eq!(read(body.as_bytes()), expected, "{name}");
+            assert_eq!(Cohere.glance(body.as_bytes()).usage, expected.map(|billed| billed.usage()), "{name}");
         }
     }
     let billed = usage::embed(br#"{"meta":{"billed_units":{"input_tokens":3,"image_tokens":4.0}}}"#).unwrap();

@@ -42,7 +42,15 @@ const SPOKEN: [(&str, &str, &str); 8] = [
 ];
 
 fn given() -> Given<'static> {
-    Given { call_id: "c", now_s: 0, model: "sim-1", stream: false, include_usage: true, own_tools: &[] }
+    Given {
+        call_id: "c",
+        now_s: 0,
+        model: "sim-1",
+        stream: false,
+        include_usage: true,
+        as_array: false,
+        own_tools: &[],
+    }
 }
 
 /// One call, streamed or not, in the dialect of a row.
