@@ -3,6 +3,7 @@
 
 mod author;
 mod calls;
+mod clients;
 mod cookbook;
 mod corpus;
 mod examples;
@@ -13,7 +14,6 @@ mod lowered;
 mod reasons;
 mod refused;
 mod revisions;
-mod sdk;
 mod shelf;
 mod signatures;
 mod sources;
