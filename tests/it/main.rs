@@ -3,6 +3,7 @@
 
 mod author;
 mod calls;
+mod clients;
 mod cookbook;
 mod corpus;
 mod examples;
@@ -14,7 +15,6 @@ mod operations;
 mod reasons;
 mod refused;
 mod revisions;
-mod sdk;
 mod shelf;
 mod signatures;
 mod sources;
