@@ -185,8 +185,8 @@ async fn counts_are_asked_of_those_who_count_and_estimated_for_the_rest() {
     }
     let asked = cloud.calls();
     for (path, body, member) in [
-        (messages, anthropic("sim/sim-1"), "input_tokens"),
-        ("/v1beta/models/sim%2Fsim-1:countTokens", gemini, "totalTokens"),
+        (messages, anthropic("openai/gpt-4o-mini"), "input_tokens"),
+        ("/v1beta/models/openai%2Fgpt-4o-mini:countTokens", gemini, "totalTokens"),
     ] {
         let (status, answer, degraded, receipt) = call(&gateway, path, body).await;
         let tokens = answer[member].as_u64().unwrap_or_default();
