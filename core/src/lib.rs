@@ -4,6 +4,7 @@
 //! `contract`, then `identity limits routing` side by side, then `policy`, `evidence`, `ports`, and `pipeline` on top.
 
 pub mod contract;
+pub mod dialects;
 pub mod evidence;
 pub mod identity;
 pub mod limits;

@@ -9,6 +9,8 @@ use futures_util::Stream;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::contract::Dialect;
+use crate::dialects::Quirks;
+use crate::dialects::paths::Address;
 use crate::evidence::receipt::Receipt;
 use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use crate::policy::facts::Facts;
@@ -51,6 +53,12 @@ pub trait Upstream: Send + Sync {
     /// Does this provider take models that no catalog lists?
     fn takes_unlisted(&self, provider: &str) -> bool;
 
+    /// The dialects that it speaks, the one that it prefers first. What it is not asked for it need not name.
+    fn speaks(&self, provider: &str) -> &[Dialect];
+
+    /// How it differs from the first speaker of its dialect.
+    fn quirks(&self, provider: &str) -> &Quirks;
+
     /// The provider that takes every model that nobody knows, where one is configured so.
     fn default_provider(&self) -> Option<&str>;
 
@@ -64,13 +72,13 @@ pub trait Upstream: Send + Sync {
 /// One attempt as it leaves.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    pub dialect: Dialect,
+    /// The dialect of the body, and what the path must say with it.
+    pub address: Address,
     /// Of the caller's URL, without `?`.
     pub query: Option<String>,
     /// What of the caller's headers goes on; credentials and hop-by-hop headers are never among them.
     pub headers: HeaderMap,
     pub body: Bytes,
-    pub stream: bool,
     /// Milliseconds left for the whole attempt.
     pub deadline_ms: u64,
 }

@@ -20,7 +20,7 @@ use tollgate_core::policy::parse::sticky_by;
 use tollgate_core::policy::tree::Tree;
 use tollgate_policy_runtime::guard::Guard;
 use tollgate_policy_runtime::reload::Active;
-use tollgate_policy_runtime::second::{Canary, Role};
+use tollgate_policy_runtime::second::{ALL, Canary, Role};
 use tollgate_policy_runtime::source::Bell;
 use tollgate_policy_runtime::steer::Unwilling;
 use tollgate_policy_runtime::watch::Asker;
@@ -125,12 +125,19 @@ fn of(wanted: WantedCanary) -> Result<Canary, Failed> {
         false => Err(wrong(format!("`{percent}` percent: a share is from 0 to 100"))),
     };
     let from = share(wanted.percent)?;
+    let guards = Guard::parse_all(&wanted.guard).map_err(wrong)?;
+    // Otherwise the guard could never break, and would seem to watch.
+    if from >= ALL && guards.iter().any(Guard::compares) {
+        let told =
+            "with 100 percent the active revision has no calls to compare with: give less, or bounds without `+`";
+        return Err(wrong(told.to_owned()));
+    }
     Ok(Canary {
         from,
         to: wanted.to_percent.map_or(Ok(from), share)?,
         over_ms: wanted.over_s.saturating_mul(1_000),
         by: sticky_by(wanted.by.as_deref().unwrap_or("sticky")).map_err(wrong)?,
-        guards: Guard::parse_all(&wanted.guard).map_err(wrong)?,
+        guards,
     })
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tollgate_core::policy::tree::Tree;
+use tollgate_core::policy::tree::{RevisionId, Tree};
 use tollgate_policy_git::{Follow, GitError, GitOptions, GitSource};
 use tollgate_policy_runtime::cases::CaseReport;
+use tollgate_policy_runtime::kept::Kept;
 use tollgate_policy_runtime::load::{self, Given, Loaded};
 use tollgate_policy_runtime::source::{Fixed, FolderSource, Source, SourceError};
 use tollgate_policy_runtime::stdlib;
@@ -14,6 +15,7 @@ use tollgate_policy_wasm::Wasm;
 
 use crate::cli::{Ended, Places};
 use crate::config::Config;
+use crate::state::State;
 use crate::trust;
 
 /// The policies that are part of the program.
@@ -56,12 +58,35 @@ fn given() -> Given {
 
 /// Reads the repository that flags or config name, once.
 pub fn once(config: &Config, places: &Places, of: Checkout) -> Result<Repository, Ended> {
+    read(config, places, of, None)
+}
+
+/// The revision that a gateway keeps in its state folder, where that is the one.
+pub fn kept(state: &State, revision: &RevisionId) -> Option<Repository> {
+    // A file that cannot be read is told by the gateway that begins with it.
+    let (tree, described) = Kept::at(state.revisions()).any().ok()??;
+    (tree.id == *revision).then(|| Repository { tree, described, given: given() })
+}
+
+/// Reads one revision of the repository: the newest where that is the one, else what git still has of it.
+pub fn at(config: &Config, places: &Places, revision: &RevisionId) -> Result<Repository, Ended> {
+    read(config, places, Checkout::Commits, Some(revision))
+}
+
+fn read(config: &Config, places: &Places, of: Checkout, revision: Option<&RevisionId>) -> Result<Repository, Ended> {
     let mirror = std::env::temp_dir().join(format!("tollgate-check-{}", std::process::id()));
     let named = source(config, places, &mirror, &Accepted::default(), of)?;
     let (mut source, described) = (named.source, named.described);
     let read = source.poll().map_err(|why| Ended::usage(format!("{described}: {why}"))).and_then(|tree| {
         let empty = || Ended::usage(format!("{described} has nothing to read"));
-        Ok(Repository { tree: tree.ok_or_else(empty)?, described, given: given() })
+        let newest = tree.ok_or_else(empty)?;
+        let tree = match revision.filter(|wanted| **wanted != newest.id) {
+            None => newest,
+            Some(wanted) => source.at(&wanted.to_string()).map_err(|why| {
+                Ended::usage(format!("{described} is at {}, and has no other: {why}", newest.id.short()))
+            })?,
+        };
+        Ok(Repository { tree, described, given: given() })
     });
     // The mirror of a check is of no further use; where it cannot be removed, the system's cleaning will.
     let _ = std::fs::remove_dir_all(mirror);
@@ -204,6 +229,7 @@ fn is_bare(path: &Path) -> bool {
 struct Git {
     git: GitSource,
     described: String,
+    /// What the followed ref pointed to when a tree was given.
     seen: Option<String>,
     accepted: Accepted,
 }
@@ -226,7 +252,7 @@ impl Source for Git {
             return self.git.check_age().map(|()| None).map_err(told);
         }
         let commit = self.git.fetch().map_err(told)?;
-        self.seen = Some(commit.id.clone());
+        self.seen = Some(head);
         Ok(Some(commit.tree))
     }
 

@@ -22,7 +22,7 @@ use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
-use tollgate_providers::{Provider, Providers, Timers, known, sim};
+use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
@@ -196,22 +196,26 @@ fn wasm(state: &State, pepper: &Pepper) -> Wasm {
     Wasm::new(folder.map_err(|why| tracing::warn!("{why}")).ok())
 }
 
-/// Providers of the config, else those whose keys the environment holds, and `sim`; with what was found, for people.
-pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+/// Providers of the config, else those whose keys the environment holds; and whether a `sim` of our own joins them.
+pub fn configured(config: &Config) -> Result<(Vec<Provider>, bool), Ended> {
     let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.is_empty());
-    let mut list: Vec<Provider> = Vec::new();
-    let mut wants_sim = config.providers.is_none();
-    match &config.providers {
-        None => list.extend(tollgate_providers::found(&environment)),
-        Some(table) => {
-            for (name, section) in table {
-                wants_sim |= name == sim::NAME && section.base_url.is_none();
-                if name != sim::NAME || section.base_url.is_some() {
-                    list.push(provider(name, section, &environment)?);
-                }
-            }
+    let Some(table) = &config.providers else { return Ok((tollgate_providers::found(&environment), true)) };
+    let mut list = Vec::new();
+    let mut wants_sim = false;
+    for (name, section) in table {
+        wants_sim |= name == sim::NAME && section.base_url.is_none();
+        if name != sim::NAME || section.base_url.is_some() {
+            let provider = provider(name, section, &environment)?;
+            provider.address().map_err(|why| Ended::usage(format!("providers: {why}")))?;
+            list.push(provider);
         }
     }
+    Ok((list, wants_sim))
+}
+
+/// All providers, ready to be called, with what was found, for people.
+pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+    let (mut list, wants_sim) = configured(config)?;
     if wants_sim {
         list.push(own_sim().await?);
     }
@@ -228,12 +232,17 @@ fn provider(
     section: &config::Provider,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Provider, Ended> {
-    let base = known().iter().find(|k| k.name == name).map(|k| k.provider(environment));
-    let mut provider = match (base, &section.base_url) {
-        (Some(base), _) => base,
+    let mut provider = match (known::named(name, environment), &section.base_url) {
+        (Some(known), _) => known,
+        // One that runs elsewhere takes the same scripts.
+        (None, Some(url)) if name == sim::NAME => sim::provider(url),
         (None, Some(url)) => Provider::at(name, url),
+        // Where it is follows from its region.
+        (None, None) if section.api.as_deref().is_some_and(|api| clouds::NAMES.contains(&api)) => {
+            Provider::at(name, "")
+        }
         (None, None) => {
-            let names: Vec<&str> = known().iter().map(|k| k.name).collect();
+            let names: Vec<&str> = known::names().collect();
             let hint = tollgate_core::contract::nearest::hint(name, names.iter().copied());
             return Err(Ended::usage(format!("provider `{name}` is not a known one{hint}: give it a `base_url`")));
         }
@@ -241,9 +250,19 @@ fn provider(
     if let Some(url) = &section.base_url {
         provider.base_url = url.to_string();
     }
-    if let Some(secret) = &section.secret {
-        provider.secret = Some(secret.source());
+    if let Some(kind) = &section.api {
+        provider.api = tollgate_providers::api::named(kind).ok_or_else(|| {
+            let known: Vec<&str> = tollgate_providers::api::names().collect();
+            let hint = tollgate_core::contract::nearest::hint(kind, known.iter().copied());
+            let (kind, known) = (&**kind, known.join("`, `"));
+            Ended::usage(format!("providers.{name}.api: `{kind}` is no kind of API{hint} (known are `{known}`)"))
+        })?;
     }
+    if let Some(secret) = &section.secret {
+        provider.auth = Auth::Key(secret.source());
+    }
+    clouds::complete(&mut provider, &section.settings(), environment)
+        .map_err(|why| Ended::usage(format!("providers.{name}: {why}")))?;
     provider.unlisted = section.unlisted.unwrap_or(provider.unlisted);
     provider.default = section.default;
     let ms = |set: Option<std::num::NonZeroU64>, default: u64| set.map_or(default, std::num::NonZeroU64::get);

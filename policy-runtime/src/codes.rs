@@ -32,7 +32,7 @@ mod tests {
 
     /// All codes in the sources below a folder.
     fn codes_in(folder: &std::path::Path, found: &mut Vec<String>) {
-        let code = regex::Regex::new("TG0[1-8][0-9]{2}").unwrap();
+        let code = regex::Regex::new("TG0[0-8][0-9]{2}").unwrap();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
@@ -51,8 +51,8 @@ mod tests {
         for sources in ["src", "git/src", "wasm/src", "../gateway/src"] {
             codes_in(&own.join(sources), &mut used);
         }
-        // An example that stands for any code.
-        used.retain(|code| code != "TG0123");
+        // Examples that stand for any code.
+        used.retain(|code| code != "TG0123" && code != "TG0000");
         for code in &used {
             assert!(explain(code).is_some(), "{code} is not explained in docs/reference/codes.md");
         }

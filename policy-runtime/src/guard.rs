@@ -67,6 +67,11 @@ impl Guard {
         Ok(Guard { metric, relative, percent })
     }
 
+    /// Whether it looks at the active revision too.
+    pub fn compares(&self) -> bool {
+        self.relative
+    }
+
     /// Why it is broken, if it is. Shares (`errors`, `denied`) are compared in points, means (`cost`, `latency`) in proportion.
     pub fn broken(&self, active: &Side, second: &Side) -> Option<String> {
         if second.calls < CALLS_MIN || (self.relative && active.calls < CALLS_MIN) {

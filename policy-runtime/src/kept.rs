@@ -103,6 +103,11 @@ impl Kept {
 
     /// The last good tree of this source; `None` where there is none, or it is another source's.
     pub fn read(&self, source: &str) -> Result<Option<Tree>, KeptError> {
+        Ok(self.any()?.filter(|(_, of)| of == source).map(|(tree, _)| tree))
+    }
+
+    /// The last good tree with its source, for who only wants to know what was in it.
+    pub fn any(&self) -> Result<Option<(Tree, String)>, KeptError> {
         let path = self.path();
         let file = match fs::File::open(&path) {
             Ok(file) => file,
@@ -112,9 +117,8 @@ impl Kept {
         let most = MAGIC.len() + 8 + HEAD_BYTES_MAX + TREE_BYTES_MAX + DIGEST_LEN;
         let mut bytes = Vec::new();
         file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|why| io(&path, why))?;
-        let (tree, of) =
-            decode(&bytes, most).map_err(|what| KeptError::Damaged { path: path.display().to_string(), what })?;
-        Ok((of == source).then_some(tree))
+        let decoded = decode(&bytes, most);
+        decoded.map(Some).map_err(|what| KeptError::Damaged { path: path.display().to_string(), what })
     }
 }
 

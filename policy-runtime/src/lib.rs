@@ -25,6 +25,7 @@ pub mod params;
 pub mod reading;
 pub mod reference;
 pub mod reload;
+pub mod retired;
 pub mod script;
 pub mod second;
 pub mod selectors;
@@ -34,6 +35,7 @@ pub mod stdlib;
 pub mod steer;
 pub mod switches;
 pub mod tables;
+pub mod targets;
 pub mod trouble;
 #[cfg(test)]
 mod trying;

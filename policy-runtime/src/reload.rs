@@ -18,6 +18,7 @@ use crate::diagnostic::{Diagnostic, Severity};
 use crate::engine::Foreign;
 use crate::kept::Kept;
 use crate::load::{Given, Loaded, load};
+use crate::retired::Retired;
 use crate::second::Second;
 use crate::source::{Source, SourceError};
 use crate::status::{Rejected, Status};
@@ -91,8 +92,9 @@ type Key = (RevisionId, String);
 
 /// The holder of the active revision.
 pub struct Active {
-    current: ArcSwap<Revision>,
+    pub(crate) current: ArcSwap<Revision>,
     pub(crate) second: ArcSwapOption<Second>,
+    pub(crate) retired: Retired,
     state: Mutex<State>,
     /// One load at a time; calls never touch it.
     pub(crate) loading: Mutex<()>,
@@ -202,6 +204,7 @@ impl Active {
             waiting: None,
             previous: None,
             second: None,
+            old: Vec::new(),
             rejected: None,
             source_error: None,
             quarantined: Vec::new(),
@@ -220,6 +223,7 @@ impl Active {
         let active = Active {
             current: ArcSwap::new(revision),
             second: ArcSwapOption::empty(),
+            retired: Retired::default(),
             state: Mutex::new(state),
             loading: Mutex::new(()),
             setup,
@@ -279,11 +283,11 @@ impl Active {
             self.reject(tree, findings);
             return Offered::Rejected(key.0);
         };
-        self.current.store(revision);
+        let since_ms = self.put(revision);
         {
             let mut state = self.state();
             state.status.active = key.0.clone();
-            state.status.since_ms = (self.setup.clock)();
+            state.status.since_ms = since_ms;
             state.status.from_disk = false;
             state.status.signers = tree.signers.clone();
             state.status.swaps += 1;
@@ -303,14 +307,12 @@ impl Active {
 
     pub fn status(&self) -> Status {
         let second = self.second.load().as_ref().map(|second| second.report());
-        let quarantined = self.current.load().judge.quarantined();
-        let now_ms = (self.setup.clock)();
-        let table = self.setup.switches.table();
-        let live = table.iter().filter(|(_, (switch, _))| switch.until_ms > now_ms);
-        let lowered = live.map(|(name, (switch, _))| (name.clone(), switch.clone())).collect();
+        let (quarantined, old) = (self.current.load().judge.quarantined(), self.retired.live());
+        let lowered = self.setup.switches.live((self.setup.clock)());
         let state = self.state();
         let waits = state.status.pinned && state.newest.id != state.status.active;
-        Status { second, waiting: waits.then(|| state.newest.id.clone()), quarantined, lowered, ..state.status.clone() }
+        let waiting = waits.then(|| state.newest.id.clone());
+        Status { second, old, waiting, quarantined, lowered, ..state.status.clone() }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

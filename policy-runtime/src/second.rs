@@ -21,7 +21,7 @@ const ROWS_MAX: usize = 1_000;
 /// Call ids that are kept of one row.
 const SAMPLES_MAX: usize = 5;
 /// Buckets are hundredths of a percent.
-const ALL: u16 = 10_000;
+pub const ALL: u16 = 10_000;
 
 /// What the second revision does.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@ use tollgate_core::policy::tree::RevisionId;
 
 use crate::diagnostic::Diagnostic;
 use crate::load::PolicyInfo;
+use crate::retired::Old;
 use crate::second::Report;
 use crate::switches::Switch;
 
@@ -33,6 +34,8 @@ pub struct Status {
     pub previous: Option<RevisionId>,
     /// A second revision that is live beside the active one.
     pub second: Option<Report>,
+    /// Revisions that decide no new call, and that calls under way still end on; the oldest first.
+    pub old: Vec<Old>,
     /// Refused and not replaced by a good one since.
     pub rejected: Option<Rejected>,
     /// Why the source gave nothing when it was last asked.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tollgate_core::contract::nearest;
 use tollgate_core::policy::Mode;
+use tollgate_core::policy::revision::Revision;
 use tollgate_core::policy::tree::{RevisionId, Tree};
+use tollgate_core::ports::Beside as _;
 
 use crate::diagnostic::Diagnostic;
 use crate::kept::Kept;
@@ -69,7 +71,7 @@ impl Active {
         };
         let second = Arc::new(Second::new(revision, role, self.setup.clock.clone()));
         let report = second.report();
-        self.second.store(Some(second));
+        self.retire(self.second.swap(Some(second)));
         tracing::info!(revision = tree.id.short(), role = report.role, "a second revision is live");
         Ok(report)
     }
@@ -78,8 +80,27 @@ impl Active {
     pub fn end_second(&self) -> Result<Report, Unwilling> {
         let second = self.second.swap(None).ok_or(Unwilling::NoSecond)?;
         let report = second.report();
+        self.retire(Some(second));
         tracing::info!(revision = report.revision.short(), role = report.role, "the second revision has ended");
         Ok(report)
+    }
+
+    /// From now on this one decides new calls; gives the time. A second revision that has become the active one has
+    /// nothing to be compared with any more, and ends.
+    pub(crate) fn put(&self, revision: Arc<Revision>) -> i64 {
+        let (id, since_ms) = (revision.id.clone(), (self.setup.clock)());
+        self.retired.add(&self.current.swap(revision), since_ms);
+        if self.second.load().as_ref().is_some_and(|second| second.revision().id == id) {
+            self.retire(self.second.swap(None));
+            tracing::info!(revision = id.short(), "the second revision has become the active one");
+        }
+        since_ms
+    }
+
+    fn retire(&self, second: Option<Arc<Second>>) {
+        if let Some(second) = second {
+            self.retired.add(second.revision(), (self.setup.clock)());
+        }
     }
 
     /// Makes a revision active and holds it: what the source brings waits.

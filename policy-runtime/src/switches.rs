@@ -80,6 +80,13 @@ impl Switches {
         self.table.load_full()
     }
 
+    /// Those that have not ended.
+    pub fn live(&self, now_ms: i64) -> BTreeMap<Arc<str>, Switch> {
+        let table = self.table();
+        let live = table.iter().filter(|(_, (switch, _))| switch.until_ms > now_ms);
+        live.map(|(name, (switch, _))| (name.clone(), switch.clone())).collect()
+    }
+
     pub fn lower(&self, policy: &str, to: Mode, last_ms: i64, reason: &str, now_ms: i64) -> Result<Switch, Wrong> {
         match (reason.trim(), to) {
             ("", _) => return Err(Wrong::NoReason),

@@ -105,7 +105,6 @@ fn run(
     ended: &AtomicBool,
     pause: Duration,
 ) {
-    let spread = spread(pause);
     let mut retry = RETRY;
     // What changed between the start and the first watch is seen at once.
     let mut wait = Duration::ZERO;
@@ -127,12 +126,12 @@ fn run(
         wait = match active.status().source_error {
             None => {
                 retry = RETRY;
-                spread
+                spread(pause)
             }
             Some(_) => {
-                let now = retry.min(spread);
+                let now = retry.min(pause);
                 retry = retry.saturating_mul(2);
-                now
+                spread(now)
             }
         };
     }
@@ -148,8 +147,23 @@ fn settle(rings: &Receiver<()>, ended: &AtomicBool) {
     }
 }
 
-/// Between four and six fifths of the pause.
+/// Between four and six fifths of the pause, another each time: replicas that began together, or lost a host together,
+/// do not ask it together.
 fn spread(pause: Duration) -> Duration {
     let random = RandomState::new().hash_one(pause) % 401;
     pause.mul_f64(0.8 + random as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_differ_by_a_fifth_at_most() {
+        let pause = Duration::from_secs(100);
+        let drawn: std::collections::BTreeSet<Duration> = (0..100).map(|_| spread(pause)).collect();
+        let (least, most) = (drawn.first().unwrap(), drawn.last().unwrap());
+        assert!(*least >= pause.mul_f64(0.8) && *most <= pause.mul_f64(1.2), "{least:?} to {most:?}");
+        assert!(*most - *least > pause.mul_f64(0.2), "they spread: {least:?} to {most:?}");
+    }
 }

@@ -3,24 +3,27 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper_util::client::legacy;
 use tokio::time::{Instant, Sleep};
 use tollgate_core::contract::Dialect;
+use tollgate_core::dialects::Quirks;
+use tollgate_core::dialects::paths::Address;
 use tollgate_core::ports::{Fault, Later, Outgoing, Reply, Upstream};
 use tollgate_core::routing::catalog::Target;
 
+use crate::api::{self, Api};
+use crate::auth::{Auth, Credential, is_loopback};
 use crate::client::{Client, client};
-use crate::secret::{Secret, SecretSource};
 
 /// One provider, as config and the table of known ones name it.
 #[derive(Debug, Clone)]
@@ -28,7 +31,11 @@ pub struct Provider {
     pub name: Arc<str>,
     /// With its version path and without a slash at the end: `https://api.openai.com/v1`.
     pub base_url: String,
-    pub secret: Option<SecretSource>,
+    /// What kind of API it has.
+    pub api: &'static Api,
+    pub auth: Auth,
+    /// Of Azure's older paths; absent = the newer ones.
+    pub api_version: Option<String>,
     /// Models that no catalog lists are sent on too.
     pub unlisted: bool,
     /// Models that nobody knows go here.
@@ -60,12 +67,29 @@ impl Provider {
         Provider {
             name: name.into(),
             base_url: base_url.to_owned(),
-            secret: None,
+            api: api::compatible(),
+            auth: Auth::None,
+            api_version: None,
             unlisted: true,
             default: false,
             forwards: Vec::new(),
             timers: Timers::default(),
         }
+    }
+
+    /// Its address, if that can be one: nothing of a caller or a secret stands in it.
+    pub fn address(&self) -> Result<Uri, String> {
+        let (name, text) = (&self.name, self.base_url.trim_end_matches('/'));
+        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
+        if !matches!(scheme, "http" | "https") || host.is_empty() {
+            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
+        }
+        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
+        if has_user || base.query().is_some() || text.contains('#') {
+            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
+        }
+        Ok(base)
     }
 }
 
@@ -79,16 +103,9 @@ pub struct Providers {
 struct Endpoint {
     provider: Provider,
     client: Client,
+    /// Of the dialects whose calls all have one address.
     uris: Vec<(Dialect, Uri)>,
-    credential: RwLock<Credential>,
-}
-
-/// The header with the secret, as it was last read.
-#[derive(Clone)]
-enum Credential {
-    None,
-    Header(HeaderValue),
-    Missing(String),
+    credential: Arc<Credential>,
 }
 
 impl Providers {
@@ -113,60 +130,45 @@ impl Providers {
 
 impl Endpoint {
     fn new(provider: Provider, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
-        let (name, text) = (&provider.name, provider.base_url.trim_end_matches('/'));
-        let base: Uri = text.parse().map_err(|why| format!("`{name}`: `{text}` is no URL: {why}"))?;
+        let name = &provider.name;
+        let text = provider.base_url.trim_end_matches('/');
+        let base = provider.address()?;
         let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
-        if !matches!(scheme, "http" | "https") || host.is_empty() {
-            return Err(format!("`{name}`: `{text}` must begin with `https://` or `http://`"));
-        }
-        let has_user = base.authority().is_some_and(|a| a.as_str().contains('@'));
-        if has_user || base.query().is_some() || text.contains('#') {
-            return Err(format!("`{name}`: its base_url must be an address and a path only; secrets go into `secret`"));
-        }
-        let credential = read(&provider);
-        if let Credential::Missing(why) = &credential {
-            warnings.push(format!("provider `{name}` has no secret now: {why}"));
-        }
-        let loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-        if scheme == "http" && !loopback && provider.secret.is_some() {
+        if scheme == "http" && !is_loopback(host) && provider.auth != Auth::None {
             warnings.push(format!("provider `{name}` gets its secret over plain http at `{text}`"));
         }
-        let uris = [Dialect::OpenaiChat, Dialect::OpenaiEmbeddings]
-            .into_iter()
-            .map(|dialect| Ok((dialect, format!("{text}{}", dialect.path()).parse().map_err(|e| format!("{e}"))?)))
-            .collect::<Result<_, String>>()?;
+        let fixed = |dialect: &&Dialect| provider.api.has_one_path(**dialect);
+        let uris = provider.api.speaks.iter().filter(fixed).map(|dialect| {
+            let uri = provider.api.path(text, &Address::of(*dialect), None).parse();
+            Ok((*dialect, uri.map_err(|why| format!("`{name}`: {why}"))?))
+        });
+        let uris = uris.collect::<Result<_, String>>()?;
         let client = client(Duration::from_millis(provider.timers.connect_ms))
             .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
-        Ok(Endpoint { client, uris, credential: RwLock::new(credential), provider })
+        let credential = Credential::new(&provider.auth, provider.api, &client);
+        if let Some(why) = credential.missing() {
+            warnings.push(format!("provider `{name}` has no secret now: {why}"));
+        }
+        Ok(Endpoint { client, uris, credential: Arc::new(credential), provider })
     }
 
-    fn uri(&self, dialect: Dialect, query: Option<&str>) -> Result<Uri, Fault> {
-        let known = self.uris.iter().find(|(d, _)| *d == dialect).map(|(_, uri)| uri);
-        let uri = known.expect("every dialect has its address from the start").clone();
+    fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
+        let api = self.provider.api;
+        let query = api.query(query, self.provider.api_version.as_deref());
+        let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
+            Some((_, uri)) => uri.clone(),
+            None => {
+                let base = self.provider.base_url.trim_end_matches('/');
+                let path = api.path(base, to, query.as_deref());
+                path.parse().map_err(|why| Fault::Broken(format!("`{path}` is no address: {why}")))?
+            }
+        };
         let Some(query) = query else { return Ok(uri) };
         let broken = |why: String| Fault::Broken(format!("the query `{query}` cannot be sent on: {why}"));
         let mut parts = uri.into_parts();
         let path = parts.path_and_query.as_ref().map_or("/", PathAndQuery::path);
         parts.path_and_query = Some(format!("{path}?{query}").parse().map_err(|e| broken(format!("{e}")))?);
         Uri::from_parts(parts).map_err(|e| broken(format!("{e}")))
-    }
-
-    fn credential(&self) -> Credential {
-        self.credential.read().expect("no code panics while it holds the secret").clone()
-    }
-
-    /// A provider that refuses its secret may have got a new one: it is read again.
-    fn refresh(&self) {
-        let fresh = read(&self.provider);
-        *self.credential.write().expect("no code panics while it holds the secret") = fresh;
-    }
-}
-
-fn read(provider: &Provider) -> Credential {
-    match provider.secret.as_ref().map(SecretSource::read) {
-        None => Credential::None,
-        Some(Ok(secret)) => Credential::Header(Secret::header(&secret, "Bearer ")),
-        Some(Err(why)) => Credential::Missing(why),
     }
 }
 
@@ -177,6 +179,14 @@ impl Upstream for Providers {
 
     fn takes_unlisted(&self, provider: &str) -> bool {
         self.table.get(provider).is_some_and(|e| e.provider.unlisted)
+    }
+
+    fn speaks(&self, provider: &str) -> &[Dialect] {
+        self.table.get(provider).map_or(&[], |e| e.provider.api.speaks)
+    }
+
+    fn quirks(&self, provider: &str) -> &Quirks {
+        &self.table.get(provider).map_or(api::compatible(), |e| e.provider.api).quirks
     }
 
     fn default_provider(&self) -> Option<&str> {
@@ -195,15 +205,20 @@ impl Upstream for Providers {
             let begun = Instant::now();
             let deadline_ms = outgoing.deadline_ms;
             let first_ms = endpoint.provider.timers.first_byte_ms.min(deadline_ms);
-            let request = request(endpoint, outgoing)?;
-            let sent = tokio::time::timeout(Duration::from_millis(first_ms), endpoint.client.request(request)).await;
-            let response = match sent {
-                Ok(sent) => sent.map_err(|error| fault(&error))?,
+            let sent = async {
+                let request = request(endpoint, outgoing).await?;
+                endpoint.client.request(request).await.map_err(|error| fault(&error))
+            };
+            let response = match tokio::time::timeout(Duration::from_millis(first_ms), sent).await {
+                Ok(sent) => sent?,
                 Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
                 Err(_) => return Err(Fault::FirstByte(first_ms)),
             };
-            if response.status() == http::StatusCode::UNAUTHORIZED {
-                endpoint.refresh();
+            let status = response.status();
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                let credential = endpoint.credential.clone();
+                // A file or a program may be read. Where that panics the old one stays, and the panic is in the log.
+                let _ = tokio::task::spawn_blocking(move || credential.refused(status)).await;
             }
             let (head, body) = response.into_parts();
             let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);
@@ -214,30 +229,20 @@ impl Upstream for Providers {
     }
 }
 
-fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
+async fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
     let mut headers = outgoing.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Bodies are passed on as they are: what is packed could not be metered.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    match endpoint.credential() {
-        Credential::None => {}
-        Credential::Header(value) => {
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        Credential::Missing(why) => {
-            endpoint.refresh();
-            match endpoint.credential() {
-                Credential::Header(value) => drop(headers.insert(header::AUTHORIZATION, value)),
-                Credential::None | Credential::Missing(_) => {
-                    return Err(Fault::NoSecret { provider: endpoint.provider.name.to_string(), why });
-                }
-            }
-        }
-    }
-    let mut request = Request::new(Full::new(outgoing.body));
+    endpoint.provider.api.complete(&mut headers);
+    let body = outgoing.body;
+    let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = endpoint.uri(outgoing.dialect, outgoing.query.as_deref())?;
+    *request.uri_mut() = endpoint.uri(&outgoing.address, outgoing.query)?;
     *request.headers_mut() = headers;
+    // Last: a signature is over all the rest.
+    let shown = endpoint.credential.show(&mut request, &body).await;
+    shown.map_err(|why| Fault::NoSecret { provider: endpoint.provider.name.to_string(), why })?;
     Ok(request)
 }
 

@@ -1,11 +1,12 @@
 //! What authors run at their desk: check, test, bench, eject, explain a code. No server is needed.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
-use crate::support::gateway::tollgate;
+use crate::support::gateway::{binary, eventually, gather, tollgate};
 use crate::support::root;
 
 fn run(args: &[&str], state: &Path) -> (bool, String, String) {
@@ -30,6 +31,8 @@ fn a_code_is_explained_with_what_to_do() {
         let (good, out, _) = run(&["explain", code], folder.path());
         assert!(good && out.contains(&code.to_uppercase()) && out.contains("what to do: use the named"), "{out}");
     }
+    let (good, _, err) = run(&["explain", "TG0199"], folder.path());
+    assert!(!good && err.contains("there is no code `TG0199`, did you mean `TG01"), "{err}");
 }
 
 #[test]
@@ -50,6 +53,54 @@ fn findings_are_told_to_code_hosts_and_cases_to_ci() {
     let result = &sarif["runs"][0]["results"][0];
     assert!(!good && result["ruleId"] == "TG0103" && result["message"]["text"].as_str().unwrap().contains("`mode`"));
     assert!(result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64().unwrap() > 1, "{result}");
+}
+
+#[test]
+fn cases_are_run_again_when_a_file_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = begun(folder.path());
+    let mut child = Command::new(binary())
+        .args(["policy", "test", "--watch", "--policies", &dir])
+        .env("TOLLGATE_STATE", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = Arc::new(Mutex::new(String::new()));
+    gather(child.stdout.take().unwrap(), said.clone());
+    let runs = |told: &str| said.lock().unwrap().matches(told).count();
+    eventually("the first run", || (runs("waiting for changes") == 1 && runs(", 0 failed") == 1).then_some(()));
+    let cases = Path::new(&dir).join("policies/bounds/cases.yaml");
+    let text = std::fs::read_to_string(&cases).unwrap();
+    std::fs::write(&cases, format!("{text}\n- name: never\n  facts: {{}}\n  expect: {{ deny: never }}\n")).unwrap();
+    eventually("the case that fails", || (runs("FAIL bounds: never") == 1 && runs(", 1 failed") == 1).then_some(()));
+    std::fs::write(&cases, text).unwrap();
+    eventually("the third run", || (runs(", 0 failed") == 2).then_some(()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn editors_are_helped() {
+    let folder = tempfile::tempdir().unwrap();
+    for part in ["manifest", "rules", "cases"] {
+        let (good, out, err) = run(&["policy", "schema", part], folder.path());
+        let schema: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{part}: {out}{err}"));
+        assert!(good && schema["$schema"].as_str().is_some_and(|s| s.contains("json-schema.org")), "{part}: {schema}");
+    }
+    let (good, out, _) = run(&["policy", "schema", "rhai"], folder.path());
+    assert!(good && out.contains("fn deny(") && out.contains("use_case"), "{out}");
+    let (good, _, err) = run(&["policy", "schema", "manifst"], folder.path());
+    assert!(!good && err.contains("did you mean `manifest`?"), "{err}");
+}
+
+/// As with `| head`.
+#[test]
+fn a_reader_that_has_enough_is_no_fault() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let out = Command::new(binary()).args(["policy", "schema", "facts"]).stdout(writer).output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(said.is_empty() && out.status.code() == Some(1), "{said}");
 }
 
 #[test]
@@ -118,6 +169,12 @@ fn where_a_request_would_go_is_told_without_sending_it() {
         assert!(said.contains(told), "{why}: {said}");
     }
     assert!(!folder.path().join("trail").exists(), "nothing was recorded");
+
+    // In a checkout as well, where files and commits may differ.
+    let dir = begun(folder.path());
+    let out = tollgate(&["route", "why", "-i", request, "--policies", &dir], folder.path());
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("why not") && said.contains("does not apply") && said.contains("because `"), "{said}");
 }
 
 #[test]

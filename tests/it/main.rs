@@ -3,15 +3,20 @@
 
 mod author;
 mod calls;
+mod clients;
 mod cookbook;
 mod corpus;
 mod examples;
+mod findings;
+mod first_policy;
 mod house;
 mod lowered;
+mod operations;
 mod reasons;
+mod refused;
 mod revisions;
-mod sdk;
 mod shelf;
+mod signatures;
 mod sources;
 mod steer;
 mod storm;

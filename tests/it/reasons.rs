@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::calls::post;
 use crate::support::gateway::{Gateway, eventually, tollgate};
+use crate::support::repository::Repository;
 
 const MANIFEST: &str = "api: tollgate.policy/v1
 policies:
@@ -89,8 +90,8 @@ fn coverage_names_the_lines_that_no_case_reaches() {
         "policies/script/policy.rhai: 3 of 5 reached",
         "policies/script/policy.rhai:7:5: statement is reached by no case",
         "policies/script/policy.rhai:8:5: statement is reached by no case",
-        "policies/table/rules.yaml:2:11: `when` true is reached by no case",
-        "policies/table/rules.yaml:4:11: `when` true is reached by no case",
+        "policies/table/rules.yaml:2:12: `when` true is reached by no case",
+        "policies/table/rules.yaml:4:12: `when` true is reached by no case",
     ] {
         assert!(out.contains(told), "{told}: {out}");
     }
@@ -115,7 +116,7 @@ fn a_case_is_explained_with_what_was_false_and_the_values_of_its_facts() {
     for told in [
         "case script/support is answered evenly (policies/script/cases.yaml:1)",
         "says set: {temperature: 0.5}    policies/script/policy.rhai:5",
-        "policies/table/rules.yaml:2:11 does not apply",
+        "policies/table/rules.yaml:2:12 does not apply",
         "because `prompt.tokens > 100` is false: prompt.tokens is 0",
         "because `meta.use_case == \"blocked\"` is false: meta.use_case is \"support\"",
         "because `for.tenant` does not list ``",
@@ -147,5 +148,31 @@ async fn a_call_is_explained_with_what_was_false() {
     );
     assert!(out.contains("because `for.tenant` does not list `"), "{out}");
     let (_, out, _) = run(&["explain", "why"], &gateway.state);
-    assert!(out.contains("told where the policies are at revision"), "{out}");
+    assert!(out.contains("because `prompt.tokens > 100` is false"), "the gateway keeps what acts now: {out}");
+    let changed = TABLE.replace("> 100", "> 200");
+    std::fs::write(Path::new(&dir).join("policies/table/rules.yaml"), changed).unwrap();
+    eventually("what is told of a revision that is gone", || {
+        let (_, out, _) = run(&["explain", "why"], &gateway.state);
+        out.contains("told where the policies are at revision").then_some(())
+    });
+}
+
+/// Git has old revisions still, and a table that had nothing to say is a reason to ask why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_an_old_revision_is_explained_from_git() {
+    let manifest = MANIFEST.split("  - name: script").next().unwrap();
+    let repository = Repository::new(&[("tollgate-policies.yaml", manifest), ("policies/table/rules.yaml", TABLE)]);
+    let gateway = Gateway::with(&["--policies", repository.address()], None);
+    let body = json!({ "model": "sim/sim-1", "messages": [{ "role": "user", "content": "Hello" }] });
+    let old = post(&gateway, body.to_string(), &[("tollgate-use-case", "support")]).await;
+    let id = old.headers()["tollgate-call-id"].to_str().unwrap().to_owned();
+    gateway.receipt(&id);
+    let second = repository.commit(&[("policies/table/rules.yaml", &TABLE.replace("> 100", "> 200"))]);
+    eventually("the second commit", || {
+        let told = crate::steer::operate(&gateway, &["status"]).unwrap();
+        (told["active"] == second.as_str()).then_some(())
+    });
+    let (_, out, err) = run(&["explain", &id, "--policies", repository.address()], &gateway.state);
+    assert!(out.contains("table: nothing to say"), "{out}{err}");
+    assert!(out.contains("because `prompt.tokens > 100` is false: prompt.tokens is "), "the old rule: {out}{err}");
 }

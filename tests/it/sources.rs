@@ -94,6 +94,40 @@ async fn over_https_with_a_token_signed_commits_act_when_the_host_hints() {
     assert!(!told.contains("policy-token"), "the token is told nowhere: {told}");
 }
 
+/// Settings of the machine and of the user could send git elsewhere, or have it run something.
+#[tokio::test]
+async fn settings_of_the_machine_have_no_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = Repository::new(&[POLICIES]);
+    let first = repository.git(&["rev-parse", "HEAD"]).trim().to_owned();
+    let other = Repository::new(&[("tollgate-policies.yaml", "nonsense")]);
+    let host = hosts::https(folder.path(), repository.path.parent().unwrap(), "policy-token");
+    let (ca, token, ran) = (folder.path().join("ca.pem"), folder.path().join("token"), folder.path().join("ran"));
+    std::fs::write(&token, "policy-token").unwrap();
+    let https = format!("https://127.0.0.1:{}/policies/.git", host.port);
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    let settings = format!(
+        "[url \"{}\"]\n  insteadOf = {}\n  insteadOf = {https}\n[core]\n  fsmonitor = \"touch {2}\"\n  sshCommand = \"touch {2}\"\n\
+         [credential]\n  helper = \"!touch {2}\"\n[http]\n  proxy = http://127.0.0.1:1\n",
+        other.address(),
+        repository.address(),
+        ran.display(),
+    );
+    std::fs::write(home.join(".gitconfig"), settings).unwrap();
+    let environment = [("HOME", home.to_str().unwrap()), ("GIT_SSL_CAINFO", ca.to_str().unwrap())];
+    for (address, more) in [
+        (repository.address().to_owned(), String::new()),
+        (format!("file://{}", repository.address()), String::new()),
+        (https, format!("  token: {{ file: {} }}\n", token.display())),
+    ] {
+        let config = format!("policies:\n  repository: {address}\n  branch: main\n{more}");
+        let gateway = Gateway::in_environment(&environment, &config);
+        assert_eq!(policies(&gateway).await["active"], first.as_str(), "{address}");
+    }
+    assert!(!ran.exists(), "nothing was run");
+}
+
 /// HMAC-SHA-256 in hexadecimal, by another hand than the gateway's.
 fn signature(body: &[u8], key: &[u8]) -> String {
     let script = "import hmac,sys;print(hmac.new(sys.argv[1].encode(),sys.argv[2].encode(),'sha256').hexdigest())";

@@ -168,6 +168,59 @@ async fn a_canary_that_costs_more_or_errs_ends_itself() {
     }
 }
 
+/// The share grows while calls go on, the mode and age of what acts are told, and the branch that takes it over ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_ramps_and_ends_when_it_has_become_the_active_one() {
+    let (repository, main, next) = begun(&rules("meta.use_case == \"chat\"", "tag: { new: \"1\" }"));
+    let gateway = Gateway::with(&["--policies", &format!("{}#main", repository.address())], None);
+    let ramp = ["canary", "next", "--percent", "1", "--to-percent", "100", "--over-s", "2", "--by", "user"];
+    operate(&gateway, &ramp).unwrap();
+    let mut joined: std::collections::BTreeSet<String> = Default::default();
+    let begun = Instant::now();
+    while begun.elapsed().as_millis() < 2_200 {
+        for n in 0..10 {
+            let user = format!("user-{n}");
+            let (_, _, revision) = call(&gateway, &user, "chat").await;
+            match next.starts_with(&revision) {
+                true => _ = joined.insert(user),
+                false => assert!(!joined.contains(&user), "{user} joined and fell out"),
+            }
+        }
+    }
+    assert_eq!(joined.len(), 10, "everybody has joined");
+    let report = operate_report(&gateway);
+    let (active, second) = (report["active"]["calls"].as_u64(), report["second"]["calls"].as_u64());
+    assert!(report["percent"] == 100.0 && active > Some(0) && second > Some(0), "{report}");
+    repository.git(&["merge", "-q", "--ff-only", "next"]);
+    eventually("the merged branch", || {
+        (operate(&gateway, &["status"]).unwrap()["active"] == next.as_str()).then_some(())
+    });
+    assert!(operate_report(&gateway).is_null(), "what acts for all is no second revision");
+    assert_eq!(operate(&gateway, &["rollback"]).unwrap()["active"], main.as_str(), "and the way back is there");
+}
+
+/// A revision lives as long as the calls that began with it; operators see it, and its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_revision_is_told_until_its_last_stream_ends() {
+    let (repository, main, next) = begun(&rules("meta.use_case == \"x\"", "note: hi"));
+    let gateway = Gateway::with(&["--policies", &format!("{}#main", repository.address())], None);
+    let mut body = chat("sim/sim-1?tps=20&tokens=40");
+    body["stream"] = true.into();
+    let stream = post(&gateway, body.to_string(), &[]).await;
+    repository.git(&["merge", "-q", "--ff-only", "next"]);
+    let status = eventually("the merged branch", || {
+        let status = operate(&gateway, &["status"]).unwrap();
+        (status["active"] == next.as_str()).then_some(status)
+    });
+    assert_eq!(status["old"][0]["revision"], main.as_str(), "{status}");
+    let out = tollgate(&["policy", "status", "--operators", &gateway.operators], &gateway.state);
+    let told = String::from_utf8(out.stdout).unwrap();
+    assert!(told.contains(&format!("ending    {main}")) && told.contains("Z, for "), "{told}");
+    assert!(told.contains("gate ") && told.contains(" enforce "), "{told}");
+    stream.bytes().await.unwrap();
+    eventually("its end", || (operate(&gateway, &["status"]).unwrap()["old"] == json!([])).then_some(()));
+}
+
 fn operate_report(gateway: &Gateway) -> Value {
     operate(gateway, &["status"]).unwrap()["second"].clone()
 }
@@ -192,7 +245,8 @@ async fn a_rollback_takes_a_moment_needs_no_host_and_outlives_a_restart() {
     let status = operate(&gateway, &["rollback"]).unwrap();
     let took = begun.elapsed();
     println!("rolled back in {took:?}");
-    assert!(status["active"] == first.as_str() && status["pinned"] == true && took.as_secs() < 5, "{status}");
+    assert!(status["active"] == first.as_str() && status["pinned"] == true, "{status}");
+    assert!(took.as_secs_f64() < 1.0, "a rollback takes {took:?}");
     assert!(first.starts_with(&call(&gateway, "ann", "chat").await.2), "the next call is decided by it");
     // It is back, with a newer commit, which waits.
     std::fs::rename(&away, &repository.path).unwrap();
@@ -240,6 +294,7 @@ async fn only_who_can_read_the_state_folder_operates_the_gateway() {
         (vec!["canary", "next", "--percent", "101"], "0 to 100"),
         (vec!["canary", "next", "--percent", "5", "--guard", "eror<2%"], "did you mean `errors`?"),
         (vec!["canary", "next", "--percent", "5", "--by", "usr"], "did you mean `user`?"),
+        (vec!["canary", "next", "--percent", "100", "--guard", "cost<+10%"], "no calls to compare with"),
     ] {
         let why = operate(&gateway, &words).unwrap_err();
         assert!(why.contains(told), "{words:?}: {why}");

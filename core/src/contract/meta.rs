@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::nearest;
 use super::refusal::Refusal;
+use super::skim::{SkimError, skim};
 
 /// A value longer than this is refused.
 const VALUE_BYTES_MAX: usize = 256;
@@ -63,6 +64,11 @@ impl Declared {
         self.values[field as usize].as_deref()
     }
 
+    /// Does the caller want cost and usage behind a stream?
+    pub fn trailer(&self) -> bool {
+        matches!(self.get(Field::Trailer), Some("on" | "true"))
+    }
+
     /// Reads the headers. Unknown `tollgate-*` names are refused, with the nearest one.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Refusal> {
         let mut declared = Declared::default();
@@ -82,15 +88,24 @@ impl Declared {
             let text = std::str::from_utf8(value.as_bytes()).map_err(|_| {
                 Refusal::invalid("wrong_value", field.header(), format!("header `{name}` is not UTF-8"))
             })?;
-            declared.put(*field, field.header(), text.trim())?;
+            let text = text.trim();
+            if declared.get(*field).is_some_and(|known| known != text) {
+                let told = format!("header `{name}` is there twice and says two things: send one of them");
+                return Err(Refusal::invalid("contradiction", field.header(), told));
+            }
+            declared.put(*field, field.header(), text)?;
         }
         Ok(declared)
     }
 
     /// Joins the body's `tollgate` object. A field that says another thing there is refused.
     pub fn join_object(&mut self, object: &RawValue) -> Result<(), Refusal> {
+        if let Err(SkimError::Duplicate(name)) = skim(object.get().as_bytes()) {
+            let told = format!("`tollgate` has the member `{name}` twice");
+            return Err(Refusal::invalid("duplicate_member", format!("tollgate.{name}"), told));
+        }
         let Ok(Value::Object(members)) = serde_json::from_str::<Value>(object.get()) else {
-            return Err(Refusal::invalid("wrong_value", "tollgate", "`tollgate` must be an object"));
+            return Err(Refusal::invalid("wrong_type", "tollgate", "`tollgate` must be an object"));
         };
         for (name, value) in &members {
             if name == "sources" {
@@ -100,6 +115,7 @@ impl Declared {
             let Some(field) = Field::ALL.iter().find(|f| f.member() == name) else {
                 let known = Field::ALL.iter().map(|f| f.member()).chain(["sources"]);
                 let hint = nearest::hint(name, known);
+                let name = nearest::shown(name);
                 return Err(Refusal::invalid(
                     "unknown_member",
                     format!("tollgate.{name}"),
@@ -114,7 +130,7 @@ impl Declared {
                     return Err(Refusal::invalid(
                         "wrong_type",
                         format!("tollgate.{name}"),
-                        format!("`tollgate.{name}` must be a text or a number, not `{value}`"),
+                        format!("`tollgate.{name}` must be a text or a number"),
                     ));
                 }
             };
@@ -146,6 +162,9 @@ impl Declared {
         if text.chars().any(char::is_control) {
             return Err(wrong("has a control character"));
         }
+        if field == Field::Trailer && !matches!(text, "on" | "true" | "off" | "false") {
+            return Err(wrong("is `on` or `off`"));
+        }
         self.values[field as usize] = Some(text.into());
         Ok(())
     }
@@ -171,7 +190,11 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
-        list.iter().map(|(k, v)| (http::HeaderName::from_static(k), v.parse().unwrap())).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in list {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
     }
 
     #[test]
@@ -182,6 +205,9 @@ mod tests {
             (vec![], r#"{"use-case":"x"}"#, "did you mean `use_case`?"),
             (vec![], r#"{"tenant":{}}"#, "must be a text"),
             (vec![], "[]", "must be an object"),
+            (vec![], r#"{"tier":"a","t\u0069er":"b"}"#, "`tier` twice"),
+            (vec![("tollgate-tier", "a"), ("tollgate-tier", "b")], "{}", "there twice"),
+            (vec![("tollgate-trailer", "maybe")], "{}", "`on` or `off`"),
             (vec![("tollgate-tier", "a")], r#"{"tier":"b"}"#, "send one of them"),
             (vec![], r#"{"sources":[{"kind":"web"}]}"#, "`user`, `retrieved` or `tool`"),
         ] {

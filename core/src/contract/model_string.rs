@@ -1,5 +1,8 @@
 //! The model string serves SDKs that can set nothing else: a model, a pinned provider, a tier, a family and a tier.
 
+/// A longer model string is refused: the longest real ones, names of deployments, have about 200 bytes.
+const MODEL_BYTES_MAX: usize = 1024;
+
 /// What a model string says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked<'a> {
@@ -19,6 +22,12 @@ pub enum Asked<'a> {
 pub fn parse<'a>(text: &'a str, is_provider: impl Fn(&str) -> bool) -> Result<Asked<'a>, String> {
     if text.is_empty() {
         return Err("`model` is empty: name a model, `@TIER`, `@FAMILY.TIER` or `@auto`".to_owned());
+    }
+    if text.len() > MODEL_BYTES_MAX {
+        return Err(format!("`model` is longer than {MODEL_BYTES_MAX} bytes"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("`model` has a control character".to_owned());
     }
     if let Some(intent) = text.strip_prefix('@') {
         return match intent.split_once('.') {
@@ -51,6 +60,8 @@ mod tests {
             ("@", Err(())),
             ("@a.", Err(())),
             ("", Err(())),
+            ("a\0b", Err(())),
+            (&"x".repeat(1025), Err(())),
         ] {
             assert_eq!(parse(text, |p| p == "openai").map_err(|_| ()), expected, "{text}");
         }

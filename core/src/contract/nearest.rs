@@ -1,11 +1,25 @@
 //! The nearest valid name, for messages about names that are not known.
 
+use std::borrow::Cow;
+
 /// ``, did you mean `deny`?``, or nothing where no name is near.
 pub fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     match nearest(wrong, known) {
         Some(name) => format!(", did you mean `{name}`?"),
         None => String::new(),
     }
+}
+
+/// Names longer than this are cut where people are told of them: a caller chooses them, and receipts keep what was told.
+const SHOWN_MAX: usize = 128;
+
+/// A name as messages show it.
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if name.len() <= SHOWN_MAX {
+        return Cow::Borrowed(name);
+    }
+    let end = (0..=SHOWN_MAX).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+    Cow::Owned(format!("{}...", &name[..end]))
 }
 
 /// The known name with the fewest edits, if they are few for its length.
@@ -57,5 +71,12 @@ mod tests {
         ] {
             assert_eq!(nearest(wrong, known), found, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_letters() {
+        assert_eq!(shown("model"), "model");
+        let long = shown(&"ä".repeat(1_000_000)).into_owned();
+        assert!(long.starts_with('ä') && long.ends_with("ä...") && long.len() <= 131, "{long}");
     }
 }

@@ -202,13 +202,9 @@ impl Refusal {
         self.category.retryable() || (self.category == Category::Conflict && self.retry_after_ms.is_some())
     }
 
-    /// The body in OpenAI's dialects; also the payload of an error event in a stream.
-    pub fn openai_json(&self, request_id: &str) -> String {
-        let code = match self.category {
-            Category::BudgetExceeded => "insufficient_quota",
-            _ => &*self.code,
-        };
-        let tollgate = serde_json::json!({
+    /// What every dialect's refusal says besides its own members: the object `tollgate`.
+    pub fn tollgate_object(&self, request_id: &str) -> serde_json::Value {
+        serde_json::json!({
             "category": self.category,
             "code": self.code,
             "retryable": self.retryable(),
@@ -221,7 +217,11 @@ impl Refusal {
             "provider": self.provider,
             "provider_status": self.provider_status,
             "provider_code": self.provider_code,
-        });
+        })
+    }
+
+    /// The useful sentence, and the rule that refused.
+    pub fn message(&self) -> String {
         let mut message = self.reason.clone();
         if let Some(policy) = &self.policy {
             message.push_str(&match &self.at {
@@ -229,13 +229,22 @@ impl Refusal {
                 None => format!(" (policy `{policy}`)"),
             });
         }
+        message
+    }
+
+    /// The body in OpenAI's dialects; also the payload of an error event in a stream.
+    pub fn openai_json(&self, request_id: &str) -> String {
+        let code = match self.category {
+            Category::BudgetExceeded => "insufficient_quota",
+            _ => &*self.code,
+        };
         serde_json::json!({
             "error": {
-                "message": message,
+                "message": self.message(),
                 "type": self.category.openai_type(),
                 "param": self.param,
                 "code": code,
-                "tollgate": tollgate,
+                "tollgate": self.tollgate_object(request_id),
             }
         })
         .to_string()

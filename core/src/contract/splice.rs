@@ -21,6 +21,15 @@ impl Edits {
         self.put(name, None);
     }
 
+    /// What a member will be, where a change of it is already asked for.
+    pub fn pending(&self, name: &str) -> Option<&str> {
+        self.of(name).and_then(Option::as_deref)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     fn put(&mut self, name: &str, json: Option<String>) {
         match self.list.iter_mut().find(|(known, _)| known == name) {
             Some((_, value)) => *value = json,

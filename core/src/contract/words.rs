@@ -1,12 +1,8 @@
-//! The words of a prompt, behind a handle: counted when a policy asks, decoded when one reads them.
+//! What policies may know of a prompt: numbers and names, and its texts where they are asked for.
 
-use bytes::Bytes;
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-
-use crate::contract::Operation;
-
-/// Roles and tools beyond this many are not listed in facts.
-const LISTED_MAX: usize = 1000;
 
 /// About the prompt; none of its words.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -31,186 +27,18 @@ pub struct TextPart {
     pub text: String,
 }
 
-/// The body that was received, and what it is.
-#[derive(Debug, Clone)]
-pub struct Words {
-    pub body: Bytes,
-    pub operation: Operation,
-}
-
-/// The members of a request that tell about its prompt. Anything unexpected is passed over: facts never fail a call.
-#[derive(Deserialize)]
-struct Asked<'a> {
-    #[serde(borrow, default)]
-    messages: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow, default)]
-    input: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow, default)]
-    tools: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow, default)]
-    response_format: Option<&'a serde_json::value::RawValue>,
-    #[serde(borrow, default)]
-    reasoning_effort: Option<&'a serde_json::value::RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    #[serde(default)]
-    role: String,
-    #[serde(default)]
-    content: Option<Content>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-    Other(serde::de::IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default)]
-    text: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Tool {
-    #[serde(default)]
-    function: Option<Function>,
-    #[serde(default)]
-    name: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Function {
-    #[serde(default)]
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Input {
-    One(String),
-    Many(Vec<serde_json::Value>),
-    Other(serde::de::IgnoredAny),
+/// A member of which nobody can say what a provider will read: a policy that asks for it must not take it for empty.
+/// It names a place and never words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unclear {
+    pub member: Cow<'static, str>,
+    /// Which item of the list; `None` = the member itself.
+    pub item: Option<usize>,
+    /// It has a member twice; else one of a wrong type.
+    pub twice: bool,
 }
 
 /// Tokens of a text, estimated: about four bytes a token, never 0.
 pub fn tokens_estimate(bytes: usize) -> u64 {
     bytes as u64 / 4 + 1
-}
-
-impl Words {
-    pub fn prompt(&self) -> PromptFacts {
-        let mut facts = PromptFacts::default();
-        let Ok(asked) = serde_json::from_slice::<Asked<'_>>(&self.body) else { return facts };
-        let mut bytes = 0;
-        if let Some(messages) = asked.messages {
-            let messages: Vec<Message> = serde_json::from_str(messages.get()).unwrap_or_default();
-            facts.messages = messages.len() as u64;
-            for message in messages {
-                match message.content {
-                    Some(Content::Text(text)) => bytes += text.len(),
-                    Some(Content::Parts(parts)) => {
-                        for part in parts {
-                            facts.has_images |= part.kind == "image_url";
-                            facts.has_audio |= part.kind == "input_audio";
-                            bytes += part.text.map_or(0, |t| t.len());
-                        }
-                    }
-                    Some(Content::Other(_)) | None => {}
-                }
-                if facts.roles.len() < LISTED_MAX {
-                    facts.roles.push(message.role);
-                }
-            }
-        }
-        if let Some(input) = asked.input {
-            facts.messages = match serde_json::from_str(input.get()) {
-                Ok(Input::Many(many)) if many.iter().any(|v| !v.is_number()) => many.len() as u64,
-                Ok(Input::One(_) | Input::Many(_) | Input::Other(_)) | Err(_) => 1,
-            };
-            bytes += input.get().len();
-        }
-        let tools: Vec<Tool> = asked.tools.and_then(|t| serde_json::from_str(t.get()).ok()).unwrap_or_default();
-        facts.tools =
-            tools.into_iter().take(LISTED_MAX).filter_map(|t| t.function.map(|f| f.name).or(t.name)).collect();
-        bytes += asked.tools.map_or(0, |t| t.get().len());
-        facts.tokens = tokens_estimate(bytes) + 4 * facts.messages;
-        let needs = [
-            (!facts.tools.is_empty(), "tools"),
-            (facts.has_images, "vision"),
-            (facts.has_audio, "audio_input"),
-            (asked.response_format.is_some_and(|f| f.get().contains("\"json_schema\"")), "json_schema"),
-            (asked.reasoning_effort.is_some(), "reasoning"),
-        ];
-        facts.features = needs.iter().filter(|(needed, _)| *needed).map(|(_, name)| (*name).to_owned()).collect();
-        facts
-    }
-
-    pub fn text(&self) -> Vec<TextPart> {
-        let Ok(asked) = serde_json::from_slice::<Asked<'_>>(&self.body) else { return Vec::new() };
-        let mut parts = Vec::new();
-        if let Some(messages) = asked.messages {
-            let messages: Vec<Message> = serde_json::from_str(messages.get()).unwrap_or_default();
-            for message in messages {
-                match message.content {
-                    Some(Content::Text(text)) => parts.push(TextPart { role: message.role, text }),
-                    Some(Content::Parts(many)) => parts.extend(
-                        many.into_iter()
-                            .filter_map(|p| p.text)
-                            .map(|text| TextPart { role: message.role.clone(), text }),
-                    ),
-                    Some(Content::Other(_)) | None => {}
-                }
-            }
-        }
-        match asked.input.map(|input| serde_json::from_str(input.get())) {
-            Some(Ok(Input::One(text))) => parts.push(TextPart { role: "input".to_owned(), text }),
-            Some(Ok(Input::Many(many))) => {
-                parts.extend(many.into_iter().filter_map(|v| match v {
-                    serde_json::Value::String(text) => Some(TextPart { role: "input".to_owned(), text }),
-                    _ => None,
-                }));
-            }
-            Some(Ok(Input::Other(_)) | Err(_)) | None => {}
-        }
-        parts
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prompt_is_described_without_its_words() {
-        let words = Words {
-            body: Bytes::from_static(br#"{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"data:"}}]},{"role":"assistant","content":null}],"tools":[{"type":"function","function":{"name":"look"}}]}"#),
-            operation: Operation::Chat,
-        };
-        let facts = words.prompt();
-        assert_eq!(facts.messages, 3);
-        assert_eq!(facts.roles, ["system", "user", "assistant"]);
-        assert_eq!(facts.tools, ["look"]);
-        assert_eq!(facts.features, ["tools", "vision"]);
-        assert_eq!(words.text().len(), 2);
-    }
-
-    #[test]
-    fn inputs_of_embeddings_are_texts_or_token_lists() {
-        for (body, messages, why) in [
-            (r#"{"input":"a"}"#, 1, "one text"),
-            (r#"{"input":["a","b"]}"#, 2, "two texts"),
-            (r#"{"input":[1,2,3]}"#, 1, "one list of tokens"),
-            (r#"{"input":[[1],[2]]}"#, 2, "two lists of tokens"),
-        ] {
-            let words = Words { body: Bytes::from_static(body.as_bytes()), operation: Operation::Embeddings };
-            assert_eq!(words.prompt().messages, messages, "{why}");
-        }
-    }
 }

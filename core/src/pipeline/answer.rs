@@ -5,14 +5,19 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
-use super::Core;
 use super::admit::Admitted;
+use super::course::{self, Course};
 use super::outlet::Outlet;
 use super::settle::After;
-use super::shape::Shape;
+use super::shape::{At, Shape};
+use super::translate::{speech, voice};
+use super::{Core, count, plain};
+use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
+use crate::dialects::embeddings::Wanted;
+use crate::dialects::{Given, Notes, codec};
 use crate::evidence::receipt::{Attempt, Receipt};
 use crate::policy::facts::Facts;
 use crate::ports::{Fault, Kept, Reply, ReplyBody};
@@ -35,14 +40,14 @@ pub enum Content {
 }
 
 pub enum LiveBody {
-    /// JSON, read whole.
-    Whole(Bytes),
+    /// JSON, read whole, and what it told.
+    Whole(Bytes, Notes),
     /// The provider's own error, in the caller's dialect, with what it means.
     Error(Bytes, Box<Refusal>),
     /// More than is read whole: what was read, and the rest as it comes.
     Passing(Bytes, ReplyBody),
-    /// Server-sent events.
-    Events { body: ReplyBody, strip_usage: bool },
+    /// A stream, and its course to the caller.
+    Events { body: ReplyBody, course: Box<Course> },
 }
 
 /// How one attempt ended without an answer.
@@ -66,7 +71,6 @@ pub async fn answer(
         return Ok(Answer { facts, content: Content::Stored(kept) });
     }
     let shape = Shape::new(&call.call, &call.terms)?;
-    receipt.dropped.clone_from(&shape.dropped);
     let deadline_ms = [call.terms.deadline_ms, facts.intent.max_latency_ms, Some(core.bounds.deadline_ms)]
         .into_iter()
         .flatten()
@@ -81,8 +85,32 @@ pub async fn answer(
             last = Some((target.clone(), failed(Fault::Deadline(deadline_ms), target)));
             break;
         }
-        let besides = core.upstream.forwards(&target.provider);
-        let outgoing = shape.outgoing(&call.call, &facts.intent, &call.terms, target, besides, left_ms);
+        let provider = &target.provider;
+        let speaks = core.upstream.speaks(provider);
+        let Some(dialect) = speech(call.call.dialect, speaks) else {
+            if count::estimates(call.call.dialect, speaks) {
+                return Ok(estimated(call.call.dialect, facts, target, receipt));
+            }
+            continue;
+        };
+        let at = At {
+            target,
+            dialect,
+            quirks: core.upstream.quirks(provider),
+            besides: core.upstream.forwards(provider),
+            deadline_ms: left_ms,
+        };
+        let ready = match shape.ready(&call.call, &facts.intent, &call.terms, &at) {
+            Ok(ready) => ready,
+            // Another target may be able to say it.
+            Err(refusal) => {
+                last = last.or(Some((target.clone(), Failed { refusal, go_on: true, said: None })));
+                continue;
+            }
+        };
+        receipt.dropped.clone_from(&shape.dropped);
+        receipt.dropped.extend(ready.dropped);
+        let own_tools = ready.own_tools;
         receipt.attempts.push(Attempt {
             target: target.id.clone(),
             latency_ms: 0,
@@ -91,13 +119,19 @@ pub async fn answer(
             provider_request_id: None,
         });
         after.left_for = Some(target.clone());
-        let sent = core.upstream.send(target, outgoing);
+        let sent = core.upstream.send(target, ready.outgoing);
         let came = match select(sent, std::pin::pin!(outlet.closed())).await {
             Either::Left((came, _)) => came,
             Either::Right(_) => return Err(super::settle::caller_left()),
         };
         let read = match came {
-            Ok(reply) => take(core, reply, target, shape.strip_usage, call.call.stream, receipt, outlet).await?,
+            Ok(reply) => {
+                let own_tools: Vec<&str> = own_tools.iter().map(String::as_str).collect();
+                let given = Given { own_tools: &own_tools, ..shape.given(&call.call, &facts.intent) };
+                let (wanted, asked_bytes) = (ready.wanted, call.call.body.len());
+                let ways = Ways { target, ours: call.call.dialect, theirs: dialect, given, wanted, asked_bytes };
+                take(core, reply, &ways, receipt, outlet).await?
+            }
             Err(fault) => {
                 note(receipt, |a| a.fault = Some(fault.to_string()));
                 Err(failed(fault, target))
@@ -117,6 +151,14 @@ pub async fn answer(
         }
     }
     gave_up(facts, last, &call.call.revision.id.0)
+}
+
+/// A count where the target has none: no provider is asked.
+fn estimated(ours: Dialect, facts: Arc<Facts>, target: &Arc<Target>, receipt: &mut Receipt) -> Answer {
+    receipt.degraded.push(count::ESTIMATED.into());
+    let (status, headers, bytes) = count::estimated(ours, &facts);
+    let body = LiveBody::Whole(bytes, count::notes());
+    Answer { facts, content: Content::Live { target: target.clone(), status, headers, body } }
 }
 
 /// No target answered: the last provider's own words where it had any, else why.
@@ -140,27 +182,38 @@ fn note(receipt: &mut Receipt, change: impl FnOnce(&mut Attempt)) {
     }
 }
 
+/// Between whom an answer goes.
+struct Ways<'a> {
+    target: &'a Arc<Target>,
+    ours: Dialect,
+    theirs: Dialect,
+    given: Given<'a>,
+    /// Of embeddings in another dialect.
+    wanted: Option<Wanted>,
+    asked_bytes: usize,
+}
+
 /// Reads the head of a reply, and its body where that is JSON. The outer error is a caller that left.
 async fn take(
     core: &Core,
     reply: Reply,
-    target: &Arc<Target>,
-    strip_usage: bool,
-    stream: bool,
+    ways: &Ways<'_>,
     receipt: &mut Receipt,
     outlet: &mut Outlet,
 ) -> Result<Result<Content, Failed>, Refusal> {
     let Reply { status, headers, body } = reply;
-    let id = headers.get("x-request-id").or_else(|| headers.get("request-id")).and_then(|v| v.to_str().ok());
+    let id = REQUEST_IDS.iter().find_map(|name| headers.get(*name)).and_then(|v| v.to_str().ok());
     note(receipt, |a| (a.status, a.provider_request_id) = (Some(status.as_u16()), id.map(str::to_owned)));
-    let live = |body| Content::Live { target: target.clone(), status, headers: headers.clone(), body };
-    let is_events = headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
-    let (body, looks_like_events) = match status.is_success() && stream && !is_events {
-        true => look(body).await,
-        false => (body, false),
+    let target = ways.target;
+    let live = |headers, body| Content::Live { target: target.clone(), status, headers, body };
+    let (body, framing) = match status.is_success() && ways.given.stream {
+        true => course::framing(&headers, body).await,
+        false => (body, None),
     };
-    if status.is_success() && (is_events || looks_like_events) {
-        return Ok(Ok(live(LiveBody::Events { body, strip_usage })));
+    if let Some(framing) = framing {
+        let course = Box::new(Course::new(framing, ways.ours, ways.theirs, &ways.given));
+        let headers = course::headers(headers, ways.ours, ways.theirs, true);
+        return Ok(Ok(live(headers, LiveBody::Events { body, course })));
     }
     let max = if status.is_success() { core.bounds.answer_bytes_max } else { ERROR_BYTES_MAX };
     let read = match select(std::pin::pin!(gather(body, max)), std::pin::pin!(outlet.closed())).await {
@@ -172,33 +225,57 @@ async fn take(
             note(receipt, |a| a.fault = Some(fault.to_string()));
             Err(failed(fault, target))
         }
-        Ok((bytes, None)) if status.is_success() && whole_json(&bytes) => Ok(live(LiveBody::Whole(bytes))),
-        Ok((_, None)) if status.is_success() => Err(Failed {
-            refusal: Refusal {
-                provider: Some(target.provider.clone()),
-                provider_status: Some(status.as_u16()),
-                ..Refusal::new(
-                    Category::UpstreamOutage,
-                    "provider_answer_unreadable",
-                    format!("`{}` answered {} with a body that is no JSON object", target.id, status.as_u16()),
-                )
-            },
-            go_on: true,
-            said: None,
-        }),
-        Ok((begun, Some(rest))) if status.is_success() => Ok(live(LiveBody::Passing(begun, rest))),
-        Ok((bytes, _)) => Err(provider_said(status, headers, bytes, target)),
+        Ok((bytes, rest)) if status.is_success() => match whole(bytes, rest, ways) {
+            Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs, false), body)),
+            Err(why) => Err(unreadable(&why, status, target)),
+        },
+        Ok((bytes, _)) => Err(provider_said(status, headers, bytes, ways)),
     })
 }
 
-/// Some servers say that a stream of events is JSON: its first bytes tell.
-async fn look(mut body: ReplyBody) -> (ReplyBody, bool) {
-    let first = body.next().await;
-    let is_events = first.as_ref().and_then(|f| f.as_ref().ok()).is_some_and(|piece| {
-        let text = piece.trim_ascii_start();
-        text.starts_with(b"data:") || text.starts_with(b"event:") || text.starts_with(b":")
-    });
-    (Box::pin(futures_util::stream::iter(first).chain(body)), is_events)
+/// Where providers tell their own id of a request.
+const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
+
+/// A successful answer that is no stream, said in the caller's dialect.
+fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>) -> Result<LiveBody, String> {
+    let same = ways.ours == ways.theirs;
+    match rest {
+        Some(rest) if same => return Ok(LiveBody::Passing(bytes, rest)),
+        Some(_) => return Err("its answer is larger than is translated here".to_owned()),
+        None => {}
+    }
+    if !whole_json(&bytes) {
+        return Err("its body is no JSON object".to_owned());
+    }
+    let (Some(ours), Some(theirs)) = (codec(ways.ours), codec(ways.theirs)) else {
+        let Ways { ours, theirs, given, wanted, asked_bytes, .. } = *ways;
+        let between = plain::Between { ours, theirs, given, wanted, asked_bytes };
+        let (said, notes) = plain::answer(bytes, &between)?;
+        return Ok(LiveBody::Whole(said, notes));
+    };
+    if same {
+        let notes = theirs.glance(&bytes);
+        return Ok(LiveBody::Whole(bytes, notes));
+    }
+    let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| wrong.to_string())?;
+    let finish = answer.choices.iter().find_map(|c| c.finish.as_ref());
+    let notes = Notes {
+        usage: answer.usage,
+        finish_reason: finish.map(|finish| finish.name().to_owned()),
+        done: true,
+        ..Notes::default()
+    };
+    Ok(LiveBody::Whole(ours.write_answer(&answer, &ways.given).body.into(), notes))
+}
+
+fn unreadable(why: &str, status: StatusCode, target: &Target) -> Failed {
+    let told = format!("`{}` answered {}, but {why}", target.id, status.as_u16());
+    let refusal = Refusal {
+        provider: Some(target.provider.clone()),
+        provider_status: Some(status.as_u16()),
+        ..Refusal::new(Category::UpstreamOutage, "provider_answer_unreadable", told)
+    };
+    Failed { refusal, go_on: true, said: None }
 }
 
 /// A cheap look: does it begin and end as an object? Its members are read where they are needed.
@@ -239,61 +316,56 @@ fn failed(fault: Fault, target: &Target) -> Failed {
 }
 
 /// What a provider's error means, whether another target may do better, and whether its words can be handed over.
-fn provider_said(status: StatusCode, headers: HeaderMap, body: Bytes, target: &Target) -> Failed {
-    #[derive(serde::Deserialize)]
-    struct Envelope {
-        error: Said,
-    }
-    #[derive(serde::Deserialize)]
-    struct Said {
-        #[serde(default)]
-        message: Option<String>,
-        #[serde(default, rename = "type")]
-        kind: Option<String>,
-        #[serde(default)]
-        code: Option<serde_json::Value>,
-    }
-    let said: Option<Said> = serde_json::from_slice::<Envelope>(&body).ok().map(|e| e.error);
-    let code = said.as_ref().and_then(|s| s.code.as_ref()).and_then(|c| match c {
-        serde_json::Value::String(text) => Some(text.clone()),
-        serde_json::Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    let quota = [code.as_deref(), said.as_ref().and_then(|s| s.kind.as_deref())].contains(&Some("insufficient_quota"));
-    let (category, ours) = match (status.as_u16(), code.as_deref()) {
-        (400, Some("context_length_exceeded")) => (Category::ContextLength, "context_length_exceeded"),
-        (400, Some("content_filter" | "content_policy_violation")) => (Category::ContentFiltered, "content_filtered"),
-        (401 | 403, _) => (Category::UpstreamOutage, "provider_credential_refused"),
-        (404, _) => (Category::NoRoute, "provider_model_not_found"),
-        (408, _) | (504, _) => (Category::Timeout, "provider_timeout"),
-        (413, _) => (Category::TooLarge, "provider_too_large"),
-        (429, _) if quota => (Category::BudgetExceeded, "provider_quota"),
-        (429, _) => (Category::RateLimited, "provider_rate_limit"),
-        (400..=499, _) => (Category::InvalidRequest, "provider_refused"),
-        _ => (Category::UpstreamOutage, "provider_error"),
+fn provider_said(status: StatusCode, headers: HeaderMap, body: Bytes, ways: &Ways<'_>) -> Failed {
+    let target = ways.target;
+    let said = voice(ways.theirs).read_error(status, &headers, &body);
+    let (category, ours) = match said.as_ref().map_or_else(|| by_status(status), |said| said.category) {
+        Category::Auth | Category::Permission => (Category::UpstreamOutage, "provider_credential_refused"),
+        Category::BudgetExceeded => (Category::BudgetExceeded, "provider_quota"),
+        Category::RateLimited => (Category::RateLimited, "provider_rate_limit"),
+        Category::NoRoute => (Category::NoRoute, "provider_model_not_found"),
+        Category::Timeout => (Category::Timeout, "provider_timeout"),
+        Category::TooLarge => (Category::TooLarge, "provider_too_large"),
+        Category::ContextLength => (Category::ContextLength, "context_length_exceeded"),
+        Category::ContentFiltered => (Category::ContentFiltered, "content_filtered"),
+        Category::Overloaded => (Category::Overloaded, "provider_overloaded"),
+        Category::InvalidRequest | Category::Unsupported | Category::Conflict | Category::PolicyViolation => {
+            (Category::InvalidRequest, "provider_refused")
+        }
+        Category::UpstreamOutage | Category::Internal | Category::Interrupted => {
+            (Category::UpstreamOutage, "provider_error")
+        }
     };
     // A caller's own mistake is the same everywhere; what is the provider's may go better elsewhere.
     let go_on = !matches!(
         category,
         Category::InvalidRequest | Category::ContextLength | Category::ContentFiltered | Category::TooLarge
     );
-    let message = said.as_ref().and_then(|s| s.message.clone());
-    let told = message.unwrap_or_else(|| "it gave no reason that could be read".to_owned());
+    let told = said.as_ref().map_or("it gave no reason that could be read", |said| &said.message);
+    let delay = said.as_ref().and_then(|said| said.retry_after);
     let refusal = Refusal {
         fault: if go_on { Whose::Provider } else { Whose::Caller },
         provider: Some(target.provider.clone()),
         provider_status: Some(status.as_u16()),
-        provider_code: code,
-        retry_after_ms: retry_after_ms(&headers),
+        provider_code: said.as_ref().and_then(|said| said.code.clone()),
+        retry_after_ms: delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
         ..Refusal::new(category, ours, format!("`{}` answered {}: {told}", target.id, status.as_u16()))
     };
     // Only an error in the caller's dialect is handed over as it is: a proxy's HTML page tells no program anything.
-    let said = said.is_some().then_some((status, headers, body));
+    let said = (said.is_some() && ways.ours == ways.theirs).then_some((status, headers, body));
     Failed { refusal, go_on, said }
 }
 
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok().filter(|n| *n >= 0.0);
-    let ms = number("retry-after-ms").or_else(|| number("retry-after").map(|s| s * 1_000.0))?;
-    Some(ms.min(3_600_000.0) as u64)
+/// What a status means where nobody says more.
+fn by_status(status: StatusCode) -> Category {
+    match status.as_u16() {
+        401 | 403 => Category::Auth,
+        404 => Category::NoRoute,
+        408 | 504 => Category::Timeout,
+        413 => Category::TooLarge,
+        429 => Category::RateLimited,
+        503 | 529 => Category::Overloaded,
+        400..=499 => Category::InvalidRequest,
+        _ => Category::UpstreamOutage,
+    }
 }

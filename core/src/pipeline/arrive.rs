@@ -12,6 +12,7 @@ use crate::contract::meta::{Declared, Field};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
 use crate::evidence::receipt::Opening;
+use crate::identity::key;
 use crate::policy::revision::Revision;
 use crate::ports::Beside;
 
@@ -43,6 +44,11 @@ pub struct Arrival {
     /// On the steady clock.
     pub started_ms: u64,
     pub dialect: Dialect,
+    /// The model and the stream, where the path says them.
+    pub asked: Option<Arc<str>>,
+    pub stream: Option<bool>,
+    /// What stands behind the dialect's own path.
+    pub rest: &'static str,
     pub revision: Arc<Revision>,
     /// A second revision that is live beside it.
     pub beside: Option<Arc<dyn Beside>>,
@@ -91,7 +97,7 @@ impl Arrival {
             call_id: self.call_id.clone(),
             request_id: self.request_id.clone(),
             time_ms: self.time_ms,
-            contract: self.declared.get(Field::Version).map_or(Cow::Borrowed(VERSION), |v| Cow::Owned(v.to_owned())),
+            contract: contract(&self.declared),
             revision: self.revision.id.0.clone(),
             dialect: self.dialect,
         }
@@ -127,9 +133,11 @@ pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Cre
             }
         }
     }
+    // By the usual names, and by what a key looks like: the query goes on to the provider as it is.
     let in_url = query.into_iter().flat_map(|q| q.split('&')).find(|pair| {
-        let name = pair.split('=').next().unwrap_or_default();
-        matches!(name, "key" | "api_key" | "api-key" | "apikey" | "access_token")
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let named = ["key", "api_key", "api-key", "apikey", "access_token", "x-api-key", "x-goog-api-key"];
+        named.iter().any(|known| name.eq_ignore_ascii_case(known)) || key::Presented::parse(value).is_some()
     });
     match in_url {
         Some(pair) => auth(
@@ -145,13 +153,19 @@ pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Cre
 
 /// The caller's request id, if it is one; else ours.
 pub fn request_id(headers: &HeaderMap, ours: &Arc<str>) -> Arc<str> {
-    let sent = headers.get("x-request-id").and_then(|v| v.to_str().ok());
-    match sent {
-        Some(id) if !id.is_empty() && id.len() <= REQUEST_ID_MAX && id.bytes().all(|b| b.is_ascii_graphic()) => {
-            id.into()
-        }
-        Some(_) | None => ours.clone(),
-    }
+    sent_request_id(headers).map_or_else(|| ours.clone(), Into::into)
+}
+
+/// The caller's request id, where it sent one that can be echoed.
+pub fn sent_request_id(headers: &HeaderMap) -> Option<&str> {
+    let sent = headers.get("x-request-id")?.to_str().ok()?;
+    let fits = !sent.is_empty() && sent.len() <= REQUEST_ID_MAX && sent.bytes().all(|b| b.is_ascii_graphic());
+    fits.then_some(sent)
+}
+
+/// The contract version of a call: that which was asked for, else the newest.
+pub fn contract(declared: &Declared) -> Cow<'static, str> {
+    declared.get(Field::Version).map_or(Cow::Borrowed(VERSION), |v| Cow::Owned(v.to_owned()))
 }
 
 /// The contract version that was asked for must be one that is served.
@@ -170,12 +184,13 @@ pub fn version(declared: &Declared) -> Result<(), Refusal> {
 }
 
 /// Headers of the caller that go on to the provider: by allow-list, so that nothing new leaks by default.
-pub fn forwarded(headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap {
+pub fn forwarded(dialect: Dialect, headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap {
+    let family = family(dialect);
     let mut out = HeaderMap::new();
     for (name, value) in headers {
         let goes = match name.as_str() {
             "user-agent" | "x-client-request-id" | "idempotency-key" => true,
-            other => other.starts_with("openai-") || other.starts_with("x-stainless-") || besides.contains(name),
+            other => other.starts_with(family) || other.starts_with("x-stainless-") || besides.contains(name),
         };
         if goes {
             out.append(name.clone(), value.clone());
@@ -185,6 +200,28 @@ pub fn forwarded(headers: &HeaderMap, besides: &[http::HeaderName]) -> HeaderMap
         out.insert(header::ACCEPT, accept.clone());
     }
     out
+}
+
+/// How the headers begin that mean something to the providers of a dialect, in both directions. Credentials begin with none.
+pub fn family(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiResponses
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiEmbeddings
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches => "openai-",
+        Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => "anthropic-",
+        Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
+            "x-goog-api-client"
+        }
+        Dialect::BedrockConverse => "x-amzn-bedrock-",
+        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => "x-client-name",
+        Dialect::OllamaChat => "ollama-",
+    }
 }
 
 #[cfg(test)]

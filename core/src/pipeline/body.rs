@@ -79,13 +79,18 @@ pub async fn read(
             None if gathered.is_empty() => whole = Some(piece),
             None => gathered.extend_from_slice(&piece),
             Some(first) => {
-                gathered.reserve(told.unwrap_or(0).max(length));
+                gathered.reserve(told.unwrap_or_else(|| first_room(length, max)));
                 gathered.extend_from_slice(&first);
                 gathered.extend_from_slice(&piece);
             }
         }
     }
     Ok(whole.unwrap_or_else(|| gathered.freeze()))
+}
+
+/// Room for the first pieces of a body of untold length. It doubles from there and ends at the bound, never beyond it.
+fn first_room(bytes: usize, max: usize) -> usize {
+    std::iter::successors(Some(max), |room| Some(room / 2)).take_while(|room| *room >= bytes).last().unwrap_or(bytes)
 }
 
 /// Reads on and keeps nothing, up to the bound once more: a caller that still writes would not see the refusal.

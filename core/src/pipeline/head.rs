@@ -8,6 +8,8 @@ use crate::limits::money::usd_text;
 use crate::policy::Mode;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Anthropic's clients look for this one.
+const REQUEST_ID_SHORT: HeaderName = HeaderName::from_static("request-id");
 const CALL_ID: HeaderName = HeaderName::from_static("tollgate-call-id");
 const REVISION: HeaderName = HeaderName::from_static("tollgate-revision");
 const VERSION: HeaderName = HeaderName::from_static("tollgate-version");
@@ -26,6 +28,7 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 pub fn common(receipt: &Receipt) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
     put(&mut headers, REQUEST_ID, &receipt.request_id);
+    put(&mut headers, REQUEST_ID_SHORT, &receipt.request_id);
     put(&mut headers, CALL_ID, &receipt.call_id);
     let short = crate::policy::tree::RevisionId(receipt.revision.clone());
     put(&mut headers, REVISION, short.short());
@@ -33,7 +36,8 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
     let warned: Vec<&str> =
         receipt.verdicts.iter().filter(|v| v.mode == Mode::Warn && v.says()).map(|v| &*v.policy.name).collect();
     list(&mut headers, WARN, &warned);
-    let degraded: Vec<&str> = receipt.terms.degraded.iter().map(|n| &**n).collect();
+    let policies = receipt.terms.degraded.iter().map(|name| &**name);
+    let degraded: Vec<&str> = policies.chain(receipt.degraded.iter().map(|what| &**what)).collect();
     list(&mut headers, DEGRADED, &degraded);
     headers
 }
@@ -41,11 +45,14 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
 /// Headers of an answer that a provider gave.
 pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
     let mut headers = common(receipt);
+    let family = super::arrive::family(receipt.dialect);
     for (name, value) in provider {
         let text = name.as_str();
         if text == "content-type"
             || text == "retry-after"
-            || text.starts_with("openai-")
+            // The class of an error at Bedrock.
+            || text == "x-amzn-errortype"
+            || text.starts_with(family)
             || text.starts_with("x-ratelimit-")
         {
             headers.append(name.clone(), value.clone());

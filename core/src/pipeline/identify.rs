@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use bytes::Bytes;
 
 use super::Core;
-use super::arrive::{Arrival, Credential, Head};
+use super::arrive::{self, Arrival, Credential, Head};
 use super::body;
 use super::said::{BodySays, metadata};
 use super::settle::After;
@@ -14,7 +14,8 @@ use crate::contract::Dialect;
 use crate::contract::meta::{Declared, Field};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::{self, Skim, SkimError};
-use crate::contract::words::Words;
+use crate::dialects::spots;
+use crate::dialects::words::Words;
 use crate::evidence::receipt::{Receipt, Recorded, sealed};
 use crate::identity::key::Presented;
 use crate::identity::tenants::KeyRecord;
@@ -52,6 +53,10 @@ pub struct Identified {
     pub started_ms: u64,
     pub time_ms: i64,
     pub dialect: Dialect,
+    /// The model, where the path says it.
+    pub asked: Option<Arc<str>>,
+    /// What stands behind the dialect's own path.
+    pub rest: &'static str,
     pub revision: Arc<Revision>,
     pub head: Head,
     pub declared: Declared,
@@ -97,15 +102,14 @@ pub async fn identify(
     let mut declared = call.declared;
     let skim = skim::skim(&body).map_err(not_json)?;
     let said = BodySays::read(&body, &skim)?;
-    if let Some(object) = said.tollgate {
-        declared.join_object(object)?;
-    }
+    join(&mut declared, &said, receipt, after)?;
     assert_identity(&declared, &said, &mut caller)?;
-    receipt.stream = said.stream;
+    let stream = call.stream.or(said.stream).unwrap_or_else(|| spots::streams_by_default(call.dialect));
+    receipt.stream = stream;
     let mut facts = Facts::default();
-    facts.call = CallFacts { stream: said.stream, body_bytes: body.len() as u64, ..facts_of_call.clone() };
+    facts.call = CallFacts { stream, body_bytes: body.len() as u64, ..facts_of_call.clone() };
     (facts.caller, facts.meta) = (caller, metadata(&declared, &said, &call.head)?);
-    facts.words = Some(Words { body: body.clone(), operation: call.dialect.operation() });
+    facts.words = Some(Words { body: body.clone(), dialect: call.dialect });
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential };
@@ -118,7 +122,9 @@ pub async fn identify(
     receipt.caller = sealed(&facts.caller, &user_sealed, &address_sealed);
     Ok(Box::new(Identified {
         facts,
-        stream: said.stream,
+        stream,
+        asked: call.asked,
+        rest: call.rest,
         call_id: call.call_id,
         hold_id: call.hold_id,
         started_ms: call.started_ms,
@@ -133,6 +139,16 @@ pub async fn identify(
         address_sealed,
         beside: call.beside,
     }))
+}
+
+/// The body's `tollgate` object counts like the headers do.
+fn join(declared: &mut Declared, said: &BodySays<'_>, receipt: &mut Receipt, after: &mut After) -> Result<(), Refusal> {
+    let Some(object) = said.tollgate else { return Ok(()) };
+    declared.join_object(object)?;
+    arrive::version(declared)?;
+    receipt.contract = arrive::contract(declared);
+    after.trailer = declared.trailer();
+    Ok(())
 }
 
 /// The first hook, then the caller: what a revision can know before the body came.

@@ -8,17 +8,21 @@ pub mod admit;
 pub mod answer;
 pub mod arrive;
 pub mod body;
+pub mod count;
+pub mod course;
+pub mod embed;
 pub mod head;
 pub mod identify;
 pub mod outlet;
+pub mod plain;
 pub mod plan;
 pub mod rehearse;
 pub mod said;
 pub mod settle;
 pub mod shape;
-pub mod sse;
 pub mod stream;
 pub mod targets;
+pub mod translate;
 
 use std::sync::Arc;
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::identify::Identified;
+use super::said::{TokenBound, token_bound};
 use super::{Core, rehearse, targets};
 use crate::contract::meta::{Declared, Field};
 use crate::contract::model_string::{self, Asked};
 use crate::contract::refusal::{Category, Refusal};
+use crate::dialects::spots;
 use crate::evidence::digest;
 use crate::evidence::receipt::{Receipt, Recorded};
 use crate::limits::claim::Claim;
@@ -39,6 +41,7 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     limits(core, &mut facts, &claims, reads).await;
     let facts = Arc::new(facts);
     let verdicts = revision.judge.ask(Hook::PreRoute, &facts);
+    let clear = clear(&facts, revision.judge.reads(Hook::PostResponse));
     receipt.verdicts.extend(verdicts);
     receipt.facts.insert(Hook::PreRoute, recorded(&call, facts.clone(), reads));
     receipt.decision_digest = digest::decision(&receipt.verdicts);
@@ -46,7 +49,7 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
     receipt.terms = Arc::new(terms);
     let terms = receipt.terms.clone();
-    let targets = refuse_denied(receipt).and_then(|()| {
+    let targets = clear.and_then(|()| refuse_denied(receipt)).and_then(|()| {
         let way = targets::way(core, &revision, &call, &facts, &terms);
         (receipt.candidates, receipt.intent_replaced) = (way.considered, way.replaced);
         way.targets
@@ -69,16 +72,29 @@ pub fn refuse_denied(receipt: &mut Receipt) -> Result<(), Refusal> {
     })
 }
 
+/// A prompt that policies read must be one that every reader reads alike. Where nobody reads it, its provider is the judge.
+fn clear(facts: &Facts, read_later: GroupSet) -> Result<(), Refusal> {
+    // After the answer it is too late to refuse what was paid for.
+    if read_later.contains(Group::Prompt) {
+        facts.prompt();
+    }
+    if read_later.contains(Group::Text) {
+        facts.text();
+    }
+    let Some(unclear) = facts.unclear() else { return Ok(()) };
+    let place = unclear.item.map_or(unclear.member.to_string(), |at| format!("{}[{at}]", unclear.member));
+    let (code, what) = match unclear.twice {
+        true => ("duplicate_member", "has a member twice"),
+        false => ("wrong_type", "is of a wrong type, or has a member that is, or one twice"),
+    };
+    let told = format!("`{place}` {what}: policies read it here, and must read what the provider reads");
+    Err(Refusal::invalid(code, place, told))
+}
+
 /// What the caller wants: the model string, tightened by metadata.
 fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, Refusal> {
-    let raw = call.skim.raw(&call.body, "model");
-    let asked: String = raw
-        .ok_or_else(|| {
-            Refusal::invalid("missing_model", "model", "`model` is missing: name a model, `@TIER` or `@auto`")
-        })
-        .and_then(|raw| {
-            serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
-        })?;
+    let asked = asked(call)?;
+    has_prompt(call)?;
     // Model names have slashes too (`openai/gpt-oss-120b` at another provider): only what is configured here pins.
     let is_provider = |name: &str| core.upstream.serves(name);
     let mut intent = Intent { asked: asked.clone(), ..Intent::default() };
@@ -97,12 +113,32 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
         (intent.family, intent.tier) = (target.family.to_string(), target.tier.to_string());
     }
     declared(&call.declared, &mut intent)?;
-    intent.max_tokens = ["max_completion_tokens", "max_tokens"]
-        .into_iter()
-        .filter_map(|name| call.skim.raw(&call.body, name))
-        .filter_map(|raw| serde_json::from_slice::<u64>(raw).ok())
-        .min();
+    for spot in spots::max_tokens(call.dialect) {
+        if let TokenBound::Tokens(tokens) = token_bound(spot.read(&call.body, &call.skim), spot.member)? {
+            intent.max_tokens = Some(intent.max_tokens.map_or(tokens, |least| least.min(tokens)));
+        }
+    }
     Ok(intent)
+}
+
+/// The model string: in the path, where the dialect has it there, else in the body.
+fn asked(call: &Identified) -> Result<String, Refusal> {
+    if let Some(asked) = &call.asked {
+        return Ok(asked.to_string());
+    }
+    let missing = || Refusal::invalid("missing_model", "model", "`model` is missing: name a model, `@TIER` or `@auto`");
+    let raw = call.skim.raw(&call.body, "model").ok_or_else(missing)?;
+    serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
+}
+
+/// Without the one member that holds the prompt, and holds it as its dialect says, a body is no call.
+fn has_prompt(call: &Identified) -> Result<(), Refusal> {
+    let Some((member, is_a, first)) = spots::prompt(call.dialect) else { return Ok(()) };
+    match call.skim.raw(&call.body, member).and_then(<[u8]>::first) {
+        Some(begins) if first.contains(begins) => Ok(()),
+        Some(_) => Err(Refusal::invalid("wrong_type", member, format!("`{member}` must be {is_a}"))),
+        None => Err(Refusal::invalid("missing_member", member, format!("`{member}` is missing: it must be {is_a}"))),
+    }
 }
 
 /// Metadata names the intent beside the model string, and bounds it.
@@ -115,7 +151,7 @@ fn declared(declared: &Declared, intent: &mut Intent) -> Result<(), Refusal> {
                 "contradiction",
                 field.header(),
                 format!(
-                    "model `{}` is of {} `{slot}`, not `{value}`: name the model or the {0}",
+                    "model `{}` is of {} `{slot}`, not `{value}`: name the model or the {1}",
                     intent.asked,
                     field.member()
                 ),

@@ -13,7 +13,7 @@ use crate::policy::facts::{DataClass, Meta};
 #[derive(Default)]
 pub struct BodySays<'a> {
     pub tollgate: Option<&'a RawValue>,
-    pub stream: bool,
+    pub stream: Option<bool>,
     user: Option<String>,
     safety_identifier: Option<String>,
     prompt_cache_key: Option<String>,
@@ -30,8 +30,9 @@ impl<'a> BodySays<'a> {
                 "tollgate" => said.tollgate = serde_json::from_slice(raw).ok(),
                 "stream" => {
                     said.stream = match raw {
-                        b"true" => true,
-                        b"false" | b"null" => false,
+                        b"true" => Some(true),
+                        b"false" => Some(false),
+                        b"null" => None,
                         _ => return Err(Refusal::invalid("wrong_type", "stream", "`stream` must be true or false")),
                     }
                 }
@@ -56,6 +57,30 @@ impl<'a> BodySays<'a> {
         let inside = agent.as_ref().and_then(|v| v.get("session_id")).and_then(|v| v.as_str()).map(str::to_owned);
         self.prompt_cache_key.clone().or(inside)
     }
+}
+
+/// What a member says about the tokens of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenBound {
+    Absent,
+    Tokens(u64),
+    /// A number that bounds nothing: below 0 (some servers take it for "no bound"), or beyond counting.
+    Boundless,
+}
+
+/// Reads one bound. Providers take `100.0` for 100, some take `"100"`: a number means the same here, a text is refused.
+pub fn token_bound(raw: Option<&[u8]>, name: &'static str) -> Result<TokenBound, Refusal> {
+    let Some(raw) = raw else { return Ok(TokenBound::Absent) };
+    let wrong = |_| Refusal::invalid("wrong_type", name, format!("`{name}` must be a whole number"));
+    Ok(match serde_json::from_slice::<Option<serde_json::Number>>(raw).map_err(wrong)? {
+        None => TokenBound::Absent,
+        Some(number) => match (number.as_u64(), number.as_f64()) {
+            (Some(tokens), _) => TokenBound::Tokens(tokens),
+            // Below 2^53 a float holds every whole number; a fraction counts as the next one.
+            (None, Some(float)) if (0.0..9e15).contains(&float) => TokenBound::Tokens(float.ceil() as u64),
+            (None, _) => TokenBound::Boundless,
+        },
+    })
 }
 
 fn metadata_user(raw: &[u8]) -> Option<String> {
@@ -109,4 +134,27 @@ pub fn metadata(declared: &Declared, said: &BodySays<'_>, head: &Head) -> Result
         redaction: text(Field::Redaction),
         pii_mode: text(Field::PiiMode),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_of_tokens_means_to_us_what_it_means_to_providers() {
+        for (value, expected) in [
+            ("100", Some(TokenBound::Tokens(100))),
+            ("100.0", Some(TokenBound::Tokens(100))),
+            ("1e2", Some(TokenBound::Tokens(100))),
+            ("null", Some(TokenBound::Absent)),
+            ("-1", Some(TokenBound::Boundless)),
+            ("1e300", Some(TokenBound::Boundless)),
+            ("\"100\"", None),
+            ("true", None),
+            ("[1]", None),
+        ] {
+            let got = token_bound(Some(value.as_bytes()), "max_tokens");
+            assert_eq!(got.ok(), expected, "{value}");
+        }
+    }
 }

@@ -6,8 +6,9 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::arrive::Arrival;
 use super::outlet::Outlet;
+use super::translate::voice;
 use super::{Core, body, head};
-use crate::contract::meta::Field;
+use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
 use crate::evidence::digest;
 use crate::evidence::receipt::{Outcome, Receipt, Recorded};
@@ -22,6 +23,8 @@ use crate::routing::catalog::Target;
 /// What must be undone or finished when the call ends, gathered on its way.
 pub struct After {
     pub revision: Arc<Revision>,
+    /// What the caller speaks.
+    pub dialect: Dialect,
     /// A second revision that was live when the call came, and is told of its end.
     pub beside: Option<Arc<dyn Beside>>,
     pub hold_id: u128,
@@ -42,6 +45,7 @@ impl After {
     pub fn new(arrival: &Arrival) -> Self {
         After {
             revision: arrival.revision.clone(),
+            dialect: arrival.dialect,
             beside: arrival.beside.clone(),
             hold_id: arrival.hold_id,
             started_ms: arrival.started_ms,
@@ -49,7 +53,7 @@ impl After {
             body_units: 0,
             shelf_key: None,
             left_for: None,
-            trailer: arrival.declared.get(Field::Trailer) == Some("on"),
+            trailer: arrival.declared.trailer(),
         }
     }
 }
@@ -70,11 +74,13 @@ pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, a
         receipt.usage = Some(crate::contract::usage::Usage { input: tokens, estimated: true, ..Default::default() });
         price(&mut receipt, &target);
     }
-    let status = refusal.status();
+    let voice = voice(after.dialect);
+    let status = voice.refusal_status(&refusal);
     let mut headers = head::common(&receipt);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head::retry(&mut headers, &refusal);
-    let body = refusal.openai_json(&receipt.request_id);
+    voice.refusal_headers(&refusal, &mut headers);
+    let body = voice.write_refusal(&refusal, &receipt.request_id);
     receipt.outcome = match left {
         true => Outcome::CallerLeft,
         false => Outcome::Refused { status: status.as_u16(), refusal },
@@ -112,7 +118,9 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Opti
 
 /// The cost of what was used, by the target's dated price row.
 pub fn price(receipt: &mut Receipt, target: &Target) {
-    if let (Some(usage), Some(row)) = (&receipt.usage, &target.price) {
+    // Searches have no price in a row of tokens, and an unknown price is never zero.
+    let priced = receipt.usage.as_ref().filter(|usage| usage.search_units == 0);
+    if let (Some(usage), Some(row)) = (priced, &target.price) {
         receipt.cost_nanousd = Some(row.price.cost(usage));
         receipt.price = Some(row.clone());
     }

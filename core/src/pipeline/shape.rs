@@ -1,12 +1,18 @@
-//! The request as it leaves: the caller's bytes, with the few members spliced that terms and target change.
+//! The request as it leaves: the caller's bytes with the few members spliced that terms and target change, or, where the target
+//! speaks another dialect, the same said in that.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 use super::arrive::forwarded;
 use super::identify::Identified;
-use crate::contract::Operation;
+use super::said::{TokenBound, token_bound};
+use super::translate;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
+use crate::contract::{Dialect, Operation};
+use crate::dialects::embeddings::Wanted;
+use crate::dialects::paths::Address;
+use crate::dialects::{Given, Quirks, sealed as seals, spots};
 use crate::policy::facts::Intent;
 use crate::policy::terms::Terms;
 use crate::ports::Outgoing;
@@ -17,97 +23,141 @@ pub struct Shape {
     edits: Edits,
     /// Members that a policy dropped and the body had.
     pub dropped: Vec<String>,
-    /// We asked for the usage chunk and the caller did not: it is taken out again.
-    pub strip_usage: bool,
+    /// The caller asked for usage in its stream, or its dialect always tells it.
+    pub include_usage: bool,
+}
+
+/// One attempt, made ready.
+pub struct Ready {
+    pub outgoing: Outgoing,
+    /// What could not be said in the target's dialect.
+    pub dropped: Vec<String>,
+    /// Names of tools whose calls go back in the caller's own form.
+    pub own_tools: Vec<String>,
+    /// Of embeddings in another dialect: what the answer must fit.
+    pub wanted: Option<Wanted>,
+}
+
+/// The place that one attempt is made ready for.
+pub struct At<'a> {
+    pub target: &'a Target,
+    pub dialect: Dialect,
+    pub quirks: &'a Quirks,
+    /// Headers that go on to this provider besides those that go to all.
+    pub besides: &'a [HeaderName],
+    pub deadline_ms: u64,
 }
 
 impl Shape {
     pub fn new(call: &Identified, terms: &Terms) -> Result<Self, Refusal> {
         let (body, skim) = (&call.body, &call.skim);
-        let mut shape = Shape { edits: Edits::default(), dropped: Vec::new(), strip_usage: false };
+        let mut shape = Shape { edits: Edits::default(), dropped: Vec::new(), include_usage: true };
         if skim.find(body, "tollgate").is_some() {
             shape.edits.remove("tollgate");
         }
         for field in &terms.drop {
-            if skim.find(body, field).is_some() {
-                shape.edits.remove(field);
+            if spots::of(call.dialect, field).remove(body, skim, &mut shape.edits) {
                 shape.dropped.push(field.clone());
             }
         }
         for (param, winner) in &terms.set {
-            shape.edits.set(param, winner.value.to_string());
+            spots::of(call.dialect, param).set(body, skim, &mut shape.edits, &winner.value.to_string());
         }
-        if call.stream && call.dialect.operation() == Operation::Chat {
-            shape.ask_for_usage(call)?;
+        if call.stream && matches!(call.dialect, Dialect::OpenaiChat | Dialect::OpenaiCompletions) {
+            shape.include_usage = asks_for_usage(call)?;
         }
         Ok(shape)
     }
 
-    /// Accounts need the usage of every stream.
-    fn ask_for_usage(&mut self, call: &Identified) -> Result<(), Refusal> {
-        #[derive(serde::Deserialize, Default)]
-        struct Options {
-            #[serde(default)]
-            include_usage: Option<bool>,
-        }
-        let raw = call.skim.raw(&call.body, "stream_options");
-        let wrong = || Refusal::invalid("wrong_type", "stream_options", "`stream_options` must be an object");
-        let options: Option<Options> = match raw {
-            None => None,
-            Some(raw) => serde_json::from_slice(raw).map_err(|_| wrong())?,
-        };
-        if options.unwrap_or_default().include_usage != Some(true) {
-            let json = with_member(raw, "include_usage", "true").map_err(|_| wrong())?;
-            self.edits.set("stream_options", json);
-            self.strip_usage = true;
-        }
-        Ok(())
+    /// The call as readers and writers of dialects are given it.
+    pub fn given<'a>(&self, call: &'a Identified, intent: &'a Intent) -> Given<'a> {
+        translate::given(call, &intent.asked, self.include_usage)
     }
 
     /// The request for one target.
-    pub fn outgoing(
-        &self,
-        call: &Identified,
-        intent: &Intent,
-        terms: &Terms,
-        target: &Target,
-        besides: &[HeaderName],
-        deadline_ms: u64,
-    ) -> Outgoing {
+    pub fn ready(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<Ready, Refusal> {
+        // Seals of another maker, that an answer brought into the conversation, are taken off on the way back.
+        let same = at.dialect == call.dialect && !(seals::may_ride(call.dialect) && seals::ride_in(&call.body));
+        let said = match same {
+            true => translate::Said { body: self.same(call, intent, terms, at)?, ..translate::Said::default() },
+            false => translate::request(call, &self.given(call, intent), &self.edits, terms, at)?,
+        };
+        let address = Address {
+            model: Some(at.target.upstream_model.clone()),
+            stream: Some(call.stream),
+            rest: call.rest,
+            ..Address::of(at.dialect)
+        };
+        // What a caller tells its own provider in the URL and in headers means nothing to another.
+        let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
+        let query = translate::query(call, at.dialect);
+        let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
+        Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools, wanted: said.wanted })
+    }
+
+    /// In the caller's own dialect: no byte changes that need not.
+    fn same(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<bytes::Bytes, Refusal> {
         let mut edits = self.edits.clone();
-        if *target.upstream_model != *intent.asked {
-            edits.set("model", serde_json::Value::from(&*target.upstream_model).to_string());
+        // At a path with deployments the path alone counts, in and out.
+        let versioned = call.head.query.as_deref().is_some_and(|query| query.contains("api-version="));
+        let in_path =
+            !spots::model_in_body(call.dialect) || (at.quirks.deployments && versioned && call.asked.is_some());
+        if !in_path && (*at.target.upstream_model != *intent.asked || call.asked.is_some()) {
+            edits.set("model", serde_json::Value::from(&*at.target.upstream_model).to_string());
+        }
+        if !self.include_usage && !at.quirks.no_stream_options {
+            let raw = call.skim.raw(&call.body, "stream_options");
+            edits.set("stream_options", with_member(raw, "include_usage", "true").map_err(|_| wrong_options())?);
         }
         if let Some(cap) = terms.max_tokens
-            && call.dialect.operation() == Operation::Chat
+            && matches!(call.dialect.operation(), Operation::Chat | Operation::Completions)
         {
-            cap_tokens(&mut edits, call, target, cap);
+            cap_tokens(&mut edits, call, at.target, cap);
         }
-        Outgoing {
-            dialect: call.dialect,
-            query: call.head.query.clone(),
-            headers: forwarded(&call.head.headers, besides),
-            body: edits.apply(&call.body, &call.skim),
-            stream: call.stream,
-            deadline_ms,
-        }
+        Ok(edits.apply(&call.body, &call.skim))
     }
+}
+
+fn wrong_options() -> Refusal {
+    Refusal::invalid("wrong_type", "stream_options", "`stream_options` must be an object")
+}
+
+/// Accounts need the usage of every stream: where the caller did not ask, we do, and take it out again.
+fn asks_for_usage(call: &Identified) -> Result<bool, Refusal> {
+    #[derive(serde::Deserialize, Default)]
+    struct Options {
+        #[serde(default)]
+        include_usage: Option<bool>,
+    }
+    let options: Option<Options> = match call.skim.raw(&call.body, "stream_options") {
+        None => None,
+        Some(raw) => serde_json::from_slice(raw).map_err(|_| wrong_options())?,
+    };
+    Ok(options.unwrap_or_default().include_usage == Some(true))
 }
 
 /// Lowers what the caller asked for, or bounds what nobody bounded.
 fn cap_tokens(edits: &mut Edits, call: &Identified, target: &Target, cap: u64) {
     let mut bounded = false;
-    for name in ["max_completion_tokens", "max_tokens"] {
-        let asked = call.skim.raw(&call.body, name).and_then(|raw| serde_json::from_slice::<u64>(raw).ok());
-        match asked {
-            Some(asked) if asked > cap => edits.set(name, cap.to_string()),
-            Some(_) | None => {}
+    let spots = spots::max_tokens(call.dialect);
+    for spot in spots {
+        match token_bound(spot.read(&call.body, &call.skim), spot.member) {
+            Ok(TokenBound::Absent) => continue,
+            Ok(TokenBound::Tokens(asked)) if asked <= cap => {}
+            // A wrong type was refused before there was a plan.
+            Ok(TokenBound::Tokens(_) | TokenBound::Boundless) | Err(_) => {
+                spot.set(&call.body, &call.skim, edits, &cap.to_string());
+            }
         }
-        bounded |= asked.is_some();
+        bounded = true;
     }
-    if !bounded {
-        // Reasoning models refuse the older name, most compatible servers do not know the newer one.
-        let reasons = target.features.as_ref().is_some_and(|f| f.contains(&Feature::Reasoning));
-        edits.set(if reasons { "max_completion_tokens" } else { "max_tokens" }, cap.to_string());
+    if bounded {
+        return;
+    }
+    // Reasoning models of OpenAI's refuse the older name, most compatible servers do not know the newer one.
+    let reasons = target.features.as_ref().is_some_and(|f| f.contains(&Feature::Reasoning));
+    let spot = if reasons { spots.first() } else { spots.last() };
+    if let Some(spot) = spot {
+        spot.set(&call.body, &call.skim, edits, &cap.to_string());
     }
 }

@@ -8,13 +8,13 @@ use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
 
 use super::answer::{Answer, Content, LiveBody};
+use super::course::{self, Course};
 use super::outlet::{Outlet, Pieces};
 use super::settle::{self, After};
-use super::sse::Events;
 use super::{Core, head};
 use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
-use crate::contract::usage::{OpenaiUsage, Usage};
+use crate::contract::usage::Usage;
 use crate::contract::words::tokens_estimate;
 use crate::evidence::receipt::{Outcome, Receipt, ReplayedFrom};
 use crate::limits::money::usd_text;
@@ -33,11 +33,9 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
         Content::Live { target, status, headers, body } => (target, status, headers, body),
     };
     match body {
-        LiveBody::Whole(bytes) => {
-            let reply = read_reply(&bytes);
-            let (usage, finish) = reply.unwrap_or_default();
-            receipt.usage = Some(usage.unwrap_or_else(|| estimate(&facts, bytes.len())));
-            receipt.finish_reason = finish;
+        LiveBody::Whole(bytes, notes) => {
+            receipt.usage = Some(notes.usage.unwrap_or_else(|| estimate(&facts, bytes.len())));
+            receipt.finish_reason = notes.finish_reason;
             whole(core, Whole { target, status, headers, bytes, facts }, receipt, after, outlet).await;
         }
         LiveBody::Error(bytes, refusal) => {
@@ -56,15 +54,16 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
             };
             pass(core, begun, rest, Going { target, facts, status, pieces, receipt, after }).await;
         }
-        LiveBody::Events { body, strip_usage } => {
+        LiveBody::Events { body, course } => {
             let mut headers = head::answer(&receipt, &headers);
             headers.entry(header::CACHE_CONTROL).or_insert(http::HeaderValue::from_static("no-cache"));
+            headers.entry(header::CONTENT_TYPE).or_insert(course.content_type());
             let kept_headers = headers.clone();
             let Some(pieces) = outlet.open(status, headers) else {
                 return left(core, receipt, after, &target, &facts, 0).await;
             };
             let going = Going { target, facts, status, pieces, receipt, after };
-            events(core, body, Events::new(strip_usage), kept_headers, going).await;
+            events(core, body, *course, kept_headers, going).await;
         }
     }
 }
@@ -131,6 +130,8 @@ enum End {
     CallerLeft,
     Broke(Fault),
     Unreadable(String),
+    /// The provider said in another dialect that it failed.
+    Failed,
 }
 
 /// A JSON answer that is too large to be read whole: its cost is in the receipt only, and estimated.
@@ -152,11 +153,11 @@ async fn pass(core: &Core, begun: Bytes, mut rest: ReplyBody, mut going: Going) 
         }
     }
     going.receipt.usage = Some(estimate(&going.facts, bytes));
-    finish(core, going, end, bytes, None).await;
+    finish(core, going, end, bytes, None, None).await;
 }
 
 /// Server-sent events, whole events at a time.
-async fn events(core: &Core, mut body: ReplyBody, mut meter: Events, headers: HeaderMap, mut going: Going) {
+async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: HeaderMap, mut going: Going) {
     let mut ready: Vec<Bytes> = Vec::with_capacity(4);
     let mut bytes = 0usize;
     let mut kept = going.after.shelf_key.is_some().then(BytesMut::new);
@@ -164,7 +165,9 @@ async fn events(core: &Core, mut body: ReplyBody, mut meter: Events, headers: He
         let piece = match next(&mut body, &going.pieces).await {
             None => break End::CallerLeft,
             Some(None) => {
-                ready.extend(meter.end());
+                if let Err(why) = course.end(&mut ready) {
+                    break End::Unreadable(why.to_string());
+                }
                 None
             }
             Some(Some(Err(fault))) => break End::Broke(fault),
@@ -172,7 +175,7 @@ async fn events(core: &Core, mut body: ReplyBody, mut meter: Events, headers: He
         };
         let ended = piece.is_none();
         if let Some(piece) = piece
-            && let Err(why) = meter.feed(piece, &mut ready)
+            && let Err(why) = course.feed(piece, &mut ready)
         {
             break End::Unreadable(why.to_string());
         }
@@ -190,15 +193,16 @@ async fn events(core: &Core, mut body: ReplyBody, mut meter: Events, headers: He
         kept = kept.filter(|k| k.len() <= KEPT_BYTES_MAX);
         match (gone, ended) {
             (true, _) => break End::CallerLeft,
-            (false, true) if meter.complete() => break End::Complete,
+            (false, _) if course.has_failed() => break End::Failed,
+            (false, true) if course.complete() => break End::Complete,
             (false, true) => break End::Broke(Fault::Broken("the stream ended before its end".to_owned())),
             (false, false) => {}
         }
     };
-    going.receipt.finish_reason.clone_from(&meter.finish_reason);
-    going.receipt.usage = Some(meter.usage.unwrap_or_else(|| Usage {
+    going.receipt.finish_reason.clone_from(&course.notes.finish_reason);
+    going.receipt.usage = Some(course.notes.usage.unwrap_or_else(|| Usage {
         // About one token an event, where nobody counted.
-        output: meter.events,
+        output: course.frames,
         ..estimate(&going.facts, 0)
     }));
     let kept = kept.filter(|_| matches!(end, End::Complete)).map(|body| Kept {
@@ -208,7 +212,7 @@ async fn events(core: &Core, mut body: ReplyBody, mut meter: Events, headers: He
         call_id: going.receipt.call_id.clone(),
         revision: going.receipt.revision.clone(),
     });
-    finish(core, going, end, bytes, kept).await;
+    finish(core, going, end, bytes, kept, Some(course)).await;
 }
 
 /// The next piece, or `None` when the caller has left.
@@ -220,29 +224,30 @@ async fn next(body: &mut ReplyBody, pieces: &Pieces) -> Option<Option<Result<Byt
 }
 
 /// Ends a body: prices it, asks the last hook, tells the caller what went wrong, settles.
-async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<Kept>) {
+async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<Kept>, mut course: Option<Course>) {
     let Going { target, facts, status, pieces, mut receipt, after } = going;
     receipt.answer_bytes = bytes as u64;
     settle::price(&mut receipt, &target);
-    let is_events = receipt.stream;
     receipt.outcome = match end {
         End::Complete => Outcome::Answered { status: status.as_u16() },
         End::CallerLeft => Outcome::CallerLeft,
         End::Broke(fault) => Outcome::Interrupted { refusal: interrupted(&target, &fault.to_string()) },
         End::Unreadable(why) => Outcome::Interrupted { refusal: interrupted(&target, &why) },
+        End::Failed => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
     };
     // Nothing can be taken back at the end of a stream: what a policy says now is recorded.
     let _ = settle::post_response(core, &mut receipt, &after, &facts, status);
-    let trailer = after.trailer && is_events;
-    let cut = match &receipt.outcome {
-        Outcome::Interrupted { refusal } if is_events => {
-            pieces.send(event(&refusal.openai_json(&receipt.request_id))).await;
+    let trailer = after.trailer && course.as_ref().is_some_and(Course::takes_comments);
+    let cut = match (&receipt.outcome, &mut course) {
+        (Outcome::Interrupted { refusal }, Some(course)) => {
+            pieces.send(course.refusal(refusal, &receipt.request_id)).await;
             false
         }
-        Outcome::Interrupted { .. } => true,
-        Outcome::Answered { .. } | Outcome::Refused { .. } | Outcome::ProviderError { .. } | Outcome::CallerLeft => {
-            false
-        }
+        (Outcome::Interrupted { .. }, None) => true,
+        (
+            Outcome::Answered { .. } | Outcome::Refused { .. } | Outcome::ProviderError { .. } | Outcome::CallerLeft,
+            _,
+        ) => false,
     };
     settle::settle(core, &mut receipt, after, kept).await;
     if trailer {
@@ -276,16 +281,27 @@ fn interrupted(target: &Target, why: &str) -> Refusal {
     }
 }
 
-fn event(json: &str) -> Bytes {
-    Bytes::from(format!("data: {json}\n\n"))
+/// The provider's own words for why it broke off.
+fn failed(target: &Target, course: Option<&mut Course>) -> Refusal {
+    let error = course.and_then(Course::failed).unwrap_or_default();
+    Refusal {
+        provider: Some(target.provider.clone()),
+        provider_status: error.status,
+        provider_code: error.code,
+        ..Refusal::new(
+            Category::Interrupted,
+            "provider_error_in_stream",
+            format!("`{}` broke its answer off: {}", target.id, error.message),
+        )
+    }
 }
 
 /// A comment that every reader passes over: what headers cannot tell of a stream.
 fn trailing(receipt: &Receipt) -> Bytes {
     let cost = receipt.cost_nanousd.map_or_else(|| "unknown".to_owned(), usd_text);
     let usage = receipt.usage.unwrap_or_default();
-    Bytes::from(format!(
-        ": tollgate call-id={} cost-usd={cost} input-tokens={} output-tokens={} estimated={}\n\n",
+    course::comment(&format!(
+        "tollgate call-id={} cost-usd={cost} input-tokens={} output-tokens={} estimated={}",
         receipt.call_id,
         usage.input_all(),
         usage.output_all(),
@@ -296,31 +312,19 @@ fn trailing(receipt: &Receipt) -> Bytes {
 /// Our count where the provider told none: said to be one.
 fn estimate(facts: &Facts, answer_bytes: usize) -> Usage {
     let output = match facts.call.operation {
-        Operation::Chat => answer_bytes as u64 / 4,
-        Operation::Embeddings => 0,
+        Operation::Chat | Operation::Completions => answer_bytes as u64 / 4,
+        Operation::Embeddings
+        | Operation::CountTokens
+        | Operation::Rerank
+        | Operation::Images
+        | Operation::Audio
+        | Operation::Moderations
+        | Operation::Files
+        | Operation::Batches => 0,
     };
     let input = match facts.prompt().tokens {
         0 => tokens_estimate(facts.call.body_bytes as usize),
         tokens => tokens,
     };
     Usage { input, output, estimated: true, ..Usage::default() }
-}
-
-/// Usage and finish reason of a JSON answer.
-fn read_reply(bytes: &[u8]) -> Option<(Option<Usage>, Option<String>)> {
-    #[derive(serde::Deserialize)]
-    struct Reply {
-        #[serde(default)]
-        usage: Option<OpenaiUsage>,
-        #[serde(default)]
-        choices: Option<Vec<Choice>>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Choice {
-        #[serde(default)]
-        finish_reason: Option<String>,
-    }
-    let reply: Reply = serde_json::from_slice(bytes).ok()?;
-    let finish = reply.choices.into_iter().flatten().find_map(|c| c.finish_reason);
-    Some((reply.usage.map(|u| u.disjoint()), finish))
 }

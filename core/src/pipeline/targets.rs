@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::identify::Identified;
+use super::translate::serves;
 use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
 use crate::identity::tenants::Grant;
@@ -28,7 +29,7 @@ impl Way {
 
 /// The targets under one revision. The same facts and terms give the same way.
 pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Facts>, terms: &Terms) -> Way {
-    let operation = call.dialect.operation();
+    let operation = call.dialect.operation().granted_as();
     let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
     let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
     if revision.tenants.present && !rows.iter().any(|row| row.admits_operation(operation)) {
@@ -44,6 +45,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         operation,
         needs: &needs,
         serves: &|provider| core.upstream.serves(provider),
+        speaks: &|provider| serves(call.dialect, core.upstream.speaks(provider)),
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
         granted: &|target| {
@@ -109,6 +111,7 @@ pub fn words(cut: &Cut) -> String {
     match cut {
         Cut::NotConfigured => "its provider is not configured here".to_owned(),
         Cut::Operation => "it does not offer this operation".to_owned(),
+        Cut::Dialect => "its provider speaks no dialect that this call can be said in".to_owned(),
         Cut::NotGranted => "no grant admits it".to_owned(),
         Cut::Require { of, policies } => {
             let of = serde_json::to_value(of).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use serde::{Deserialize, Serialize};
 
 use super::effect::StickyBy;
-use crate::contract::words::{PromptFacts, TextPart, Words};
+use crate::contract::words::{PromptFacts, TextPart, Unclear};
 use crate::contract::{Dialect, Operation};
+use crate::dialects::words::Words;
 
 /// All facts of a call at one hook. Built from JSON (cases, receipts) or from a live call.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -37,6 +38,9 @@ pub struct Facts {
     /// The body of a live call.
     #[serde(skip)]
     pub words: Option<Words>,
+    /// A policy asked for words that can be read in two ways: the call is refused, whatever was decided without them.
+    #[serde(skip)]
+    unclear: OnceLock<Unclear>,
 }
 
 fn no_buckets(buckets: &Mutex<BTreeMap<String, u16>>) -> bool {
@@ -228,12 +232,25 @@ pub struct AnswerFacts {
 
 impl Facts {
     pub fn prompt(&self) -> &PromptFacts {
-        self.prompt.get_or_init(|| self.words.as_ref().map(Words::prompt).unwrap_or_default())
+        self.prompt.get_or_init(|| self.read(Words::prompt))
     }
 
     /// The words. Only for policies that list `text` in `reads`.
     pub fn text(&self) -> &[TextPart] {
-        self.text.get_or_init(|| self.words.as_ref().map(Words::text).unwrap_or_default())
+        self.text.get_or_init(|| self.read(Words::text))
+    }
+
+    fn read<T: Default>(&self, how: fn(&Words) -> Result<T, Unclear>) -> T {
+        let Some(words) = &self.words else { return T::default() };
+        how(words).unwrap_or_else(|unclear| {
+            self.unclear.get_or_init(|| unclear);
+            T::default()
+        })
+    }
+
+    /// What of the words that were asked for cannot be read in one way only.
+    pub fn unclear(&self) -> Option<&Unclear> {
+        self.unclear.get()
     }
 
     /// A stable number in 0..9999 from the call's sticky key and `name`; the same for the same caller, on every replica.

@@ -25,6 +25,8 @@ pub struct Given<'a> {
     pub needs: &'a [Feature],
     /// Is the provider configured here?
     pub serves: &'a dyn Fn(&str) -> bool,
+    /// Does it speak the call's dialect, or one that it can be translated to?
+    pub speaks: &'a dyn Fn(&str) -> bool,
     /// Does the provider take models that no catalog lists?
     pub takes_unlisted: &'a dyn Fn(&str) -> bool,
     /// Who takes a model that nobody knows.
@@ -66,6 +68,8 @@ fn is_zero(n: &i32) -> bool {
 pub enum Cut {
     NotConfigured,
     Operation,
+    /// It speaks no dialect that the call can be said in.
+    Dialect,
     NotGranted,
     /// A requirement of these policies.
     Require {
@@ -296,6 +300,9 @@ fn cut(target: &Target, given: &Given<'_>, requirements: &[(&Requirement, Vec<Gl
     }
     if !target.operations.contains(&given.operation) {
         return Some(Cut::Operation);
+    }
+    if !(given.speaks)(&target.provider) {
+        return Some(Cut::Dialect);
     }
     if !(given.granted)(target) {
         return Some(Cut::NotGranted);

@@ -36,6 +36,7 @@ fn run(intent: Intent, terms: &Terms) -> Result<Vec<String>, NoRoute> {
         intent: &intent,
         operation: Operation::Chat,
         needs: &[],
+        speaks: &|_| true,
         serves: &|p| p != "off",
         takes_unlisted: &|p| p == "open",
         default_provider: None,

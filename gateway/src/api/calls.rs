@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, header};
 use axum::response::Response;
-use tollgate_core::contract::Dialect;
 use tollgate_core::contract::meta::Declared;
 use tollgate_core::contract::refusal::{Category, Refusal};
+use tollgate_core::dialects::paths::Address;
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
 use tollgate_core::pipeline::outlet::{self, Outlet};
 use uuid::Uuid;
@@ -16,10 +16,11 @@ use super::body::{Incoming, Pieces};
 use super::{Connection, refuse};
 
 /// One call. A caller that leaves drops this future, and the call's own task notices and settles.
-pub async fn call(dialect: Dialect, connection: Connection, request: Request<hyper::body::Incoming>) -> Response {
+pub async fn call(address: Address, connection: Connection, request: Request<hyper::body::Incoming>) -> Response {
     let gate = &connection.gate;
     let (parts, body) = request.into_parts();
-    let arrival = arrive(dialect, &connection, parts.headers, parts.uri.query(), body);
+    let dialect = address.dialect;
+    let arrival = arrive(address, &connection, parts.headers, parts.uri.query(), body);
     let request_id = arrival.request_id.clone();
     let (outlet, answer) = Outlet::new();
     gate.metrics.in_flight.inc();
@@ -32,16 +33,14 @@ pub async fn call(dialect: Dialect, connection: Connection, request: Request<hyp
             if let Ok(id) = request_id.parse() {
                 headers.insert("x-request-id", id);
             }
-            refuse(
-                &headers,
-                Refusal::new(Category::Internal, "internal", "the gateway failed on this call: its log says why"),
-            )
+            let told = "the gateway failed on this call: its log says why";
+            refuse(dialect, &headers, Refusal::new(Category::Internal, "internal", told))
         }
     }
 }
 
 fn arrive(
-    dialect: Dialect,
+    address: Address,
     connection: &Connection,
     headers: HeaderMap,
     query: Option<&str>,
@@ -69,7 +68,10 @@ fn arrive(
         call_id,
         time_ms,
         started_ms: (core.clock.steady_ms)(),
-        dialect,
+        dialect: address.dialect,
+        asked: address.model,
+        stream: address.stream,
+        rest: address.rest,
         revision: core.policies.pin(),
         beside: core.policies.beside(),
         wrong,

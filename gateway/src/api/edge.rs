@@ -17,14 +17,11 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use tollgate_core::contract::Dialect;
 use tollgate_core::contract::refusal::{Category, Refusal};
+use tollgate_core::dialects::paths;
 use tower_http::catch_panic::CatchPanic;
 use tower_service::Service as _;
 
 use super::{Connection, calls, refuse};
-
-/// The paths of calls, each with the dialect spoken there.
-pub const CALLS: [(&str, Dialect); 2] =
-    [("/v1/chat/completions", Dialect::OpenaiChat), ("/v1/embeddings", Dialect::OpenaiEmbeddings)];
 
 /// What one connection is served by.
 pub struct Edge {
@@ -45,9 +42,9 @@ impl Service<Request<Incoming>> for Edge {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let path = request.uri().path();
-        match CALLS.iter().find(|(at, _)| *at == path) {
-            Some((_, dialect)) if request.method() == Method::POST => {
-                let call = calls::call(*dialect, self.connection.clone(), request);
+        match paths::address(path) {
+            Some(address) if request.method() == Method::POST => {
+                let call = calls::call(address, self.connection.clone(), request);
                 Box::pin(AssertUnwindSafe(call).catch_unwind().map(|came| Ok(came.unwrap_or_else(|_| failed()))))
             }
             Some(_) | None => {
@@ -64,5 +61,5 @@ impl Service<Request<Incoming>> for Edge {
 /// It panicked before it was a call; the panic is in the log.
 fn failed() -> Response {
     let told = "the gateway failed on this call: its log says why";
-    refuse(&HeaderMap::new(), Refusal::new(Category::Internal, "internal", told))
+    refuse(Dialect::default(), &HeaderMap::new(), Refusal::new(Category::Internal, "internal", told))
 }

@@ -12,10 +12,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use axum::routing::{get, post};
-use tollgate_core::contract::nearest;
+use axum::routing::get;
 use tollgate_core::contract::refusal::{Category, Refusal};
-use tollgate_core::pipeline::Core;
+use tollgate_core::contract::{Dialect, nearest};
+use tollgate_core::dialects::paths;
+use tollgate_core::pipeline::{Core, arrive, translate};
 
 use crate::metrics::Metrics;
 
@@ -39,48 +40,90 @@ pub struct Connection {
 
 /// The routes for all but calls, before they know their connection.
 pub fn router() -> Router<Connection> {
-    // Calls themselves never come here, only what is no `POST` at their paths.
-    edge::CALLS
-        .iter()
-        .fold(Router::new(), |routes, (path, _)| routes.route(path, post(unknown)))
+    Router::new()
         .route("/", get(hello))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/v1beta/models", get(models::list))
+        .route("/v1beta/models/{*id}", get(models::one))
+        .route("/openai/v1/models", get(models::list))
+        .route("/openai/v1/models/{*id}", get(models::one))
         .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
+        .method_not_allowed_fallback(not_here)
 }
 
-const PATHS: [&str; 3] = ["/v1/chat/completions", "/v1/embeddings", "/v1/models"];
+const PATHS: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/embeddings",
+    "/v1/models",
+    "/v1/messages",
+    "/v1beta/models/MODEL:generateContent",
+    "/model/MODEL/converse",
+    "/v2/chat",
+];
 
 /// Some clients ask for `HEAD /` before their first call.
 async fn hello() -> &'static str {
-    "tollgate: POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models\n"
+    "tollgate: POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings and more; GET /v1/models\n"
 }
 
 async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
+    // Calls themselves never come here, only what is no `POST` at their paths.
+    if let Some(address) = paths::address(path) {
+        return wrong_method(address.dialect, method, uri, headers).await;
+    }
     let hint = nearest::hint(path, PATHS);
     let hint = if hint.is_empty() { format!(": here are {}", PATHS.join(", ")) } else { hint };
-    refuse(&headers, Refusal::new(Category::NoRoute, "unknown_path", format!("nothing is at `{method} {path}`{hint}")))
+    let dialect = dialect_of(path);
+    refuse(
+        dialect,
+        &headers,
+        Refusal::new(Category::NoRoute, "unknown_path", format!("nothing is at `{method} {path}`{hint}")),
+    )
 }
 
-async fn wrong_method(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+/// Whose words a client at this path understands.
+fn dialect_of(path: &str) -> Dialect {
+    match path {
+        p if p.starts_with("/v1/messages") => Dialect::AnthropicMessages,
+        p if p.starts_with("/v1beta") => Dialect::Gemini,
+        p if p.starts_with("/model/") => Dialect::BedrockConverse,
+        p if p.starts_with("/v2/") => Dialect::CohereChat,
+        p if p.starts_with("/api/") => Dialect::OllamaChat,
+        _ => Dialect::OpenaiChat,
+    }
+}
+
+async fn wrong_method(dialect: Dialect, method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let told = format!("`{}` does not take `{method}`", uri.path());
-    let mut response = refuse(&headers, Refusal::invalid("wrong_method", "method", told));
+    let mut response = refuse(dialect, &headers, Refusal::invalid("wrong_method", "method", told));
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
 }
 
+async fn not_here(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    wrong_method(dialect_of(uri.path()), method, uri, headers).await
+}
+
 /// A refusal outside any call: it has no receipt, but the same shape.
-pub fn refuse(headers: &HeaderMap, refusal: Refusal) -> Response {
-    let id = headers.get("x-request-id").and_then(|v| v.to_str().ok()).filter(|id| id.len() <= 128).unwrap_or("-");
-    let mut response = Response::new(refusal.openai_json(id).into());
-    *response.status_mut() = refusal.status();
+pub fn refuse(dialect: Dialect, headers: &HeaderMap, refusal: Refusal) -> Response {
+    let voice = translate::voice(dialect);
+    let id = arrive::sent_request_id(headers).unwrap_or("-");
+    let mut response = Response::new(voice.write_refusal(&refusal, id).into());
+    *response.status_mut() = voice.refusal_status(&refusal);
     let out = response.headers_mut();
     tollgate_core::pipeline::head::retry(out, &refusal);
+    voice.refusal_headers(&refusal, out);
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(id) = HeaderValue::from_str(id) {
+    echo(headers, out);
+    response
+}
+
+/// A caller's own request id comes back on every answer.
+fn echo(headers: &HeaderMap, out: &mut HeaderMap) {
+    if let Some(Ok(id)) = arrive::sent_request_id(headers).map(HeaderValue::from_str) {
         out.insert("x-request-id", id);
     }
-    response
 }

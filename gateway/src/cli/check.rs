@@ -9,6 +9,7 @@ use crate::start;
 
 pub fn run(args: &Check) -> Result<(), Ended> {
     let config = start::config(&args.places)?;
+    start::configured(&config)?;
     let repository = policies::once(&config, &args.places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.check(&builtin);

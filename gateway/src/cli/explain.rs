@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tollgate_core::contract::nearest;
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::targets;
@@ -18,6 +19,11 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     if let Some(code) = args.id.as_deref().and_then(codes::explain) {
         println!("{}: {}\n\nwhat to do: {}", code.code, code.means, code.mend);
         return Ok(());
+    }
+    if let Some(code) = args.id.as_deref().filter(|id| looks_like_a_code(id)) {
+        let known: Vec<&str> = codes::all().map(|known| known.code).collect();
+        let hint = nearest::hint(&code.to_ascii_uppercase(), known);
+        return Err(Ended::failed(format!("there is no code `{code}`{hint}")));
     }
     let state = super::trail::open(&args.places)?;
     let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));
@@ -38,8 +44,14 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     }
     let receipt: Receipt = serde_json::from_str(&line).map_err(|why| unread(&line, &why))?;
     print!("{}", tree(&receipt));
-    print!("{}", reason::of_receipt(&args.places, &receipt));
+    print!("{}", reason::of_receipt(&args.places, &state, &receipt));
     Ok(())
+}
+
+/// `TG` and four digits: no call id is so short, and a caller's own id may be, but seldom is.
+fn looks_like_a_code(id: &str) -> bool {
+    let digits = id.strip_prefix("TG").or_else(|| id.strip_prefix("tg"));
+    digits.is_some_and(|digits| digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A line that is no receipt: of another version, or of a call whose receipt could not be put into words.

@@ -269,6 +269,27 @@ pub struct Sim {
 }
 
 pub fn main() -> ExitCode {
+    // A reader that has enough (`| head`) is no fault: the verb ends there, without a word and without a claim of success.
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !nobody_reads(panic.payload()) {
+            usual(panic);
+        }
+    }));
+    match std::panic::catch_unwind(run) {
+        Ok(code) => code,
+        Err(why) if nobody_reads(&*why) => ExitCode::from(FAILED),
+        Err(why) => std::panic::resume_unwind(why),
+    }
+}
+
+/// What `print!` panics with where nobody reads what it prints.
+fn nobody_reads(panic: &(dyn std::any::Any + Send)) -> bool {
+    let told = panic.downcast_ref::<String>();
+    told.is_some_and(|told| told.starts_with("failed printing to stdout") && told.contains("Broken pipe"))
+}
+
+fn run() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.verb {
         None => serve::run(&cli.serve),

@@ -126,10 +126,11 @@ fn shown(verb: &Steer, told: &Value) -> String {
 fn status(told: &Value) -> String {
     let held = if told["pinned"] == true { ", held by an operator" } else { "" };
     let mut out = format!(
-        "active    {}{held}\nsource    {}\nsince     {}\n",
+        "active    {}{held}\nsource    {}\nsince     {}{}\n",
         text(&told["active"]),
         text(&told["source"]),
-        time(&told["since_ms"])
+        time(&told["since_ms"]),
+        age(&told["since_ms"], jiff::Timestamp::now().as_millisecond())
     );
     let signers: Vec<&str> = told["signers"].as_array().into_iter().flatten().map(text).collect();
     if !signers.is_empty() {
@@ -155,6 +156,10 @@ fn status(told: &Value) -> String {
     for held in told["quarantined"].as_array().into_iter().flatten() {
         let (policy, tenant, until) = (text(&held["policy"]), text(&held["tenant"]), time(&held["until_ms"]));
         let _ = writeln!(out, "failing   {policy} for {tenant}, tried again {until}: {}", text(&held["last"]));
+    }
+    for old in told["old"].as_array().into_iter().flatten() {
+        let (revision, since) = (text(&old["revision"]), time(&old["since_ms"]));
+        let _ = writeln!(out, "ending    {revision}: calls that began before {since} end on it");
     }
     let _ = writeln!(out, "policies");
     for policy in told["policies"].as_array().into_iter().flatten() {
@@ -232,7 +237,35 @@ fn diff(told: &Value) -> String {
     out
 }
 
+/// `, for 3 h 12 min`, in two units.
+fn age(since_ms: &Value, now_ms: i64) -> String {
+    let Some(since_ms) = since_ms.as_i64() else { return String::new() };
+    let seconds = now_ms.saturating_sub(since_ms).max(0) / 1_000;
+    let units = [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "min"), (seconds % 60, "s")];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let told: Vec<String> = units[first..].iter().take(2).map(|(count, unit)| format!("{count} {unit}")).collect();
+    format!(", for {}", told.join(" "))
+}
+
 fn time(ms: &Value) -> String {
     let time = ms.as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.map_or_else(String::new, |time| format!("{time:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_told_in_two_units() {
+        for (seconds, told) in [
+            (0, ", for 0 s"),
+            (61, ", for 1 min 1 s"),
+            (7_260, ", for 2 h 1 min"),
+            (90_000, ", for 1 d 1 h"),
+            (-5, ", for 0 s"),
+        ] {
+            assert_eq!(age(&json!(1_000), 1_000 + seconds * 1_000), told);
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::explain::{line, policy, terms};
 use super::{Ended, Places};
 use crate::policies::{self, Checkout};
 use crate::start;
+use crate::state::State;
 
 /// `tollgate policy explain --case POLICY/CASE`.
 pub fn case(places: &Places, wanted: &str) -> Result<(), Ended> {
@@ -112,39 +113,44 @@ fn rules(out: &mut String, depth: usize, reasons: &[Reason]) {
     }
 }
 
-/// Below the tree of a receipt: why policies were not asked, where the repository is at the call's revision.
-pub fn of_receipt(places: &Places, receipt: &Receipt) -> String {
-    let mut out = String::new();
-    let silent = receipt.verdicts.iter().any(|v| matches!(v.outcome, Outcome::NotMatched(_)));
-    if !silent {
-        return out;
+/// Below the tree of a receipt: why policies were not asked or had nothing to say, and which rules did not apply.
+pub fn of_receipt(places: &Places, state: &State, receipt: &Receipt) -> String {
+    let silent = receipt.verdicts.iter().any(|v| match &v.outcome {
+        Outcome::NotMatched(_) => true,
+        Outcome::Decided(effects) => effects.is_empty(),
+        Outcome::Failed(_) => false,
+    });
+    if !silent && places.policies.is_none() {
+        return String::new();
     }
-    line(&mut out, 0, "why not");
-    match revision_of(places, receipt) {
-        Ok(revision) => {
-            for verdict in &receipt.verdicts {
-                let Some(Ok(facts)) = receipt.facts_at(verdict.hook) else { continue };
-                let recorded = recorded(receipt, verdict.hook);
-                let reasons = not_applied(&revision, verdict.hook, verdict, &Arc::new(facts), recorded);
-                if !reasons.is_empty() {
-                    line(&mut out, 1, &format!("- {} at {}", verdict.policy.name, verdict.hook.name()));
-                    rules(&mut out, 2, &reasons);
-                }
-            }
-        }
-        Err(why) => line(&mut out, 1, &why),
+    match revision_of(places, state, receipt) {
+        Ok(revision) => of_revision(&revision, receipt),
+        Err(why) => format!("why not\n  {why}\n"),
     }
-    out
 }
 
-fn revision_of(places: &Places, receipt: &Receipt) -> Result<Arc<Revision>, String> {
-    let short = RevisionId(receipt.revision.clone()).short().to_owned();
-    let not_here = |why: &str| format!("told where the policies are at revision {short}: {why}");
-    let config = start::config(places).map_err(|ended| not_here(&ended.said))?;
-    let read = policies::once(&config, places, Checkout::Commits).map_err(|ended| not_here(&ended.said))?;
-    if read.tree.id.0 != receipt.revision {
-        return Err(not_here(&format!("{} is at {}", read.described, read.tree.id.short())));
+/// The same, of the revision that decided.
+pub fn of_revision(revision: &Revision, receipt: &Receipt) -> String {
+    let mut out = String::new();
+    for verdict in &receipt.verdicts {
+        let Some(Ok(facts)) = receipt.facts_at(verdict.hook) else { continue };
+        let recorded = recorded(receipt, verdict.hook);
+        let reasons = not_applied(revision, verdict.hook, verdict, &Arc::new(facts), recorded);
+        if !reasons.is_empty() {
+            line(&mut out, 1, &format!("- {} at {}", verdict.policy.name, verdict.hook.name()));
+            rules(&mut out, 2, &reasons);
+        }
     }
+    if out.is_empty() { out } else { format!("why not\n{out}") }
+}
+
+/// The call's revision: what the gateway keeps on disk, else of the repository that is named.
+fn revision_of(places: &Places, state: &State, receipt: &Receipt) -> Result<Arc<Revision>, String> {
+    let id = RevisionId(receipt.revision.clone());
+    let short = id.short().to_owned();
+    let not_here = |why: &str| format!("told where the policies are at revision {short}: {why}");
+    let named = || policies::at(&start::config(places)?, places, &id);
+    let read = policies::kept(state, &id).map_or_else(named, Ok).map_err(|ended| not_here(&ended.said))?;
     read.load(&policies::builtin()).revision.ok_or_else(|| not_here("they do not load; `tollgate check` says why"))
 }
 

@@ -68,14 +68,14 @@ pub fn run(verb: &Route) -> Result<(), Ended> {
     let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
     let (receipt, refused) = runtime.block_on(async {
         let (providers, _) = start::providers(&config).await?;
-        let core = core(revision, providers)?;
+        let core = core(revision.clone(), providers)?;
         decided(&core, arrival(&core, args)?).await
     })?;
     if args.json {
         println!("{}", serde_json::to_string(&receipt).map_err(|why| Ended::failed(why.to_string()))?);
         return Ok(());
     }
-    print!("{}{}", explain::decision(&receipt), reason::of_receipt(&args.places, &receipt));
+    print!("{}{}", explain::decision(&receipt), reason::of_revision(&revision, &receipt));
     match refused {
         None => println!("it would be sent; budgets are looked at as if nothing was used yet"),
         Some(refusal) => println!("it would be refused: {} ({})", refusal.reason, refusal.code),
@@ -147,6 +147,9 @@ fn arrival(core: &Core, args: &Why) -> Result<Arrival, Ended> {
         time_ms,
         started_ms: (core.clock.steady_ms)(),
         dialect: dialect(&body),
+        asked: None,
+        stream: None,
+        rest: "",
         revision: core.policies.pin(),
         beside: None,
         wrong: refused,

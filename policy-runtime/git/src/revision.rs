@@ -3,6 +3,7 @@
 use git2::{ObjectType, Oid, Repository};
 use tollgate_core::policy::tree::Tree;
 
+use crate::follow::Follow;
 use crate::mirror::CANDIDATE;
 use crate::read::Commit;
 use crate::source::{Failed, GitSource};
@@ -48,12 +49,21 @@ impl GitSource {
         if commit.tree.files == tree.files { Ok(()) } else { Err(kept()) }
     }
 
-    /// Whether the newest commit is older than signatures may be: it acts on, and operators are told.
+    /// Whether what the followed ref points to is older than signatures may be: it acts on, and operators are told.
     pub fn check_age(&self) -> Result<(), GitError> {
         let Verification::On(rules) = &self.verify else { return Ok(()) };
+        if let Follow::Commit(_) = &self.follow {
+            // It is named, so its age says nothing.
+            return Ok(());
+        }
         let repository = self.mirror().repository()?;
         let damaged = |why| self.mirror().damaged(&why);
-        let id = repository.refname_to_id(CANDIDATE).map_err(damaged)?;
+        // What was fetched last may have been refused, and is no measure then.
+        let seen = self.tip.as_ref().and_then(|tip| Oid::from_str(tip).ok());
+        let id = match seen.filter(|id| repository.find_object(*id, None).is_ok()) {
+            Some(id) => id,
+            None => repository.refname_to_id(CANDIDATE).map_err(damaged)?,
+        };
         let made_ms = match signature::tag(&repository, id) {
             Some(tag) => tag.time_ms,
             None => {

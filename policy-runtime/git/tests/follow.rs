@@ -209,3 +209,17 @@ fn hooks_and_settings_of_the_repository_run_nothing() {
     source.fetch().unwrap();
     assert!(!std::path::Path::new(&sign).exists());
 }
+
+#[test]
+fn a_repository_of_another_user_is_not_read() {
+    let house = House::new();
+    house.commit("first", &[("a.yaml", "1")]);
+    let given = std::process::Command::new("chown").args(["-R", "12345", house.origin_text()]).output().unwrap();
+    if !given.status.success() {
+        eprintln!("SKIPPED: a repository of another user: only root can make one");
+        return;
+    }
+    let told = house.source().fetch().unwrap_err();
+    assert!(matches!(told, GitError::Owner { .. }), "{told}");
+    assert!(told.is_passing(), "its owner may be changed");
+}

@@ -6,47 +6,8 @@ mod house;
 use std::process::Command;
 use std::sync::Arc;
 
-use house::House;
+use house::{House, person};
 use tollgate_policy_git::{Commit, Folder, Follow, GitError, GitSource, Rules, Signers, Verification, What, open};
-
-/// A person with a key.
-struct Person<'h> {
-    house: &'h House,
-    key: String,
-    /// The line of `allowed_signers`, without options.
-    public: String,
-    name: String,
-}
-
-fn person<'h>(house: &'h House, name: &str) -> Person<'h> {
-    let key = house.path(name);
-    let args = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &key];
-    assert!(Command::new("ssh-keygen").args(args).status().unwrap().success());
-    let public = std::fs::read_to_string(format!("{key}.pub")).unwrap().trim().to_owned();
-    Person { house, key, public, name: name.to_owned() }
-}
-
-impl Person<'_> {
-    fn settings(&self) -> [String; 6] {
-        let key = format!("user.signingkey={}", self.key);
-        ["-c", "gpg.format=ssh", "-c", &key, "-c", "commit.gpgsign=true"].map(str::to_owned)
-    }
-
-    fn commit(&self, files: &[(&str, &str)]) -> String {
-        let settings = self.settings();
-        self.house.commit_by(&settings.each_ref().map(String::as_str), "signed", files)
-    }
-
-    fn tag(&self, name: &str, commit: &str) {
-        let settings = self.settings();
-        let settings = settings.each_ref().map(String::as_str);
-        self.house.in_origin(&[&settings[..], &["tag", "-f", "-s", "-m", "approved", name, commit]].concat());
-    }
-
-    fn line(&self) -> String {
-        format!("{} {}\n", self.name, self.public)
-    }
-}
 
 fn rules(what: What, allowed: &str) -> Rules {
     Rules {
@@ -228,6 +189,34 @@ fn a_rollback_and_a_frozen_history_are_refused() {
 
     house.in_origin(&["reset", "--quiet", "--hard", &first]);
     assert!(taken(&mut source_).unwrap_err().contains("rewound"), "though every commit is signed");
+}
+
+/// Something refused that came and went says nothing of the age of what is followed, in either direction.
+#[test]
+fn the_age_is_that_of_what_is_followed() {
+    let house = House::new();
+    let ann = person(&house, "ann");
+    let good = ann.commit(&[("a", "1")]);
+    let hour = 3_600_000;
+    let mut source = source(&house, Rules { max_age_ms: Some(hour), ..rules(What::Commit, &ann.line()) });
+    accepted(&mut source);
+    let settings = ["-c", "user.name=x", "-c", "user.email=x@x"];
+    let old = |house: &House| {
+        let out = Command::new("git")
+            .args([&["-C", house.origin_text()], &settings[..], &["commit", "--allow-empty", "-qm", "old"]].concat())
+            .env("GIT_COMMITTER_DATE", "@1000000000 +0000")
+            .status();
+        assert!(out.unwrap().success());
+    };
+    old(&house);
+    assert!(taken(&mut source).is_err(), "unsigned");
+    house.in_origin(&["reset", "--quiet", "--hard", &good]);
+    assert_eq!(source.head().unwrap(), good);
+    assert_eq!(source.check_age(), Ok(()), "what is followed is new");
+    source.clock = || 4_000_000_000_000;
+    assert!(matches!(source.check_age(), Err(GitError::Unverified { .. })), "and grows old");
+    source.follow = Follow::Commit(good);
+    assert_eq!(source.check_age(), Ok(()), "a commit that the settings name is meant");
 }
 
 #[test]

@@ -30,7 +30,6 @@ const KEYS: [&str; 11] = [
     "output_tokens_max",
     "price",
 ];
-const OPERATIONS: [(&str, Operation); 2] = [("chat", Operation::Chat), ("embeddings", Operation::Embeddings)];
 
 /// Provider, model, region: what makes a row the same row.
 type RowKey = (Arc<str>, Arc<str>, Arc<str>);
@@ -170,7 +169,7 @@ fn row(reading: &Reading<'_>, node: &Node, as_of: &Arc<str>, source: &Arc<str>) 
     let family = need("family", "models that can stand in for one another, like `gpt` or `claude`");
     let tier = need("tier", "the quality that callers can ask for, like `high`, `standard` or `cheap`");
     table.need("operations", "`[chat]`, `[embeddings]` or both");
-    let operations = table.picks("operations", &OPERATIONS);
+    let operations = table.picks("operations", &Operation::ALL.map(|o| (o.name(), o)));
     let features = table.get("features").map(|_| {
         let known = Feature::ALL.map(|f| (f.name(), f));
         table.picks("features", &known).into_iter().collect()

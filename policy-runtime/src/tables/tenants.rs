@@ -21,8 +21,6 @@ const HASH: &str = "hmac-sha256";
 /// No repository has more keys or grants: others are kept by the gateway.
 const ROWS_MAX: usize = 20_000;
 
-const OPERATIONS: [(&str, Operation); 2] = [("chat", Operation::Chat), ("embeddings", Operation::Embeddings)];
-
 /// Without the file, the zero-config table. `pepper` is the id of the gateway's pepper, where one is known.
 pub fn read(bytes: Option<&[u8]>, catalog: &Catalog, pepper: Option<&str>, findings: &mut Vec<Diagnostic>) -> Tenants {
     let Some(bytes) = bytes else { return Tenants::default() };
@@ -212,7 +210,7 @@ fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenant
         tenant: globs(&whom, "tenant"),
         app: globs(&whom, "app"),
         use_case: globs(&whom, "use_case"),
-        operations: table.picks("operations", &OPERATIONS),
+        operations: table.picks("operations", &Operation::ALL.map(|o| (o.name(), o))),
         models: globs(&table, "models"),
         families: globs(&table, "families"),
         tiers: globs(&table, "tiers"),

@@ -178,7 +178,8 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn gather(from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
+/// Lines as they come.
+pub fn gather(from: impl Read + Send + 'static, to: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             let mut text = to.lock().unwrap();

@@ -117,6 +117,10 @@ impl Person {
         format!("{} {}", self.name, self.public())
     }
 
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
     pub fn public(&self) -> String {
         std::fs::read_to_string(self.key.with_extension("pub")).unwrap().trim().to_owned()
     }
@@ -136,7 +140,8 @@ impl Person {
         repository.git(&["config", "--unset", "commit.gpgsign"]);
     }
 
-    fn set(&self, repository: &Repository) {
+    /// From now on git signs as this person.
+    pub fn set(&self, repository: &Repository) {
         repository.git(&["config", "gpg.format", "ssh"]);
         repository.git(&["config", "user.signingkey", self.key.to_str().unwrap()]);
         repository.git(&["config", "commit.gpgsign", "true"]);

@@ -123,3 +123,42 @@ pub fn raw_tree(entries: &[(&str, &str, &str)]) -> Vec<u8> {
     }
     bytes
 }
+
+/// A person with a key.
+pub struct Person<'h> {
+    house: &'h House,
+    pub key: String,
+    /// The line of `allowed_signers`, without options.
+    pub public: String,
+    pub name: String,
+}
+
+pub fn person<'h>(house: &'h House, name: &str) -> Person<'h> {
+    let key = house.path(name);
+    let args = ["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", &key];
+    assert!(Command::new("ssh-keygen").args(args).status().unwrap().success());
+    let public = std::fs::read_to_string(format!("{key}.pub")).unwrap().trim().to_owned();
+    Person { house, key, public, name: name.to_owned() }
+}
+
+impl Person<'_> {
+    pub fn settings(&self) -> [String; 6] {
+        let key = format!("user.signingkey={}", self.key);
+        ["-c", "gpg.format=ssh", "-c", &key, "-c", "commit.gpgsign=true"].map(str::to_owned)
+    }
+
+    pub fn commit(&self, files: &[(&str, &str)]) -> String {
+        let settings = self.settings();
+        self.house.commit_by(&settings.each_ref().map(String::as_str), "signed", files)
+    }
+
+    pub fn tag(&self, name: &str, commit: &str) {
+        let settings = self.settings();
+        let settings = settings.each_ref().map(String::as_str);
+        self.house.in_origin(&[&settings[..], &["tag", "-f", "-s", "-m", "approved", name, commit]].concat());
+    }
+
+    pub fn line(&self) -> String {
+        format!("{} {}\n", self.name, self.public)
+    }
+}

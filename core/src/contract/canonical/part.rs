@@ -1,0 +1,227 @@
+//! The parts of a conversation: who says what. The same parts make up requests and answers.
+
+use std::borrow::Cow;
+
+use super::CacheMark;
+use crate::contract::read::Raw;
+
+#[derive(Debug, Clone)]
+pub struct Message<'a> {
+    pub role: Role,
+    /// Of one participant among several in the same role.
+    pub name: Option<Cow<'a, str>>,
+    pub parts: Vec<Part<'a>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    System,
+    /// Instructions that rank below the system's and above the user's; most dialects know only the system.
+    Developer,
+    User,
+    Assistant,
+    /// Holds results of tools only. Dialects that have no such role carry them in a message of the user.
+    Tool,
+}
+
+impl Role {
+    /// Does it instruct rather than converse?
+    pub fn instructs(self) -> bool {
+        match self {
+            Role::System | Role::Developer => true,
+            Role::User | Role::Assistant | Role::Tool => false,
+        }
+    }
+}
+
+/// One part, with the marks that may stand on any.
+#[derive(Debug, Clone)]
+pub struct Part<'a> {
+    pub kind: Kind<'a>,
+    /// Behind this part the provider may cache what stands before.
+    pub cache: Option<CacheMark>,
+    /// The provider's seal on what the model thought; it must come back on the same part.
+    pub signature: Option<Signature<'a>>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Kind<'a> {
+    Text {
+        text: Cow<'a, str>,
+        citations: Vec<Citation<'a>>,
+    },
+    /// The model says that it will not answer.
+    Refusal(Cow<'a, str>),
+    Media(Media<'a>),
+    ToolCall(ToolCall<'a>),
+    ToolResult(ToolResult<'a>),
+    Reasoning(Reasoning<'a>),
+    /// A part that only its own dialect knows, as it stands there: a server tool's result, a compaction, ...
+    Native {
+        kind: Cow<'a, str>,
+        json: Raw<'a>,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub struct Media<'a> {
+    pub what: MediaKind,
+    pub source: Source<'a>,
+    /// `image/png`; where the dialect tells a format only, as its usual type. Empty = not told.
+    pub mime: Cow<'a, str>,
+    /// File name or title.
+    pub name: Option<Cow<'a, str>>,
+    /// `low`, `high`, `auto`: how closely a picture shall be looked at.
+    pub detail: Option<Cow<'a, str>>,
+    /// About a document, for the model.
+    pub context: Option<Cow<'a, str>>,
+    /// The answer shall cite this document.
+    pub cite: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    Image,
+    Audio,
+    Video,
+    Document,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// Standard base64.
+    Base64(Cow<'a, str>),
+    Url(Cow<'a, str>),
+    /// Uploaded before: known to one provider only.
+    File(Cow<'a, str>),
+    /// Plain text, of a document.
+    Text(Cow<'a, str>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall<'a> {
+    pub id: Cow<'a, str>,
+    pub name: Cow<'a, str>,
+    /// JSON as text. In answers it is what the model wrote, which need not be valid; empty reads as `{}`.
+    pub arguments: Cow<'a, str>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ToolResult<'a> {
+    pub call_id: Cow<'a, str>,
+    /// Of the tool, where the dialect repeats it.
+    pub name: Option<Cow<'a, str>>,
+    /// Texts and media.
+    pub parts: Vec<Part<'a>>,
+    pub error: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Reasoning<'a> {
+    /// Thoughts, or a summary of them. Empty where all is sealed.
+    pub text: Cow<'a, str>,
+    /// Thoughts that only their provider can read.
+    pub encrypted: Option<Cow<'a, str>>,
+    pub id: Option<Cow<'a, str>>,
+    /// It is a summary, not the thoughts themselves.
+    pub summary: bool,
+}
+
+/// A provider's seal, and whose: nobody else can read it, and a foreign one is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature<'a> {
+    pub by: Maker,
+    pub data: Cow<'a, str>,
+}
+
+/// Whose models sealed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Maker {
+    Anthropic,
+    Google,
+    Openai,
+    Other,
+}
+
+/// What a piece of text rests on.
+#[derive(Debug, Clone, Default)]
+pub struct Citation<'a> {
+    pub url: Option<Cow<'a, str>>,
+    pub title: Option<Cow<'a, str>>,
+    /// The words that are cited.
+    pub cited: Option<Cow<'a, str>>,
+    /// Where in the answer's text it belongs, in code points.
+    pub start: Option<u64>,
+    pub end: Option<u64>,
+    /// As its own dialect says it.
+    pub json: Option<Raw<'a>>,
+}
+
+impl<'a> From<Kind<'a>> for Part<'a> {
+    fn from(kind: Kind<'a>) -> Self {
+        Part { kind, cache: None, signature: None }
+    }
+}
+
+impl<'a> Part<'a> {
+    pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Kind::Text { text: text.into(), citations: Vec::new() }.into()
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Text { text, .. } => Some(text),
+            Kind::Refusal(_)
+            | Kind::Media(_)
+            | Kind::ToolCall(_)
+            | Kind::ToolResult(_)
+            | Kind::Reasoning(_)
+            | Kind::Native { .. } => None,
+        }
+    }
+}
+
+impl ToolCall<'_> {
+    /// The arguments as a JSON object: what models leave empty is `{}`.
+    pub fn arguments_json(&self) -> &str {
+        let text = self.arguments.trim();
+        if text.is_empty() { "{}" } else { text }
+    }
+}
+
+/// The texts of these parts, joined by line ends; `None` where there is something else among them.
+pub fn only_text<'a>(parts: &[Part<'a>]) -> Option<Cow<'a, str>> {
+    if let [Part { kind: Kind::Text { text, .. }, .. }] = parts {
+        return Some(text.clone());
+    }
+    let texts: Option<Vec<&str>> = parts.iter().map(Part::as_text).collect();
+    texts.map(|texts| Cow::Owned(texts.join("\n")))
+}
+
+impl Media<'_> {
+    pub fn of<'a>(what: MediaKind, source: Source<'a>, mime: impl Into<Cow<'a, str>>) -> Media<'a> {
+        Media { what, source, mime: mime.into(), name: None, detail: None, context: None, cite: false }
+    }
+}
+
+/// `data:image/png;base64,iVBOR...` to type and data.
+pub fn data_url(url: &str) -> Option<(&str, &str)> {
+    let (mime, data) = url.strip_prefix("data:")?.split_once(',')?;
+    Some((mime.strip_suffix(";base64")?, data))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_urls_are_taken_apart() {
+        for (url, expected) in [
+            ("data:image/png;base64,AA==", Some(("image/png", "AA=="))),
+            ("data:text/plain,hi", None),
+            ("https://example.com/a.png", None),
+        ] {
+            assert_eq!(data_url(url), expected, "{url}");
+        }
+    }
+}

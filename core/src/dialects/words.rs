@@ -1,0 +1,383 @@
+//! The words of a prompt, behind a handle: counted when a policy asks, decoded when one reads them.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::{Given, codec, inputs};
+use crate::contract::canonical::part::{Kind, MediaKind, Role};
+use crate::contract::canonical::{self, Format, Request};
+use crate::contract::read::Wrong;
+use crate::contract::skim;
+use crate::contract::skim::Skim;
+use crate::contract::words::{PromptFacts, TextPart, Unclear, tokens_estimate};
+use crate::contract::{Dialect, Operation};
+
+/// Roles and tools beyond this many are not listed in facts.
+const LISTED_MAX: usize = 1000;
+
+/// The body that was received, and what it is.
+#[derive(Debug, Clone)]
+pub struct Words {
+    pub body: Bytes,
+    pub dialect: Dialect,
+}
+
+/// The members of a request that tell about its prompt.
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow, default)]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    tools: Option<&'a RawValue>,
+    /// The older name of tools.
+    #[serde(borrow, default)]
+    functions: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    response_format: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_effort: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    role: Option<String>,
+    #[serde(default)]
+    content: Option<Content>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Part {
+    Plain(String),
+    Typed(TypedPart),
+}
+
+#[derive(Deserialize)]
+struct TypedPart {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Tool {
+    #[serde(default)]
+    function: Option<Function>,
+    #[serde(default)]
+    custom: Option<Function>,
+    #[serde(default)]
+    name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Function {
+    #[serde(default)]
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Input {
+    One(String),
+    Many(Vec<serde_json::Value>),
+}
+
+impl Words {
+    pub fn prompt(&self) -> Result<PromptFacts, Unclear> {
+        match self.dialect {
+            Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_prompt(),
+            other => match codec(other) {
+                Some(codec) => {
+                    self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| conversation(&r)))
+                }
+                None if other.operation() == Operation::CountTokens => {
+                    self.read(|body, skim, given| inputs::counted(other, body, skim, given).map(|r| conversation(&r)))
+                }
+                None => self.read(|_, skim, _| inputs::prompt(self, skim)),
+            },
+        }
+    }
+
+    pub fn text(&self) -> Result<Vec<TextPart>, Unclear> {
+        match self.dialect {
+            Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_text(),
+            other => match codec(other) {
+                Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| texts(&r))),
+                None if other.operation() == Operation::CountTokens => {
+                    self.read(|body, skim, given| inputs::counted(other, body, skim, given).map(|r| texts(&r)))
+                }
+                None => self.read(|_, skim, _| inputs::texts(self, skim)),
+            },
+        }
+    }
+
+    /// Reads the body as its dialect says.
+    fn read<T>(&self, tell: impl for<'a> Fn(&'a [u8], &'a Skim, &Given<'a>) -> Result<T, Wrong>) -> Result<T, Unclear> {
+        let unclear = |member: String, twice| Unclear { member: member.into(), item: None, twice };
+        let skim = skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?;
+        let given = Given {
+            call_id: "",
+            now_s: 0,
+            model: "",
+            stream: false,
+            include_usage: false,
+            as_array: false,
+            own_tools: &[],
+        };
+        tell(&self.body, &skim, &given).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
+    }
+
+    fn openai_prompt(&self) -> Result<PromptFacts, Unclear> {
+        let mut facts = PromptFacts::default();
+        let asked = self.asked()?;
+        let mut bytes = 0;
+        let messages: Vec<Message> = list("messages", asked.messages)?;
+        facts.messages = messages.len() as u64;
+        for message in messages {
+            match message.content {
+                Some(Content::Text(text)) => bytes += text.len(),
+                Some(Content::Parts(parts)) => {
+                    for part in parts {
+                        match part {
+                            Part::Plain(text) => bytes += text.len(),
+                            Part::Typed(part) => {
+                                facts.has_images |= part.kind == "image_url";
+                                facts.has_audio |= part.kind == "input_audio";
+                                bytes += part.text.map_or(0, |t| t.len());
+                            }
+                        }
+                    }
+                }
+                None => {}
+            }
+            if facts.roles.len() < LISTED_MAX {
+                facts.roles.push(message.role.unwrap_or_default());
+            }
+        }
+        if let (Some(input), Some(raw)) = (one::<Input>("input", asked.input)?, asked.input) {
+            facts.messages = match input {
+                Input::Many(many) if many.iter().any(|v| !v.is_number()) => many.len() as u64,
+                Input::One(_) | Input::Many(_) => 1,
+            };
+            bytes += raw.get().len();
+        }
+        for (member, raw) in [("tools", asked.tools), ("functions", asked.functions)] {
+            let tools: Vec<Tool> = list(member, raw)?;
+            let names = tools.into_iter().filter_map(|t| t.function.or(t.custom).map(|f| f.name).or(t.name));
+            facts.tools.extend(names.take(LISTED_MAX - facts.tools.len()));
+            bytes += raw.map_or(0, |t| t.get().len());
+        }
+        facts.tokens = tokens_estimate(bytes) + 4 * facts.messages;
+        let needs = [
+            (!facts.tools.is_empty(), "tools"),
+            (facts.has_images, "vision"),
+            (facts.has_audio, "audio_input"),
+            (asked.response_format.is_some_and(|f| f.get().contains("\"json_schema\"")), "json_schema"),
+            (asked.reasoning_effort.is_some(), "reasoning"),
+        ];
+        facts.features = needs.iter().filter(|(needed, _)| *needed).map(|(_, name)| (*name).to_owned()).collect();
+        Ok(facts)
+    }
+
+    fn openai_text(&self) -> Result<Vec<TextPart>, Unclear> {
+        let asked = self.asked()?;
+        let mut parts = Vec::new();
+        for message in list::<Message>("messages", asked.messages)? {
+            let role = message.role.unwrap_or_default();
+            match message.content {
+                Some(Content::Text(text)) => parts.push(TextPart { role, text }),
+                Some(Content::Parts(many)) => parts.extend(
+                    many.into_iter()
+                        .filter_map(|part| match part {
+                            Part::Plain(text) => Some(text),
+                            Part::Typed(part) => part.text,
+                        })
+                        .map(|text| TextPart { role: role.clone(), text }),
+                ),
+                None => {}
+            }
+        }
+        match one("input", asked.input)? {
+            Some(Input::One(text)) => parts.push(TextPart { role: "input".to_owned(), text }),
+            Some(Input::Many(many)) => {
+                parts.extend(many.into_iter().filter_map(|v| match v {
+                    serde_json::Value::String(text) => Some(TextPart { role: "input".to_owned(), text }),
+                    _ => None,
+                }));
+            }
+            None => {}
+        }
+        Ok(parts)
+    }
+
+    fn asked(&self) -> Result<Asked<'_>, Unclear> {
+        serde_json::from_slice(&self.body).map_err(|why| unclear("body", None, &why))
+    }
+}
+
+/// A member that is a list, or absent, or null.
+fn list<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Result<Vec<T>, Unclear> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    serde_json::from_str::<Option<Vec<T>>>(raw.get()).map(Option::unwrap_or_default).map_err(|why| {
+        let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+        let wrong = items.iter().map(|item| serde_json::from_str::<T>(item.get()).err()).enumerate();
+        let first = wrong.into_iter().find_map(|(at, error)| error.map(|error| unclear(member, Some(at), &error)));
+        first.unwrap_or_else(|| unclear(member, None, &why))
+    })
+}
+
+fn one<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Result<Option<T>, Unclear> {
+    raw.map_or(Ok(None), |raw| serde_json::from_str(raw.get()).map_err(|why| unclear(member, None, &why)))
+}
+
+fn unclear(member: &'static str, item: Option<usize>, why: &serde_json::Error) -> Unclear {
+    Unclear { member: member.into(), item, twice: why.to_string().starts_with("duplicate field") }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::System => "system",
+        Role::Developer => "developer",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+    }
+}
+
+/// A conversation, described without its words.
+fn conversation(request: &Request<'_>) -> PromptFacts {
+    let mut facts = PromptFacts { messages: request.messages.len() as u64, ..PromptFacts::default() };
+    let mut bytes = 0;
+    each_part(request, &mut |_, part| match &part.kind {
+        Kind::Text { text, .. } | Kind::Refusal(text) => bytes += text.len(),
+        Kind::Media(media) => {
+            facts.has_images |= media.what == MediaKind::Image;
+            facts.has_audio |= media.what == MediaKind::Audio;
+        }
+        Kind::ToolCall(call) => bytes += call.arguments.len(),
+        Kind::Reasoning(reasoning) => bytes += reasoning.text.len(),
+        Kind::ToolResult(_) | Kind::Native { .. } => {}
+    });
+    facts.roles = request.messages.iter().take(LISTED_MAX).map(|m| role_name(m.role).to_owned()).collect();
+    for tool in request.tools.iter().take(LISTED_MAX) {
+        match tool {
+            canonical::Tool::Function(function) => {
+                facts.tools.push(function.name.to_string());
+                bytes += function.parameters.map_or(0, |p| p.get().len());
+                bytes += function.description.as_ref().map_or(0, |d| d.len());
+            }
+            canonical::Tool::Native { kind, .. } => facts.tools.push(kind.to_string()),
+        }
+    }
+    facts.tokens = tokens_estimate(bytes) + 4 * facts.messages;
+    let needs = [
+        (!facts.tools.is_empty(), "tools"),
+        (facts.has_images, "vision"),
+        (facts.has_audio, "audio_input"),
+        (matches!(request.format, Some(Format::Schema { .. })), "json_schema"),
+        (request.reasoning.is_some(), "reasoning"),
+    ];
+    facts.features = needs.iter().filter(|(needed, _)| *needed).map(|(_, name)| (*name).to_owned()).collect();
+    facts
+}
+
+fn texts(request: &Request<'_>) -> Vec<TextPart> {
+    let mut parts = Vec::new();
+    each_part(request, &mut |role, part| {
+        if let Some(text) = part.as_text() {
+            parts.push(TextPart { role: role_name(role).to_owned(), text: text.to_owned() });
+        }
+    });
+    parts
+}
+
+/// Every part, those inside results of tools included.
+fn each_part<'r>(request: &'r Request<'_>, tell: &mut dyn FnMut(Role, &'r canonical::part::Part<'r>)) {
+    for message in &request.messages {
+        for part in &message.parts {
+            match &part.kind {
+                Kind::ToolResult(result) => result.parts.iter().for_each(|part| tell(Role::Tool, part)),
+                Kind::Text { .. }
+                | Kind::Refusal(_)
+                | Kind::Media(_)
+                | Kind::ToolCall(_)
+                | Kind::Reasoning(_)
+                | Kind::Native { .. } => tell(message.role, part),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prompt_is_described_without_its_words() {
+        let words = Words {
+            body: Bytes::from_static(br#"{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"data:"}}]},{"role":"assistant","content":null}],"tools":[{"type":"function","function":{"name":"look"}}]}"#),
+            dialect: Dialect::OpenaiChat,
+        };
+        let facts = words.prompt().unwrap();
+        assert_eq!(facts.messages, 3);
+        assert_eq!(facts.roles, ["system", "user", "assistant"]);
+        assert_eq!(facts.tools, ["look"]);
+        assert_eq!(facts.features, ["tools", "vision"]);
+        assert_eq!(words.text().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn inputs_of_embeddings_are_texts_or_token_lists() {
+        for (body, messages, why) in [
+            (r#"{"input":"a"}"#, 1, "one text"),
+            (r#"{"input":["a","b"]}"#, 2, "two texts"),
+            (r#"{"input":[1,2,3]}"#, 1, "one list of tokens"),
+            (r#"{"input":[[1],[2]]}"#, 2, "two lists of tokens"),
+        ] {
+            let words = Words { body: Bytes::from_static(body.as_bytes()), dialect: Dialect::OpenaiEmbeddings };
+            assert_eq!(words.prompt().unwrap().messages, messages, "{why}");
+        }
+    }
+
+    #[test]
+    fn tools_are_named_however_they_are_offered() {
+        let words = Words {
+            body: Bytes::from_static(br#"{"tools":[{"type":"function","function":{"name":"a"}},{"type":"custom","custom":{"name":"b"}},{"name":"c"},{"type":"web_search"}],"functions":[{"name":"d"}]}"#),
+            dialect: Dialect::OpenaiChat,
+        };
+        assert_eq!(words.prompt().unwrap().tools, ["a", "b", "c", "d"]);
+    }
+
+    /// Two readers of one such body would see two prompts.
+    #[test]
+    fn what_can_be_read_in_two_ways_is_not_taken_for_empty() {
+        for (body, member, item, twice) in [
+            (r#"{"messages":[{"role":"user"},{"content":"bad","content":"good"}]}"#, "messages", Some(1), true),
+            (r#"{"messages":[{"content":5}]}"#, "messages", Some(0), false),
+            (r#"{"messages":[{"content":[{"type":"text","text":"a","text":"b"}]}]}"#, "messages", Some(0), false),
+            (r#"{"messages":"hello"}"#, "messages", None, false),
+            (r#"{"tools":[{"function":{"name":"a","name":"b"}}]}"#, "tools", Some(0), true),
+            (r#"{"functions":{"name":"a"}}"#, "functions", None, false),
+            (r#"{"input":7}"#, "input", None, false),
+        ] {
+            let words = Words { body: Bytes::from_static(body.as_bytes()), dialect: Dialect::OpenaiChat };
+            assert_eq!(words.prompt().unwrap_err(), Unclear { member: member.into(), item, twice }, "{body}");
+        }
+        let null = br#"{"messages":[{"role":null,"content":null},{"content":["plain"]}],"tools":null,"input":null}"#;
+        let words = Words { body: Bytes::from_static(null), dialect: Dialect::OpenaiChat };
+        assert_eq!(words.text().unwrap().len(), 1, "null is absent, and a plain text among parts is one");
+    }
+}

@@ -1,0 +1,168 @@
+//! Between dialects: which one a provider is spoken to in, and the request said in it. What is lost is told, and refused where
+//! the answer would mean something else.
+
+use bytes::Bytes;
+
+use super::identify::Identified;
+use super::shape::At;
+use super::{count, embed};
+use crate::contract::canonical::element::Loss;
+use crate::contract::refusal::{Category, Refusal};
+use crate::contract::skim::skim;
+use crate::contract::splice::Edits;
+use crate::contract::{Dialect, Operation};
+use crate::dialects::embeddings::{Wanted, embed_codec};
+use crate::dialects::{Codec, Given, To, codec};
+use crate::policy::terms::Terms;
+use crate::routing::catalog::Target;
+
+/// The dialect in which a provider is asked: the caller's own where the provider speaks it, for then nothing is lost;
+/// else the first of its dialects that such calls can be translated to.
+pub fn speech(ours: Dialect, theirs: &[Dialect]) -> Option<Dialect> {
+    if theirs.contains(&ours) {
+        return Some(ours);
+    }
+    theirs.iter().copied().find(|theirs| dialects_meet(ours, *theirs))
+}
+
+fn dialects_meet(ours: Dialect, theirs: Dialect) -> bool {
+    let converse = codec(ours).is_some() && codec(theirs).is_some();
+    let embed = embed_codec(ours).is_some() && embed_codec(theirs).is_some();
+    ours.operation() == theirs.operation() && (converse || embed || ours.operation() == Operation::CountTokens)
+}
+
+/// Can a provider be of any use to a call in this dialect?
+pub fn serves(ours: Dialect, theirs: &[Dialect]) -> bool {
+    speech(ours, theirs).is_some() || count::estimates(ours, theirs)
+}
+
+/// The call, as readers and writers of dialects are given it.
+pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> Given<'a> {
+    Given {
+        call_id: &call.call_id,
+        now_s: call.time_ms.div_euclid(1_000),
+        model: asked,
+        stream: call.stream,
+        include_usage,
+        as_array: as_array(call),
+        own_tools: &[],
+    }
+}
+
+/// Google streams one JSON array to who does not ask for server-sent events.
+fn as_array(call: &Identified) -> bool {
+    let asked = call.head.query.iter().flat_map(|query| query.split('&')).any(|pair| pair == EVENTS);
+    call.dialect == Dialect::Gemini && !asked
+}
+
+/// How Google is asked for server-sent events.
+const EVENTS: &str = "alt=sse";
+
+/// The query of a call to a provider: in one dialect the caller's own, whatever it says; between two nothing, but where the
+/// framing of the stream is asked for there.
+pub fn query(call: &Identified, theirs: Dialect) -> Option<String> {
+    match (call.dialect == theirs, theirs) {
+        (true, _) => call.head.query.clone(),
+        (false, Dialect::Gemini) if call.stream => Some(EVENTS.to_owned()),
+        (false, _) => None,
+    }
+}
+
+/// A request in another dialect, and what of it was dropped.
+#[derive(Default)]
+pub struct Said {
+    pub body: Bytes,
+    pub dropped: Vec<String>,
+    /// Names of tools that the caller's dialect declares otherwise than as functions.
+    pub own_tools: Vec<String>,
+    /// Of embeddings: what the answer must fit.
+    pub wanted: Option<Wanted>,
+}
+
+/// Says the caller's request, with what the terms change in it, in the dialect of a target.
+pub fn request(
+    call: &Identified,
+    given: &Given<'_>,
+    edits: &Edits,
+    terms: &Terms,
+    at: &At<'_>,
+) -> Result<Said, Refusal> {
+    let At { target, dialect, quirks, .. } = *at;
+    let changed = (!edits.is_empty()).then(|| edits.apply(&call.body, &call.skim));
+    let skimmed = changed.as_ref().and_then(|body| skim(body).ok());
+    let (body, skim) = (changed.as_ref().unwrap_or(&call.body), skimmed.as_ref().unwrap_or(&call.skim));
+    if let (Some(ours), Some(theirs)) = (embed_codec(call.dialect), embed_codec(dialect)) {
+        return embed::request((ours, theirs), body, skim, given, terms, at);
+    }
+    if call.dialect.operation() == Operation::CountTokens {
+        return count::request(call.dialect, body, skim, given, terms, at);
+    }
+    let (Some(ours), Some(theirs)) = (codec(call.dialect), codec(dialect)) else {
+        let told = format!("`{}` cannot be translated to `{}`", call.dialect.name(), dialect.name());
+        return Err(Refusal::new(Category::Unsupported, "no_translation", told));
+    };
+    let mut request = ours.read_request(body, skim, given).map_err(|w| w.refusal())?;
+    if let Some(cap) = terms.max_tokens {
+        request.max_tokens = Some(request.max_tokens.map_or(cap, |asked| asked.min(cap)));
+    }
+    let to = To { model: &target.upstream_model, output_tokens_max: target.output_tokens_max, quirks };
+    let carries =
+        |element| quirks.has.contains(&element) || (theirs.carries(element) && !quirks.lacks.contains(&element));
+    let mut lost = request.losses(carries);
+    let written = theirs.write_request(&request, &to);
+    for loss in written.lost {
+        if !lost.iter().any(|l| l.what == loss.what) {
+            lost.push(loss);
+        }
+    }
+    let dropped = accepted(lost, terms, target, dialect)?;
+    let own_tools = request.own_tools().into_iter().map(str::to_owned).collect();
+    Ok(Said { body: written.body.into(), dropped, own_tools, wanted: None })
+}
+
+/// The names of what is lost, where all of it may be.
+pub fn accepted(lost: Vec<Loss>, terms: &Terms, target: &Target, dialect: Dialect) -> Result<Vec<String>, Refusal> {
+    let may_drop = |loss: &Loss| loss.hint || terms.drop.iter().any(|field| covers(field, &loss.what));
+    if let Some(loss) = lost.iter().find(|loss| !may_drop(loss)) {
+        let why = loss.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        let told = format!(
+            "`{}` cannot be said to `{}` (it speaks `{}`){why}; leave it out, ask another model, or let a policy drop it",
+            loss.what,
+            target.id,
+            dialect.name(),
+        );
+        return Err(Refusal {
+            param: Some(loss.what.clone()),
+            ..Refusal::new(Category::Unsupported, "unsupported_field", told)
+        });
+    }
+    Ok(lost.into_iter().map(|loss| loss.what.into_owned()).collect())
+}
+
+/// `response_format` covers `response_format.json_schema`.
+fn covers(field: &str, what: &str) -> bool {
+    what.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The codec whose words a caller of this dialect understands: for refusals, and for the errors of providers.
+pub fn voice(dialect: Dialect) -> &'static dyn Codec {
+    let family = match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiEmbeddings
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches => Dialect::OpenaiChat,
+        Dialect::OpenaiResponses => Dialect::OpenaiResponses,
+        Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => Dialect::AnthropicMessages,
+        Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
+            Dialect::Gemini
+        }
+        Dialect::BedrockConverse => Dialect::BedrockConverse,
+        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => Dialect::CohereChat,
+        Dialect::OllamaChat => Dialect::OllamaChat,
+    };
+    codec(family).unwrap_or(&crate::dialects::openai_chat::OpenaiChat)
+}
