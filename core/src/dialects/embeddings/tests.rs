@@ -1,3 +1,5 @@
+//! Embeddings between dialects: requests, answers and what cannot be said.
+
 use serde_json::{Value, json};
 
 use super::*;
