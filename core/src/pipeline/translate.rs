@@ -7,6 +7,7 @@ use super::identify::Identified;
 use super::shape::At;
 use super::{count, embed};
 use crate::contract::canonical::element::Loss;
+use crate::contract::canonical::part::Kind;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::skim;
 use crate::contract::splice::Edits;
@@ -104,6 +105,14 @@ pub fn request(
     let mut request = ours.read_request(body, skim, given).map_err(|w| w.refusal())?;
     if let Some(cap) = terms.max_tokens {
         request.max_tokens = Some(request.max_tokens.map_or(cap, |asked| asked.min(cap)));
+    }
+    if !matches!(dialect, Dialect::AnthropicMessages | Dialect::BedrockConverse | Dialect::CohereChat) {
+        // A result of a tool holds words there, and pictures at most.
+        for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
+            if let Kind::ToolResult(result) = &mut part.kind {
+                result.documents_as_words();
+            }
+        }
     }
     let to = To { model: &target.upstream_model, output_tokens_max: target.output_tokens_max, quirks };
     let carries =

@@ -139,9 +139,7 @@ impl Reader {
     /// What stands in a result of a tool besides words.
     fn media_in(&mut self, content: &Value) {
         for part in items(content) {
-            let said = part["text"].is_string()
-                || part.get("json").is_some()
-                || part["type"] == "document" && part["document"].is_object();
+            let said = part["text"].is_string() || part.get("json").is_some();
             if !said && part.is_object() {
                 self.media(part);
             }
@@ -324,11 +322,9 @@ fn words(content: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts
             .iter()
-            .map(|part| match (&part["text"], &part["json"], &part["document"]["data"]) {
-                (Value::String(text), ..) => text.clone(),
-                (_, json, _) if !json.is_null() => json.to_string(),
-                (_, _, Value::String(data)) => data.clone(),
-                (_, _, data) if !data.is_null() => data.to_string(),
+            .map(|part| match (&part["text"], &part["json"]) {
+                (Value::String(text), _) => text.clone(),
+                (_, json) if !json.is_null() => json.to_string(),
                 _ if part.is_string() => text(part).to_owned(),
                 _ => String::new(),
             })

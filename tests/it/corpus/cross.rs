@@ -63,19 +63,40 @@ pub fn asking<'a>(talk: Talk, exchange: Option<&Exchange>, model: &str, stream: 
     Ask { path: with_model(&path, model), query, headers: Vec::new(), body }
 }
 
+/// Servers that speak OpenAI's chat with ways of their own.
+pub const FOLLOWERS: [&str; 6] = ["mistral", "groq", "deepseek", "openrouter", "xai", "compatible"];
+
+pub fn follower(kind: &'static str) -> Place {
+    Place { kind, base: "/follower".to_owned(), ..place(Talk::Responses, Talk::Chat) }
+}
+
 /// A recorded request to a provider of another dialect, which gives this answer.
-pub async fn request(rig: &mut Rig, exchange: &Exchange, to: Talk, answer: &Exchange) -> Result<Fate, String> {
+pub async fn request(
+    rig: &mut Rig,
+    exchange: &Exchange,
+    to: Talk,
+    place: &Place,
+    answer: &Exchange,
+) -> Result<Fate, String> {
     let from = exchange.talk().ok_or("no conversation")?;
-    let place = place(from, to);
-    let model = format!("{}/{}", rig.provider(&place), place.model);
+    let model = format!("{}/{}", rig.provider(place), place.model);
     let mut body = exchange.request.clone();
     let ask = asking(from, Some(exchange), &model, exchange.stream, &mut body);
     let came = rig.call(ask, answer.answer.clone()).await;
     let Some(received) = &came.received else { return refused(&came) };
     let sent: Value = serde_json::from_slice(&received.body).map_err(|e| format!("no JSON was sent: {e}"))?;
+    let sent = asked::read(to, &sent);
+    if place.kind == "mistral" {
+        let fits = |id: &str| id.len() == 9 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        let wrong = sent.said.iter().find(|item| matches!(item, Item::Call { id, .. } if !fits(id)));
+        wrong.map_or(Ok(()), |call| Err(format!("Mistral takes no such id: {call:?}")))?;
+    }
     let dropped = came.headers.get("tollgate-dropped").map_or("", |v| v.to_str().unwrap_or_default());
-    same_said(from, to, &asked::read(from, &exchange.request), &asked::read(to, &sent), dropped)
-        .map_err(|why| format!("{why}\n  asked {}\n  sent {sent}", exchange.request))?;
+    let made_ids = place.kind == "mistral";
+    same_said((from, to), made_ids, &asked::read(from, &exchange.request), &sent, dropped).map_err(|why| {
+        let sent = String::from_utf8_lossy(&received.body);
+        format!("{why}\n  asked {}\n  sent {sent}", exchange.request)
+    })?;
     let silent = from == Talk::Chat && exchange.request["stream_options"]["include_usage"] != true;
     same_told(from, to, exchange.stream, answer, &came, exchange.stream && silent)
 }
@@ -131,7 +152,15 @@ fn refused(came: &Came) -> Result<Fate, String> {
 }
 
 /// What reached the provider says what the caller asked.
-fn same_said(from: Talk, to: Talk, asked: &Asked, sent: &Asked, dropped: &str) -> Result<(), String> {
+///
+/// `made_ids` = the provider takes ids of one form only.
+fn same_said(
+    (from, to): (Talk, Talk),
+    made_ids: bool,
+    asked: &Asked,
+    sent: &Asked,
+    dropped: &str,
+) -> Result<(), String> {
     if asked.system != sent.system {
         return Err(format!("the system says {:?} instead of {:?}", sent.system, asked.system));
     }
@@ -156,7 +185,7 @@ fn same_said(from: Talk, to: Talk, asked: &Asked, sent: &Asked, dropped: &str) -
         return Err(format!("{} pictures, sounds and documents went on of {}", sent.media, asked.media));
     }
     let at = (0..asked.said.len().max(words.len())).find(|at| match (asked.said.get(*at), words.get(*at)) {
-        (Some(asked), Some(sent)) => !same_item(from, to, asked, sent),
+        (Some(asked), Some(sent)) => !same_item(made_ids || !has_ids(from) || !has_ids(to), asked, sent),
         _ => true,
     });
     match at {
@@ -176,12 +205,12 @@ fn tools(to: Talk, asked: &Asked, sent: &Asked) -> Result<(), String> {
     }
 }
 
-fn same_item(from: Talk, to: Talk, asked: &Item, sent: &Item) -> bool {
+fn same_item(made_ids: bool, asked: &Item, sent: &Item) -> bool {
     match (asked, sent) {
         (Item::Call { id, name, arguments }, Item::Call { id: i, name: n, arguments: a }) => {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
             // Ids that another dialect cannot have are made anew there.
-            let made = !has_ids(from) || !has_ids(to) || !id.chars().all(fits) || id.is_empty() || id.len() > 64;
+            let made = made_ids || !id.chars().all(fits) || id.is_empty() || id.len() > 64;
             name == n && arguments == a && (made || id == i)
         }
         // What a tool gave besides words stands elsewhere in some dialects, and a word in its place.

@@ -17,7 +17,7 @@ mod usage;
 use std::collections::BTreeMap;
 
 use cross::Fate;
-use exchange::Exchange;
+use exchange::{Exchange, Talk};
 use report::Report;
 use rig::Rig;
 
@@ -74,7 +74,7 @@ async fn requests(rig: &mut Rig, exchanges: &[Exchange], report: &mut Report, wr
     for (from, to) in cross::pairs() {
         for exchange in exchanges.iter().filter(|e| e.talk() == Some(from) && e.request.is_object()) {
             let answer = cross::plain_answer(exchanges, to, exchange.stream);
-            match cross::request(rig, exchange, to, answer).await {
+            match cross::request(rig, exchange, to, &cross::place(from, to), answer).await {
                 Ok(Fate::Unsupported(field)) => report.refused(exchange, &field),
                 Ok(Fate::Passed | Fate::Error) => report.asked(exchange),
                 Err(why) => drop(wrong.insert(format!("{} asked of {to:?}", exchange.id), why)),
@@ -93,4 +93,23 @@ async fn answers(rig: &mut Rig, exchanges: &[Exchange], report: &mut Report, wro
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recorded_requests_reach_those_who_follow_openai() {
+    let exchanges = exchange::all();
+    let mut rig = Rig::start(cross::FOLLOWERS.into_iter().map(cross::follower)).await;
+    let mut wrong = Wrong::new();
+    // Those who speak Responses too are asked in that.
+    let talks = |e: &&Exchange| !matches!(e.talk(), None | Some(Talk::Chat | Talk::Responses)) && e.request.is_object();
+    for exchange in exchanges.iter().filter(talks) {
+        let answer = cross::plain_answer(&exchanges, Talk::Chat, exchange.stream);
+        for kind in cross::FOLLOWERS {
+            let place = cross::follower(kind);
+            if let Err(why) = cross::request(&mut rig, exchange, Talk::Chat, &place, answer).await {
+                wrong.insert(format!("{} asked of {kind}", exchange.id), why);
+            }
+        }
+    }
+    nothing_wrong(&wrong, rig.calls);
 }

@@ -16,6 +16,8 @@ pub struct Kinds {
     pub output: u64,
     pub reasoning: u64,
     pub spoken: u64,
+    /// Searches of a ranking, which are no tokens.
+    pub searches: u64,
 }
 
 impl Kinds {
@@ -38,6 +40,7 @@ impl Kinds {
             output: count(&usage["output"]),
             reasoning: count(&usage["reasoning"]),
             spoken: count(&usage["output_audio"]),
+            searches: count(&usage["search_units"]),
         }
     }
 
@@ -97,7 +100,7 @@ fn openai(usage: &Value) -> Kinds {
     let heard = part(&mut input, detail(of_input, "audio_tokens"));
     let reasoning = part(&mut output, detail(of_output, "reasoning_tokens"));
     let spoken = part(&mut output, detail(of_output, "audio_tokens"));
-    Kinds { input, cached, written, written_1h: 0, heard, output, reasoning, spoken }
+    Kinds { input, cached, written, heard, output, reasoning, spoken, ..Kinds::default() }
 }
 
 /// Cache counts stand outside the input.
@@ -151,5 +154,6 @@ fn cohere(usage: &Value) -> Kinds {
     let (input, output) = (count(&billed["input_tokens"]), count(&billed["output_tokens"]));
     let cached = count(&usage["cached_tokens"]).min(input);
     let reasoning = count(&usage["tokens"]["reasoning_tokens"]).min(output);
-    Kinds { input: input - cached, cached, output: output - reasoning, reasoning, ..Kinds::default() }
+    let searches = count(&billed["search_units"]);
+    Kinds { input: input - cached, cached, searches, output: output - reasoning, reasoning, ..Kinds::default() }
 }

@@ -261,3 +261,25 @@ pub fn of_part(part: &Part<'_>, tell: &mut impl FnMut(Element)) {
         Kind::Native { .. } => tell(Element::NativePart),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::part::Media;
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_kind_that_is_not_carried_is_not_carried() {
+        for (what, lost) in [
+            (MediaKind::Image, None),
+            (MediaKind::Video, Some("messages.video")),
+            (MediaKind::Audio, Some("messages.audio")),
+        ] {
+            let media = Media::of(what, Source::File("s3://a/b".into()), "");
+            let parts = vec![Kind::Media(media).into()];
+            let request =
+                Request { messages: vec![Message { role: Role::User, name: None, parts }], ..Request::default() };
+            let losses = request.losses(|element| element == Element::FileId);
+            assert_eq!(losses.first().map(|loss| &*loss.what), lost);
+        }
+    }
+}

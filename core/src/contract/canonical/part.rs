@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::CacheMark;
 use crate::contract::read::Raw;
+use crate::contract::write::Writer;
 
 #[derive(Debug, Clone)]
 pub struct Message<'a> {
@@ -189,6 +190,36 @@ impl ToolCall<'_> {
     }
 }
 
+impl ToolResult<'_> {
+    /// Documents that are texts become words in their place, for dialects whose results hold none: with what else stood in
+    /// them as an object, bare where there was nothing else.
+    pub fn documents_as_words(&mut self) {
+        for part in &mut self.parts {
+            let Kind::Media(Media { what: MediaKind::Document, source: Source::Text(text), name, context, .. }) =
+                &mut part.kind
+            else {
+                continue;
+            };
+            let words = match (&name, &context) {
+                (None, None) => std::mem::take(text),
+                (name, context) => {
+                    let json = Writer::object_text(|w| {
+                        w.member_some("title", name);
+                        w.member("text", text);
+                        match context.as_deref().map(|c| (c, serde_json::from_str::<Raw<'_>>(c).is_ok())) {
+                            Some((context, true)) => w.json_member("context", context),
+                            Some((context, false)) => w.member("context", context),
+                            None => {}
+                        }
+                    });
+                    Cow::Owned(String::from_utf8_lossy(&json).into_owned())
+                }
+            };
+            part.kind = Part::text(words).kind;
+        }
+    }
+}
+
 /// The texts of these parts, joined by line ends; `None` where there is something else among them.
 pub fn only_text<'a>(parts: &[Part<'a>]) -> Option<Cow<'a, str>> {
     if let [Part { kind: Kind::Text { text, .. }, .. }] = parts {
@@ -213,6 +244,22 @@ pub fn data_url(url: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn documents_in_results_become_words_where_they_must() {
+        let document = |name: Option<&'static str>, context: Option<&'static str>| {
+            let media = Media::of(MediaKind::Document, Source::Text("w".into()), "text/plain");
+            Kind::Media(Media { name: name.map(Into::into), context: context.map(Into::into), ..media }).into()
+        };
+        let picture = Kind::Media(Media::of(MediaKind::Image, Source::Url("http://h/a".into()), "")).into();
+        let parts =
+            vec![document(None, None), picture, document(Some("t"), Some("{\"a\":1}")), document(None, Some("of old"))];
+        let mut result = ToolResult { call_id: "c".into(), name: None, parts, error: false };
+        result.documents_as_words();
+        let words: Vec<Option<&str>> = result.parts.iter().map(Part::as_text).collect();
+        let with_title = r#"{"title":"t","text":"w","context":{"a":1}}"#;
+        assert_eq!(words, [Some("w"), None, Some(with_title), Some(r#"{"text":"w","context":"of old"}"#)]);
+    }
 
     #[test]
     fn data_urls_are_taken_apart() {

@@ -240,6 +240,20 @@ fn what_is_lost_is_named() {
     }
 }
 
+/// Some servers send every member of an answer.
+#[test]
+fn members_that_say_nothing_are_nothing() {
+    let empty =
+        json!({"content": "4", "refusal": "", "tool_calls": null, "function_call": {"name": "", "arguments": ""}});
+    let body = json!({"id": "", "choices": [{"index": 0, "message": empty, "finish_reason": ""}]}).to_string();
+    let answer = OpenaiChat.read_answer(body.as_bytes(), &given("m")).unwrap();
+    let choice = &answer.choices[0];
+    assert_eq!((choice.parts.len(), choice.parts[0].as_text(), &choice.finish), (1, Some("4"), &None));
+    let chunk = json!({"choices": [{"index": 0, "delta": empty, "finish_reason": ""}]});
+    let told = events(&OpenaiChat, &given("m"), format!("data: {chunk}\n\n").as_bytes()).unwrap();
+    assert_eq!(told.iter().filter(|e| matches!(e, Event::Begin { .. })).count(), 1, "{told:?}");
+}
+
 #[test]
 fn wrong_requests_are_told_by_their_place() {
     for (messages, told) in [

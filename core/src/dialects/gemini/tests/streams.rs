@@ -109,6 +109,20 @@ fn calls_in_pieces_come_whole_and_a_broken_one_is_told() {
 }
 
 #[test]
+fn a_call_is_told_though_nobody_says_why_it_ended() {
+    let call = Begins::ToolCall { id: "c".into(), name: "f".into() };
+    let (mut writer, mut out) = (Gemini.stream_writer(&given("m")), Vec::new());
+    for event in [
+        Event::Begin { choice: 0, part: 0, kind: call },
+        Event::Delta { choice: 0, part: 0, delta: Delta::Arguments("{\"x\":1}".into()) },
+        Event::Done,
+    ] {
+        writer.event(&event, &mut out);
+    }
+    assert_eq!(chunks(&out)[0]["candidates"][0]["content"]["parts"][0]["functionCall"]["args"]["x"], 1);
+}
+
+#[test]
 fn a_refusal_inside_a_stream_is_an_error_chunk() {
     let refusal = Refusal::new(Category::Interrupted, "cut", "the provider broke off");
     let (mut events_out, mut array_out) = (Vec::new(), Vec::new());

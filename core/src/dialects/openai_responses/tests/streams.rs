@@ -233,6 +233,25 @@ fn endings_are_told_in_the_words_of_this_dialect() {
 }
 
 #[test]
+fn what_was_said_under_another_index_is_not_said_again() {
+    let item = json!({"type": "message", "id": "m1", "content": [{"type": "output_text", "text": "one two"}]});
+    let stream: String = [
+        json!({"type": "response.created", "response": {"id": "r"}}),
+        json!({"type": "response.output_item.added", "output_index": 1, "item": {"type": "message", "id": "m1"}}),
+        json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 1, "delta": "one "}),
+        json!({"type": "response.output_text.delta", "output_index": 1, "content_index": 1, "delta": "two"}),
+        json!({"type": "response.output_item.done", "output_index": 1, "item": item}),
+        json!({"type": "response.completed", "response": {"id": "r", "status": "completed", "output": [item]}}),
+    ]
+    .map(|event| format!("data: {event}\n\n"))
+    .concat();
+    let told = events(&OpenaiResponses, &given("m"), stream.as_bytes()).unwrap();
+    let piece =
+        |e: &Event| if let Event::Delta { delta: Delta::Text(text), .. } = e { Some(text.clone()) } else { None };
+    assert_eq!(told.iter().filter_map(piece).collect::<String>(), "one two");
+}
+
+#[test]
 fn a_refusal_in_a_stream_is_raised_and_read() {
     let (mut bytes, mut writer) = (Vec::new(), OpenaiResponses.stream_writer(&given("m")));
     [start(), begin(0, Begins::Text), delta(0, text("half"))].iter().for_each(|e| writer.event(e, &mut bytes));
