@@ -32,7 +32,8 @@ fn installed(folder: &str, program: &str) -> Option<PathBuf> {
     if path.join("installed").is_file() && (program.is_empty() || path.join(program).is_file()) {
         return Some(path);
     }
-    let told = format!("the official clients of target/clients/{folder} are not there (`tests/clients/install` makes them)");
+    let told =
+        format!("the official clients of target/clients/{folder} are not there (`tests/clients/install` makes them)");
     assert!(std::env::var_os("CI").is_none(), "{told}");
     eprintln!("SKIPPED: {told}");
     None

@@ -11,6 +11,7 @@ mod findings;
 mod first_policy;
 mod house;
 mod lowered;
+mod operations;
 mod reasons;
 mod refused;
 mod revisions;

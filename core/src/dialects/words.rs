@@ -128,7 +128,15 @@ impl Words {
     fn read<T>(&self, tell: impl for<'a> Fn(&'a [u8], &'a Skim, &Given<'a>) -> Result<T, Wrong>) -> Result<T, Unclear> {
         let unclear = |member: String, twice| Unclear { member: member.into(), item: None, twice };
         let skim = skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?;
-        let given = Given { call_id: "", now_s: 0, model: "", stream: false, include_usage: false, own_tools: &[] };
+        let given = Given {
+            call_id: "",
+            now_s: 0,
+            model: "",
+            stream: false,
+            include_usage: false,
+            as_array: false,
+            own_tools: &[],
+        };
         tell(&self.body, &skim, &given).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
     }
 

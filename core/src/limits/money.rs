@@ -57,9 +57,15 @@ impl Price {
 
     /// The price of a usage in nano-dollars: computed exactly, rounded up once.
     pub fn cost(&self, usage: &Usage) -> i64 {
-        let femto = i128::from(usage.input) * i128::from(self.input)
+        let input = i128::from(self.input);
+        // Kinds without a price of their own are never free: what is written to a cache costs up to a quarter more than
+        // input, and twice as much where it is kept for an hour.
+        let femto = i128::from(usage.input) * input
+            + i128::from(usage.input_audio) * input
+            + (i128::from(usage.cache_write) * input * 5 + 3).div_euclid(4)
+            + i128::from(usage.cache_write_1h) * input * 2
             + i128::from(usage.cached_input) * i128::from(self.cached_input.unwrap_or(self.input))
-            + i128::from(usage.output + usage.reasoning) * i128::from(self.output);
+            + i128::from(usage.output_all()) * i128::from(self.output);
         let nano = (femto + FEMTO_PER_NANO - 1).div_euclid(FEMTO_PER_NANO);
         i64::try_from(nano).unwrap_or(i64::MAX)
     }

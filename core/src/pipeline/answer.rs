@@ -12,7 +12,7 @@ use super::course::{self, Course};
 use super::outlet::Outlet;
 use super::settle::After;
 use super::shape::{At, Shape};
-use super::translate::{as_array, speech, voice};
+use super::translate::{speech, voice};
 use super::{Core, count, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
@@ -129,9 +129,7 @@ pub async fn answer(
                 let own_tools: Vec<&str> = own_tools.iter().map(String::as_str).collect();
                 let given = Given { own_tools: &own_tools, ..shape.given(&call.call, &facts.intent) };
                 let (wanted, asked_bytes) = (ready.wanted, call.call.body.len());
-                let as_array = as_array(call.call.dialect, call.call.head.query.as_deref());
-                let ways =
-                    Ways { target, ours: call.call.dialect, theirs: dialect, as_array, given, wanted, asked_bytes };
+                let ways = Ways { target, ours: call.call.dialect, theirs: dialect, given, wanted, asked_bytes };
                 take(core, reply, &ways, receipt, outlet).await?
             }
             Err(fault) => {
@@ -189,8 +187,6 @@ struct Ways<'a> {
     target: &'a Arc<Target>,
     ours: Dialect,
     theirs: Dialect,
-    /// The caller reads a stream as one JSON array.
-    as_array: bool,
     given: Given<'a>,
     /// Of embeddings in another dialect.
     wanted: Option<Wanted>,
@@ -215,7 +211,7 @@ async fn take(
         false => (body, None),
     };
     if let Some(framing) = framing {
-        let course = Box::new(Course::new(framing, ways.ours, ways.theirs, ways.as_array, &ways.given));
+        let course = Box::new(Course::new(framing, ways.ours, ways.theirs, &ways.given));
         let headers = course::headers(headers, ways.ours, ways.theirs, true);
         return Ok(Ok(live(headers, LiveBody::Events { body, course })));
     }

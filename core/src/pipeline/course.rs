@@ -10,7 +10,7 @@ use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
 use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
-use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, gemini};
+use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec};
 use crate::ports::ReplyBody;
 
 pub struct Course {
@@ -20,6 +20,7 @@ pub struct Course {
     model: String,
     framer: Box<dyn Framer>,
     framing: Framing,
+    framing_out: Framing,
     way: Way,
     pub notes: Notes,
     /// Frames that carried something: about one token each, where nobody counted.
@@ -36,8 +37,6 @@ enum Way {
     },
     Translated {
         reader: Box<dyn StreamReader>,
-        /// Of what is written.
-        framing: Framing,
         writer: Box<dyn StreamWriter>,
         told: Vec<Event>,
         /// The provider broke off with these words; the caller's error event is yet to be said.
@@ -57,17 +56,20 @@ impl From<FrameError> for Broken {
 }
 
 impl Course {
-    /// `as_array`: the caller reads one JSON array (see `translate::as_array`).
-    pub fn new(framing: Framing, ours: Dialect, theirs: Dialect, as_array: bool, given: &Given<'_>) -> Self {
+    pub fn new(framing: Framing, ours: Dialect, theirs: Dialect, given: &Given<'_>) -> Self {
         let way = match (codec(ours), codec(theirs)) {
             (Some(caller), Some(provider)) if ours != theirs => Way::Translated {
                 reader: provider.stream_reader(given),
-                framing: if as_array { Framing::JsonArray } else { caller.framing() },
-                writer: if as_array { gemini::array_writer(given) } else { caller.stream_writer(given) },
+                writer: caller.stream_writer(given),
                 told: Vec::new(),
                 failed: None,
             },
             (Some(_) | None, Some(_) | None) => Way::Same { codec: voice(theirs), strip_usage: !given.include_usage },
+        };
+        let framing_out = match (&way, codec(ours)) {
+            (Way::Translated { .. }, Some(_)) if given.as_array => Framing::JsonArray,
+            (Way::Translated { .. }, Some(codec)) => codec.framing(),
+            (Way::Same { .. }, _) | (Way::Translated { .. }, None) => framing,
         };
         Course {
             ours,
@@ -75,6 +77,7 @@ impl Course {
             model: given.model.to_owned(),
             framer: frames::framer(framing),
             framing,
+            framing_out,
             way,
             notes: Notes::default(),
             frames: 0,
@@ -127,18 +130,11 @@ impl Course {
 
     /// Comments may stand in it without disturbing its readers.
     pub fn takes_comments(&self) -> bool {
-        self.framing_out() == Framing::Sse
+        self.framing_out == Framing::Sse
     }
 
     pub fn content_type(&self) -> HeaderValue {
-        content_type(self.framing_out())
-    }
-
-    fn framing_out(&self) -> Framing {
-        match &self.way {
-            Way::Same { .. } => self.framing,
-            Way::Translated { framing, .. } => *framing,
-        }
+        content_type(self.framing_out)
     }
 
     /// The provider's own error, where the caller has not been told yet.
@@ -155,16 +151,16 @@ impl Course {
         let (call_id, model) = (self.call_id.as_str(), self.model.as_str());
         match &mut self.way {
             Way::Translated { writer, .. } => writer.refusal(refusal, request_id, &mut bytes),
-            // In an array that has begun it is one more element, the last.
-            Way::Same { codec, .. } if self.framing == Framing::JsonArray => {
-                bytes.extend_from_slice(if self.frames == 0 { b"[" } else { b",\r\n" });
-                bytes.extend_from_slice(codec.write_refusal(refusal, request_id).as_bytes());
-                bytes.extend_from_slice(b"\r\n]");
-            }
             Way::Same { .. } => match codec(self.ours) {
                 Some(codec) => {
-                    let given = Given { call_id, now_s: 0, model, stream: true, include_usage: true, own_tools: &[] };
+                    let as_array = self.framing == Framing::JsonArray;
+                    let given =
+                        Given { call_id, now_s: 0, model, stream: true, include_usage: true, as_array, own_tools: &[] };
                     codec.stream_writer(&given).refusal(refusal, request_id, &mut bytes);
+                    if let Some(begins @ b'[') = bytes.first_mut().filter(|_| as_array && self.frames > 0) {
+                        // The array has begun already.
+                        *begins = b',';
+                    }
                 }
                 None => sse::write(None, refusal.openai_json(request_id).as_bytes(), &mut bytes),
             },
@@ -285,4 +281,40 @@ pub fn comment(text: &str) -> Bytes {
     line.extend_from_slice(text.as_bytes());
     line.extend_from_slice(b"\n\n");
     line.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::refusal::Category;
+
+    #[test]
+    fn a_refusal_ends_an_array_that_has_begun() {
+        let given = Given {
+            call_id: "c",
+            now_s: 0,
+            model: "m",
+            stream: true,
+            include_usage: true,
+            as_array: true,
+            own_tools: &[],
+        };
+        for (theirs, piece, framing) in [
+            (Dialect::Gemini, "[{\"candidates\":[]}\n,", Framing::JsonArray),
+            (Dialect::Gemini, "", Framing::JsonArray),
+            (
+                Dialect::OpenaiChat,
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
+                Framing::Sse,
+            ),
+        ] {
+            let (mut course, mut out) = (Course::new(framing, Dialect::Gemini, theirs, &given), Vec::new());
+            course.feed(Bytes::from_static(piece.as_bytes()), &mut out).unwrap();
+            out.push(course.refusal(&Refusal::new(Category::Interrupted, "x", "why"), "r"));
+            let whole: Vec<serde_json::Value> = serde_json::from_slice(&out.concat()).unwrap();
+            assert_eq!(whole.len(), 1 + usize::from(!piece.is_empty()), "{whole:?}");
+            assert!(whole.last().is_some_and(|last| last["error"]["code"].is_number()), "{whole:?}");
+            assert!(course.content_type().as_bytes().starts_with(b"application/json"));
+        }
+    }
 }

@@ -44,21 +44,28 @@ pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> G
         model: asked,
         stream: call.stream,
         include_usage,
+        as_array: as_array(call),
         own_tools: &[],
     }
 }
 
-/// Google's streams are JSON arrays for all who do not ask for server-sent events.
-const AS_EVENTS: &str = "alt=sse";
-
-/// What the query of a call in another dialect than the caller's says.
-pub fn query(theirs: Dialect, stream: bool) -> Option<&'static str> {
-    (theirs == Dialect::Gemini && stream).then_some(AS_EVENTS)
+/// Google streams one JSON array to who does not ask for server-sent events.
+fn as_array(call: &Identified) -> bool {
+    let asked = call.head.query.iter().flat_map(|query| query.split('&')).any(|pair| pair == EVENTS);
+    call.dialect == Dialect::Gemini && !asked
 }
 
-/// Does the caller read its stream as one JSON array?
-pub fn as_array(ours: Dialect, query: Option<&str>) -> bool {
-    ours == Dialect::Gemini && !query.is_some_and(|query| query.split('&').any(|pair| pair == AS_EVENTS))
+/// How Google is asked for server-sent events.
+const EVENTS: &str = "alt=sse";
+
+/// The query of a call to a provider: in one dialect the caller's own, whatever it says; between two nothing, but where the
+/// framing of the stream is asked for there.
+pub fn query(call: &Identified, theirs: Dialect) -> Option<String> {
+    match (call.dialect == theirs, theirs) {
+        (true, _) => call.head.query.clone(),
+        (false, Dialect::Gemini) if call.stream => Some(EVENTS.to_owned()),
+        (false, _) => None,
+    }
 }
 
 /// A request in another dialect, and what of it was dropped.

@@ -233,6 +233,7 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         model: &asked.model,
         stream: asked.stream,
         include_usage: true,
+        as_array: asked.as_array,
         own_tools: &[],
     };
     if let Some(codec) = codec(asked.dialect) {
