@@ -62,7 +62,9 @@ pub fn events(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
         list.push(delta(json!({ "role": "assistant", "content": content, "refusal": null }), Value::Null));
         list.extend(chat.words.iter().map(|word| delta(json!({ "content": word }), Value::Null)));
         for (at, tool) in chat.tools.iter().enumerate() {
-            list.extend(pieces(chat, at, tool).into_iter().map(|call| delta(json!({ "tool_calls": [call] }), Value::Null)));
+            list.extend(
+                pieces(chat, at, tool).into_iter().map(|call| delta(json!({ "tool_calls": [call] }), Value::Null)),
+            );
         }
         list.push(delta(json!({}), chat.finish.clone().into()));
     }
