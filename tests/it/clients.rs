@@ -15,7 +15,7 @@ const CLIENT_MAX: Duration = Duration::from_secs(300);
 const KINDS: [&str; 8] = ["openai", "compatible", "anthropic", "gemini", "bedrock", "cohere", "ollama", "mistral"];
 
 /// A gateway before a `sim` that it reaches in all dialects at once, and in one dialect only each.
-fn gateway(sim: &hosts::Host) -> Gateway {
+pub fn before(sim: &hosts::Host) -> Gateway {
     let base = format!("http://127.0.0.1:{}", sim.port);
     let mut config = format!("providers:\n  sim: {{ base_url: \"{base}/v1\" }}\n");
     for kind in KINDS {
@@ -90,7 +90,7 @@ fn content(command: &mut Command, what: &str, at: &Gateway) {
 fn python(folder: &str, scripts: &[&str]) {
     let Some(installed) = installed(folder, "bin/python") else { return };
     let sim = hosts::sim();
-    let gateway = gateway(&sim);
+    let gateway = before(&sim);
     for script in scripts {
         let path = root().join("tests/clients/python").join(format!("with_{script}.py"));
         let mut command = Command::new(installed.join("bin/python"));
@@ -102,7 +102,7 @@ fn python(folder: &str, scripts: &[&str]) {
 fn node(folder: &str, scripts: &[&str]) {
     let Some(installed) = installed(folder, "") else { return };
     let sim = hosts::sim();
-    let gateway = gateway(&sim);
+    let gateway = before(&sim);
     let copy = |name: &str| {
         let to = installed.join(name);
         std::fs::copy(root().join("tests/clients/node").join(name), &to).unwrap();

@@ -9,6 +9,7 @@ mod corpus;
 mod examples;
 mod findings;
 mod first_policy;
+mod framed;
 mod house;
 mod lowered;
 mod operations;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use tollgate_core::contract::usage::Usage;
 
 use super::CREATED;
-use super::question::{Choice, Question};
+use super::question::{Choice, Offered, Question};
 use super::script::{Script, Told};
 
 /// Words of a made-up answer, some beyond ASCII: three, four and two bytes a letter.
@@ -40,7 +40,7 @@ pub struct Chat {
     pub thoughts: Vec<&'static str>,
     /// One token each.
     pub words: Vec<String>,
-    pub tool: Option<Tool>,
+    pub tools: Vec<Tool>,
     /// As OpenAI's chat names it.
     pub finish: String,
     pub choices: u64,
@@ -61,30 +61,30 @@ pub fn tokens_of(bytes: usize) -> u64 {
 
 impl Chat {
     pub fn of(question: &Question, script: &Script, number: u64) -> Chat {
-        let tool = tool(question, script.tool);
-        let mut words: Vec<String> = match (&tool, &question.format, script.bytes) {
-            (Some(_), ..) => Vec::new(),
-            (None, Some(schema), _) => pieces(&json_answer(schema.as_ref())),
-            (None, None, Some(bytes)) => {
+        let tools = calls(question, script.tool);
+        let mut words: Vec<String> = match (tools.is_empty(), &question.format, script.bytes) {
+            (false, ..) => Vec::new(),
+            (true, Some(schema), _) => pieces(&json_answer(schema.as_ref())),
+            (true, None, Some(bytes)) => {
                 "filler ".repeat(bytes as usize / 7 + 1).split_inclusive(' ').map(str::to_owned).collect()
             }
-            (None, None, None) => spoken(&question.last, script.tokens),
+            (true, None, None) => spoken(&question.last, script.tokens),
         };
         let cut = question.max_tokens.filter(|max| (words.len() as u64) > *max);
         if let Some(max) = cut {
             words.truncate(max as usize);
         }
-        let finish = match (&script.finish, &tool, cut) {
+        let finish = match (&script.finish, tools.is_empty(), cut) {
             (Some(reason), ..) => reason.as_str(),
-            (None, Some(_), _) => "tool_calls",
-            (None, None, Some(_)) => "length",
-            (None, None, None) => "stop",
+            (None, false, _) => "tool_calls",
+            (None, true, Some(_)) => "length",
+            (None, true, None) => "stop",
         };
         Chat {
             number,
             thoughts: if question.thinks { THOUGHTS.to_vec() } else { Vec::new() },
             words,
-            tool,
+            tools,
             finish: finish.to_owned(),
             choices: question.n,
             prompt_tokens: tokens_of(question.prompt_bytes),
@@ -94,10 +94,10 @@ impl Chat {
 
     /// What it used, in truth.
     fn used(&self) -> Usage {
-        let tool = self.tool.as_ref().map_or(0, |t| tokens_of(t.arguments.len() + t.name.len()));
+        let tools: u64 = self.tools.iter().map(|t| tokens_of(t.arguments.len() + t.name.len())).sum();
         Usage {
             input: self.prompt_tokens,
-            output: (self.words.len() as u64 + tool) * self.choices,
+            output: (self.words.len() as u64 + tools) * self.choices,
             reasoning: self.thoughts.len() as u64 * self.choices,
             ..Usage::default()
         }
@@ -151,20 +151,26 @@ fn pieces(text: &str) -> Vec<String> {
     chars.chunks(4).map(|piece| piece.iter().collect()).collect()
 }
 
-/// A tool call, where one is asked for: by the choice, by the script, or by a question that names a tool.
-fn tool(question: &Question, scripted: bool) -> Option<Tool> {
+/// Calls of tools, where they are asked for: by the choice, by the script, or by a question that names a tool.
+fn calls(question: &Question, scripted: Option<u64>) -> Vec<Tool> {
     if question.answers_tool || question.choice == Choice::None {
-        return None;
+        return Vec::new();
     }
-    let mentioned = || question.tools.iter().find(|tool| question.last.contains(&tool.name));
-    let chosen = match (&question.choice, scripted) {
-        (Choice::Named(name), _) => question.tools.iter().find(|tool| tool.name == *name),
-        (Choice::Required, _) | (Choice::Free, true) => mentioned().or(question.tools.first()),
-        (Choice::Free, false) => mentioned(),
-        (Choice::None, _) => None,
-    }?;
-    let arguments = example(&chosen.schema, &chosen.schema, 0);
-    Some(Tool { name: chosen.name.clone(), arguments: arguments.to_string() })
+    let offered = question.tools.iter();
+    let mentioned = offered.clone().find(|tool| question.last.contains(&tool.name));
+    let chosen: Vec<&Offered> = match (&question.choice, scripted) {
+        (Choice::Named(name), _) => offered.clone().find(|tool| tool.name == *name).into_iter().collect(),
+        // One after another, and again from the first.
+        (Choice::Required | Choice::Free, Some(n @ 2..)) => offered.cycle().take(n as usize).collect(),
+        (Choice::Required, _) | (Choice::Free, Some(_)) => mentioned.or(question.tools.first()).into_iter().collect(),
+        (Choice::Free, None) => mentioned.into_iter().collect(),
+        (Choice::None, _) => Vec::new(),
+    };
+    let call = |tool: &&Offered| Tool {
+        name: tool.name.clone(),
+        arguments: example(&tool.schema, &tool.schema, 0).to_string(),
+    };
+    chosen.iter().map(call).collect()
 }
 
 fn json_answer(schema: Option<&Value>) -> String {

@@ -11,17 +11,20 @@ fn id(chat: &Chat) -> String {
     format!("chatcmpl-sim{:012}", chat.number)
 }
 
-fn tool_id(chat: &Chat) -> String {
-    format!("call_{:0>24}", format!("{:012}", chat.number))
+fn tool_id(chat: &Chat, index: usize) -> String {
+    format!("call_{index:012}{:012}", chat.number)
 }
 
 /// The whole answer.
 pub fn whole(chat: &Chat, model: &str) -> Value {
-    let message = match &chat.tool {
-        Some(tool) => json!({ "role": "assistant", "content": null, "refusal": null, "tool_calls": [{
-            "id": tool_id(chat), "type": "function", "function": { "name": tool.name, "arguments": tool.arguments },
-        }] }),
-        None => json!({ "role": "assistant", "content": chat.words.concat(), "refusal": null, "annotations": [] }),
+    let call = |(index, tool): (usize, &Tool)| {
+        let function = json!({ "name": tool.name, "arguments": tool.arguments });
+        json!({ "id": tool_id(chat, index), "type": "function", "function": function })
+    };
+    let calls: Vec<Value> = chat.tools.iter().enumerate().map(call).collect();
+    let message = match calls.is_empty() {
+        false => json!({ "role": "assistant", "content": null, "refusal": null, "tool_calls": calls }),
+        true => json!({ "role": "assistant", "content": chat.words.concat(), "refusal": null, "annotations": [] }),
     };
     let choices: Vec<Value> = (0..chat.choices)
         .map(|n| json!({ "index": n, "message": message, "logprobs": null, "finish_reason": chat.finish }))
@@ -55,11 +58,13 @@ pub fn events(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
         let delta = |delta: Value, finish: Value| {
             chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }])).to_string()
         };
-        let content = if chat.tool.is_some() { Value::Null } else { "".into() };
+        let content = if chat.tools.is_empty() { "".into() } else { Value::Null };
         list.push(delta(json!({ "role": "assistant", "content": content, "refusal": null }), Value::Null));
         list.extend(chat.words.iter().map(|word| delta(json!({ "content": word }), Value::Null)));
-        if let Some(tool) = &chat.tool {
-            list.extend(calls(chat, tool).into_iter().map(|call| delta(json!({ "tool_calls": [call] }), Value::Null)));
+        for (at, tool) in chat.tools.iter().enumerate() {
+            list.extend(
+                pieces(chat, at, tool).into_iter().map(|call| delta(json!({ "tool_calls": [call] }), Value::Null)),
+            );
         }
         list.push(delta(json!({}), chat.finish.clone().into()));
     }
@@ -82,9 +87,9 @@ pub fn events(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
 }
 
 /// A call, its head and the pieces of its arguments.
-fn calls(chat: &Chat, tool: &Tool) -> Vec<Value> {
-    let head = json!({ "index": 0, "id": tool_id(chat), "type": "function", "function": { "name": tool.name, "arguments": "" } });
+fn pieces(chat: &Chat, at: usize, tool: &Tool) -> Vec<Value> {
+    let head = json!({ "index": at, "id": tool_id(chat, at), "type": "function", "function": { "name": tool.name, "arguments": "" } });
     let letters: Vec<char> = tool.arguments.chars().collect();
     let pieces = letters.chunks(5).map(|piece| piece.iter().collect::<String>());
-    [head].into_iter().chain(pieces.map(|piece| json!({ "index": 0, "function": { "arguments": piece } }))).collect()
+    [head].into_iter().chain(pieces.map(|piece| json!({ "index": at, "function": { "arguments": piece } }))).collect()
 }

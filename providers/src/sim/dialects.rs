@@ -64,12 +64,12 @@ fn id(dialect: Dialect, number: u64) -> String {
 }
 
 /// A call's id. Google's models tell none.
-fn call_id(dialect: Dialect, number: u64) -> String {
+fn call_id(dialect: Dialect, number: u64, at: usize) -> String {
     match family(dialect) {
         Family::Google => String::new(),
-        Family::Anthropic => format!("toolu_sim{number:021}"),
-        Family::Bedrock => format!("tooluse_sim{number:019}"),
-        Family::Openai | Family::Cohere | Family::Ollama => format!("call_sim{number:021}"),
+        Family::Anthropic => format!("toolu_sim{at:05}{number:016}"),
+        Family::Bedrock => format!("tooluse_sim{at:05}{number:014}"),
+        Family::Openai | Family::Cohere | Family::Ollama => format!("call_sim{at:05}{number:016}"),
     }
 }
 
@@ -101,15 +101,14 @@ fn answer<'a>(chat: &'a Chat, asked: &'a Asked) -> Answer<'a> {
             parts
                 .push(Part { signature: seal.clone(), ..Kind::Reasoning(Reasoning { text, ..summary(asked) }).into() });
         }
-        parts.push(match &chat.tool {
-            None => Part::text(chat.words.concat()),
-            Some(tool) => Kind::ToolCall(ToolCall {
-                id: call_id(asked.dialect, chat.number).into(),
-                name: Cow::Borrowed(&tool.name),
-                arguments: Cow::Borrowed(&tool.arguments),
-            })
-            .into(),
-        });
+        if chat.tools.is_empty() {
+            parts.push(Part::text(chat.words.concat()));
+        }
+        parts.extend(chat.tools.iter().enumerate().map(|(at, tool)| {
+            let id = call_id(asked.dialect, chat.number, at).into();
+            let (name, arguments) = (Cow::Borrowed(&*tool.name), Cow::Borrowed(&*tool.arguments));
+            Kind::ToolCall(ToolCall { id, name, arguments }).into()
+        }));
         parts
     };
     let choice = |index| Choice { index, parts: parts(index), finish: Some(finish(&chat.finish)), ..Choice::default() };
@@ -151,14 +150,14 @@ fn events(chat: &Chat, asked: &Asked) -> Vec<Event> {
             let texts = chat.thoughts.iter().map(|text| Delta::Text((*text).to_owned()));
             part(Begins::Reasoning { summary, id: id.map(Into::into) }, texts.chain(seal).collect());
         }
-        match &chat.tool {
-            None => part(Begins::Text, chat.words.iter().cloned().map(Delta::Text).collect()),
-            Some(tool) => {
-                let letters: Vec<char> = tool.arguments.chars().collect();
-                let pieces = letters.chunks(5).map(|piece| Delta::Arguments(piece.iter().collect()));
-                let begin = Begins::ToolCall { id: call_id(asked.dialect, chat.number), name: tool.name.clone() };
-                part(begin, pieces.collect());
-            }
+        if chat.tools.is_empty() {
+            part(Begins::Text, chat.words.iter().cloned().map(Delta::Text).collect());
+        }
+        for (at, tool) in chat.tools.iter().enumerate() {
+            let letters: Vec<char> = tool.arguments.chars().collect();
+            let pieces = letters.chunks(5).map(|piece| Delta::Arguments(piece.iter().collect()));
+            let begin = Begins::ToolCall { id: call_id(asked.dialect, chat.number, at), name: tool.name.clone() };
+            part(begin, pieces.collect());
         }
         list.push(Event::Finish { choice, reason: finish(&chat.finish), stop_sequence: None });
     }

@@ -23,7 +23,7 @@ use tollgate_core::contract::nearest;
 /// | `usage=wrong\|none\|null\|zero` | what is told of the usage |
 /// | `crlf` `comments` `nodone` `split` | line ends, comments between events, no last event, events cut within letters |
 /// | `finish=REASON` | the finish reason |
-/// | `tool` | answers with a tool call where tools are offered |
+/// | `tool`, `tool=N` | answers with a call, or N calls at once, where tools are offered |
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Script {
     pub latency: Duration,
@@ -45,7 +45,8 @@ pub struct Script {
     pub nodone: bool,
     pub split: bool,
     pub finish: Option<String>,
-    pub tool: bool,
+    /// So many calls of tools.
+    pub tool: Option<u64>,
 }
 
 /// Kinds of error bodies.
@@ -69,6 +70,9 @@ pub enum Told {
     Null,
     Zero,
 }
+
+/// More calls at once than any model makes.
+const CALLS_MAX: u64 = 16;
 
 const NAMES: [&str; 21] = [
     "latency",
@@ -125,7 +129,8 @@ impl Script {
             "comments" => self.comments = true,
             "nodone" => self.nodone = true,
             "split" => self.split = true,
-            "tool" => self.tool = true,
+            "tool" if value.is_empty() => self.tool = Some(1),
+            "tool" => self.tool = Some(number()?.clamp(1, CALLS_MAX)),
             "finish" => self.finish = Some(value.to_owned()),
             "error" => {
                 self.failure = Some(match value {

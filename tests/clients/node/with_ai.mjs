@@ -4,8 +4,9 @@ import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAI } from "@ai-sdk/openai";
 import { APICallError, Output, generateText, jsonSchema, stepCountIs, streamText, tool } from "ai";
 
-import { ASK, BASE, CITY, HELLO, KEY, MODELS, RESULT, done, everywhere, raises, same, versions } from "./checks.mjs";
+import { ASK, BASE, CITY, HELLO, KEY, MODELS, OTHERS, OWN, RESULT, check, done, everywhere, raises, same, versions } from "./checks.mjs";
 
+globalThis.AI_SDK_LOG_WARNINGS = false;
 versions("ai", "@ai-sdk/openai", "@ai-sdk/anthropic");
 const openai = createOpenAI({ baseURL: `${BASE}/v1`, apiKey: KEY });
 const anthropic = createAnthropic({ baseURL: `${BASE}/v1`, apiKey: KEY });
@@ -34,10 +35,16 @@ for (const [name, of] of [["responses", openai], ["chat", openai.chat], ["messag
       const [call] = await streamText({ model: of(model), prompt: ASK, tools: weather() }).toolCalls;
       return [call.toolName, call.input];
     },
-    async structured(model) {
-      return (await generateText({ model: of(model), prompt: HELLO, output: Output.object({ schema: jsonSchema(CITY) }) })).output;
-    },
   });
+  const structured = async (model) =>
+    (await generateText({ model: of(model), prompt: HELLO, output: Output.object({ schema: jsonSchema(CITY) }) })).output;
+  // In messages the package asks for exactly one call of a tool, which not every dialect can say.
+  const able = name === "messages" ? [OWN, OTHERS.openai, OTHERS.compatible, OTHERS.anthropic] : MODELS;
+  await everywhere(`ai, ${name}`, able, { structured });
+  for (const model of MODELS.filter((model) => !able.includes(model))) {
+    const error = await raises(`ai, ${name}: one call only at ${model}`, APICallError, 400, () => structured(model), (error) => error.statusCode);
+    check("it says what cannot be said", /`(parallel_tool_calls.false|tool_choice.required)` cannot be said/.test(error.message), error.message);
+  }
   for (const model of MODELS) {
     await raises(`ai, ${name}: a rate limit at ${model}`, APICallError, 429, () =>
       generateText({ model: of(`${model}?status=429`), prompt: HELLO, maxRetries: 0 }), (error) => error.statusCode);

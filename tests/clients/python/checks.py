@@ -80,5 +80,18 @@ def everywhere(name, models, plain=None, stream=None, tools=None, streamed_tools
             same(f"{at}: an answer in a schema", structured(model), FOUND)
 
 
+def two_calls(name, models, ask):
+    """Two calls at once, and both results back in their order. `ask` takes a model and
+    its name with a script, and returns the calls (id, name, arguments) and the text that answers their results, `one` and
+    `two`."""
+    for model in models:
+        calls, text = ask(model, f"{model};tool=2")
+        at = f"{name} at {model}"
+        same(f"{at}: two calls at once", [call[1:] for call in calls], [("weather", FOUND)] * 2)
+        check(f"{at}: with an id each", len({call[0] for call in calls}) == 2, calls)
+        # Some dialects have a message for each result, others one for all: the last message is what is repeated.
+        check(f"{at}: their results went back in order", text.startswith(("sim: one two ", "sim: two ")), text)
+
+
 def done():
     print("all good", flush=True)

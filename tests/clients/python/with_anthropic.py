@@ -3,7 +3,7 @@
 import anthropic
 import pydantic
 
-from checks import ASK, BASE, CITY, FOUND, HELLO, INPUT, KEY, OTHERS, OWN, RESULT, WORDS, check, done, everywhere, raises, same, versions
+from checks import ASK, BASE, CITY, FOUND, HELLO, INPUT, KEY, OTHERS, OWN, RESULT, WORDS, check, done, everywhere, raises, same, two_calls, versions
 
 versions("anthropic")
 client = anthropic.Anthropic(base_url=BASE, api_key=KEY, max_retries=0)
@@ -57,6 +57,16 @@ def tool_stream(model):
     return call.name, call.input
 
 
+def calls(model, scripted):
+    turns = [{"role": "user", "content": ASK}]
+    with client.messages.stream(model=scripted, max_tokens=100, messages=turns, tools=weather) as events:
+        content = events.get_final_message().content
+    results = [{"type": "tool_result", "tool_use_id": c.id, "content": text} for c, text in zip(content, ["one", "two"])]
+    turns += [{"role": "assistant", "content": content}, {"role": "user", "content": results}]
+    more = client.messages.create(model=model, max_tokens=100, messages=turns, tools=weather)
+    return [(c.id, c.name, c.input) for c in content], more.content[0].text
+
+
 def schema(model):
     parsed = client.messages.parse(model=model, max_tokens=100, messages=hello, output_format=Found)
     return parsed.parsed_output.model_dump()
@@ -66,6 +76,8 @@ MODELS = [OWN, *OTHERS.values()]
 everywhere("messages", MODELS, plain, stream, tool, tool_stream, schema)
 
 # Which models of Bedrock's think, and how they are asked to, goes by their names.
+two_calls("messages", MODELS, calls)
+
 for model in [OWN, OTHERS["anthropic"], OTHERS["gemini"], "as_bedrock/anthropic.claude-sonnet-4-sim"]:
     turns = [{"role": "user", "content": ASK}]
     asked = {"model": model, "max_tokens": 4000, "thinking": {"type": "enabled", "budget_tokens": 2000}, "tools": weather}

@@ -4,7 +4,7 @@ import pydantic
 from google import genai
 from google.genai import errors, types
 
-from checks import ASK, BASE, CITY, HELLO, INPUT, KEY, OTHERS, OWN, RESULT, check, done, everywhere, raises, same, versions
+from checks import ASK, BASE, CITY, HELLO, INPUT, KEY, OTHERS, OWN, RESULT, check, done, everywhere, raises, same, two_calls, versions
 
 versions("google-genai")
 
@@ -67,6 +67,18 @@ def tool_stream(model):
     return call.name, call.args
 
 
+def calls(model, scripted):
+    turns = [types.Content(role="user", parts=[types.Part(text=ASK)])]
+    chunks = list(client.models.generate_content_stream(model=scripted, contents=turns, config=config()))
+    made = [call for chunk in chunks for call in chunk.function_calls or []]
+    results = [types.Part(function_response=types.FunctionResponse(id=c.id, name=c.name, response={"output": text}))
+               for c, text in zip(made, ["one", "two"])]
+    turns += [types.Content(role="model", parts=[types.Part(function_call=c) for c in made]), types.Content(role="user", parts=results)]
+    more = client.models.generate_content(model=model, contents=turns, config=config())
+    # Google's own models tell no ids: order is what holds calls and results together.
+    return [(c.id or n, c.name, c.args) for n, c in enumerate(made)], more.text
+
+
 def schema(model):
     answer = client.models.generate_content(model=model, contents=HELLO, config=types.GenerateContentConfig(
         response_mime_type="application/json", response_schema=Found))
@@ -83,6 +95,8 @@ def json_schema(model):
 MODELS = [OWN, *OTHERS.values()]
 everywhere("generateContent", MODELS, plain, stream, tool, tool_stream, schema)
 everywhere("generateContent, JSON schema", MODELS, structured=json_schema)
+
+two_calls("generateContent", MODELS, calls)
 
 chat = client.chats.create(model=OTHERS["openai"])
 chat.send_message("First")

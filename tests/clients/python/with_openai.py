@@ -5,7 +5,7 @@ import json
 import openai
 import pydantic
 
-from checks import ASK, BASE, CITY, HELLO, KEY, OTHERS, OWN, RESULT, check, done, everywhere, raises, same, versions
+from checks import ASK, BASE, CITY, HELLO, KEY, OTHERS, OWN, RESULT, check, done, everywhere, raises, same, two_calls, versions
 
 versions("openai")
 client = openai.OpenAI(base_url=f"{BASE}/v1", api_key=KEY, max_retries=0)
@@ -73,6 +73,29 @@ def chat_tool_stream(model):
     return call.function.name, json.loads(call.function.arguments)
 
 
+def chat_calls(model, scripted):
+    turns = [{"role": "user", "content": ASK}]
+    with client.chat.completions.stream(model=scripted, messages=turns, tools=chat_tools) as stream:
+        message = stream.get_final_completion().choices[0].message
+    whole = client.chat.completions.create(model=scripted, messages=turns, tools=chat_tools).choices[0].message
+    same("as many calls in one piece", len(whole.tool_calls), len(message.tool_calls))
+    results = [{"role": "tool", "tool_call_id": call.id, "content": text} for call, text in zip(whole.tool_calls, ["one", "two"])]
+    more = client.chat.completions.create(model=model, messages=[*turns, whole, *results], tools=chat_tools)
+    calls = [(call.id, call.function.name, json.loads(call.function.arguments)) for call in message.tool_calls]
+    return calls, more.choices[0].message.content
+
+
+def response_calls(model, scripted):
+    items = [{"role": "user", "content": ASK}]
+    with client.responses.stream(model=scripted, input=items, tools=response_tools) as stream:
+        final = stream.get_final_response()
+    calls = [item for item in final.output if item.type == "function_call"]
+    items += [{"type": "function_call", "call_id": c.call_id, "name": c.name, "arguments": c.arguments} for c in calls]
+    items += [{"type": "function_call_output", "call_id": c.call_id, "output": text} for c, text in zip(calls, ["one", "two"])]
+    more = client.responses.create(model=model, input=items, tools=response_tools)
+    return [(c.call_id, c.name, json.loads(c.arguments)) for c in calls], more.output_text
+
+
 def chat_schema(model):
     parsed = client.chat.completions.parse(model=model, messages=hello, response_format=Found)
     return parsed.choices[0].message.parsed.model_dump()
@@ -125,6 +148,9 @@ CHAT = [OWN, OTHERS["openai"], OTHERS["compatible"], OTHERS["ollama"]]
 RESPONSES = [OWN, OTHERS["openai"]]
 everywhere("chat", MODELS, chat, chat_stream, chat_tool, chat_tool_stream, chat_schema)
 everywhere("responses", MODELS, response, response_stream, response_tool, response_tool_stream, response_schema)
+
+two_calls("chat", MODELS, chat_calls)
+two_calls("responses", MODELS, response_calls)
 
 raw = client.chat.completions.with_raw_response.create(
     model=OWN, messages=hello, extra_headers={"x-request-id": "mine-1", "tollgate-use-case": "sdk"})
