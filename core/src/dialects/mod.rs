@@ -18,6 +18,7 @@ mod recorded;
 mod retold;
 mod sealed;
 pub mod spots;
+mod weigh;
 pub mod words;
 
 use std::time::Duration;

@@ -8,6 +8,7 @@ pub mod admit;
 pub mod answer;
 pub mod arrive;
 pub mod body;
+mod bound;
 pub mod course;
 pub mod head;
 pub mod identify;

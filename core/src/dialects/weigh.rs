@@ -1,0 +1,314 @@
+//! What a request holds, counted: the ground of every estimate of its tokens.
+
+use serde_json::Value;
+
+use super::words::{Words, each_part};
+use crate::contract::canonical::part::{Kind, Media, MediaKind, Source};
+use crate::contract::canonical::{Format, Request, Tool};
+use crate::contract::tokens::{Counts, PARTS, Size, size};
+
+/// Members that name what is not in the request, by how their path begins.
+const OUTSIDE: [&str; 10] = [
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "cachedContent",
+    "cached_content",
+    "container",
+    "web_search_options",
+    "mcp_servers",
+    "plugins",
+    "connectors",
+];
+
+/// Tools that a provider declares and the caller runs, by how their kind begins.
+const OURS_TO_RUN: [&str; 8] =
+    ["bash", "text_editor", "computer", "memory", "local_shell", "shell", "apply_patch", "custom"];
+
+impl Words {
+    /// Counts what the body holds. Of what its dialect cannot read, all texts that stand in it.
+    pub fn counts(&self) -> Counts {
+        let body = size(&self.body);
+        match super::codec(self.dialect).and_then(|codec| self.read(codec, counts).ok()) {
+            Some((counts, media)) => Counts { body: body.without(media), ..counts },
+            None => {
+                let mut text = Size::default();
+                if let Ok(value) = serde_json::from_slice(&self.body) {
+                    texts_of(&value, &mut text);
+                }
+                Counts { text, body, messages: 1, ..Counts::default() }
+            }
+        }
+    }
+}
+
+/// All texts of a body that has no conversation, and its lists of tokens. What is short beside the prompt (a model, a format) is
+/// passed over by name.
+fn texts_of(value: &Value, sum: &mut Size) {
+    match value {
+        Value::String(text) => *sum += size(text.as_bytes()),
+        Value::Array(items) => items.iter().for_each(|item| match item {
+            Value::Number(_) => *sum += Size { likely: PARTS, most: PARTS },
+            other => texts_of(other, sum),
+        }),
+        Value::Object(members) => {
+            let settings = ["model", "encoding_format", "input_type", "embedding_types", "taskType", "user", "role"];
+            let told = members.iter().filter(|(name, _)| !settings.contains(&name.as_str()));
+            told.for_each(|(_, value)| texts_of(value, sum));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Everything but the body's own size, and the size that pictures and the like have in it, which are no text.
+fn counts(request: &Request<'_>) -> (Counts, Size) {
+    let mut media_size = Size::default();
+    let mut counts = Counts { messages: request.messages.len() as u64, ..Counts::default() };
+    each_part(request, &mut |_, part| match &part.kind {
+        Kind::Text { text, .. } | Kind::Refusal(text) => counts.text += size(text.as_bytes()),
+        Kind::Media(media) => media_size += media_counts(media, &mut counts),
+        Kind::ToolCall(call) => {
+            counts.text += size(call.name.as_bytes());
+            counts.text += size(call.arguments.as_bytes());
+        }
+        // Thoughts of earlier turns are left out by most providers; the body's own size, and so the bound, has them.
+        Kind::Reasoning(_) | Kind::ToolResult(_) => {}
+        Kind::Native { json, .. } => counts.text += size(json.get().as_bytes()),
+    });
+    for tool in &request.tools {
+        counts.tools += 1;
+        match tool {
+            Tool::Function(function) => {
+                counts.declared += size(function.name.as_bytes());
+                counts.declared += size(function.description.as_deref().unwrap_or_default().as_bytes());
+                counts.declared += size(function.parameters.map_or("", |p| p.get()).as_bytes());
+            }
+            Tool::Native { kind, json } => {
+                counts.declared += size(json.get().as_bytes());
+                match OURS_TO_RUN.iter().any(|ours| kind.starts_with(ours)) {
+                    true => counts.prompted += 1,
+                    false => counts.outside += 1,
+                }
+            }
+        }
+    }
+    if let Some(Format::Schema { schema, .. }) = &request.format {
+        counts.declared += size(schema.get().as_bytes());
+    }
+    for (path, raw) in &request.extra {
+        if path.starts_with("documents") {
+            counts.text += size(raw.get().as_bytes());
+        }
+        counts.outside += u64::from(OUTSIDE.iter().any(|outside| path.starts_with(outside)));
+    }
+    (counts, media_size)
+}
+
+/// Counts a picture, sound or document, and tells the size that its data has in the body.
+fn media_counts(media: &Media<'_>, counts: &mut Counts) -> Size {
+    let mut in_body = Size::default();
+    let length = match &media.source {
+        Source::Base64(data) => {
+            in_body = size(data.as_bytes());
+            data.len() as u64
+        }
+        Source::Text(text) => {
+            counts.text += size(text.as_bytes());
+            return in_body;
+        }
+        Source::Url(_) | Source::File(_) => {
+            // A picture has a bound wherever it lies; sound, films and documents have none.
+            counts.outside += u64::from(media.what != MediaKind::Image);
+            0
+        }
+    };
+    match media.what {
+        MediaKind::Image => counts.pictures += 1,
+        MediaKind::Audio | MediaKind::Video => counts.sound += length,
+        MediaKind::Document => {
+            counts.documents += length;
+            counts.document_count += 1;
+        }
+    }
+    in_body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+
+    use super::super::recorded::{Exchange, exchanges};
+    use super::*;
+    use crate::contract::Dialect;
+    use crate::contract::tokens::families::Family;
+
+    /// APIs of the recordings with the dialect that they speak.
+    const APIS: [(&str, Dialect); 30] = [
+        ("openai.chat", Dialect::OpenaiChat),
+        ("azure.chat", Dialect::OpenaiChat),
+        ("bedrock-mantle.chat", Dialect::OpenaiChat),
+        ("cerebras.chat", Dialect::OpenaiChat),
+        ("crusoe.chat", Dialect::OpenaiChat),
+        ("deepseek.chat", Dialect::OpenaiChat),
+        ("gpustack.chat", Dialect::OpenaiChat),
+        ("groq.chat", Dialect::OpenaiChat),
+        ("huggingface.chat", Dialect::OpenaiChat),
+        ("mistral.chat", Dialect::OpenaiChat),
+        ("ollama-openai.chat", Dialect::OpenaiChat),
+        ("openrouter.chat", Dialect::OpenaiChat),
+        ("other-openai.chat", Dialect::OpenaiChat),
+        ("perplexity.chat", Dialect::OpenaiChat),
+        ("snowflake.chat", Dialect::OpenaiChat),
+        ("together.chat", Dialect::OpenaiChat),
+        ("zai.chat", Dialect::OpenaiChat),
+        ("openai.responses", Dialect::OpenaiResponses),
+        ("azure.responses", Dialect::OpenaiResponses),
+        ("xai.responses", Dialect::OpenaiResponses),
+        ("openai.embeddings", Dialect::OpenaiEmbeddings),
+        ("anthropic.messages", Dialect::AnthropicMessages),
+        ("gemini.generateContent", Dialect::Gemini),
+        ("gemini.streamGenerateContent", Dialect::Gemini),
+        ("vertex.generateContent", Dialect::Gemini),
+        ("bedrock.converse", Dialect::BedrockConverse),
+        ("bedrock.converse-stream", Dialect::BedrockConverse),
+        ("cohere.v2.chat", Dialect::CohereChat),
+        ("cohere.v2.embed", Dialect::CohereEmbed),
+        ("ollama.chat", Dialect::OllamaChat),
+    ];
+
+    /// All input tokens of a recorded usage, by the words of its dialect.
+    fn recorded_input(usage: &Value) -> Option<u64> {
+        let count = |name: &str| usage[name].as_u64();
+        let cohere =
+            usage["tokens"]["input_tokens"].as_u64().or_else(|| usage["billed_units"]["input_tokens"].as_u64());
+        let apart = [
+            "cache_creation_input_tokens",
+            "cache_read_input_tokens",
+            "cacheReadInputTokens",
+            "cacheWriteInputTokens",
+            "toolUsePromptTokenCount",
+        ];
+        let names = ["promptTokenCount", "inputTokens", "input_tokens", "prompt_tokens", "prompt_eval_count"];
+        let whole = cohere.or_else(|| names.iter().find_map(|name| count(name)))?;
+        Some(whole + apart.iter().filter_map(|name| count(name)).sum::<u64>())
+    }
+
+    fn model(exchange: &Exchange) -> &str {
+        exchange.request["model"].as_str().unwrap_or(&exchange.url)
+    }
+
+    /// Estimated and recorded tokens of the calls of a family that hold nothing but text and tools.
+    type Estimates = BTreeMap<String, Vec<(u64, u64)>>;
+
+    /// The errors of a family's estimates in percent, in their order.
+    fn errors(estimates: &[(u64, u64)]) -> Vec<u64> {
+        let mut errors: Vec<u64> = estimates.iter().map(|(ours, told)| ours.abs_diff(*told) * 100 / told).collect();
+        errors.sort_unstable();
+        errors
+    }
+
+    fn tell(all: &Estimates) {
+        println!("| family | calls | median error | 95th percentile | calls above 200 tokens | their median error |");
+        for (family, estimates) in all {
+            let long: Vec<(u64, u64)> = estimates.iter().filter(|(_, told)| *told > 200).copied().collect();
+            let (all, long) = (errors(estimates), errors(&long));
+            let at = |errors: &[u64], share: usize| {
+                errors.get(errors.len() * share / 100).map_or_else(|| "-".to_owned(), |n| format!("{n} %"))
+            };
+            println!(
+                "| {family} | {} | {} | {} | {} | {} |",
+                all.len(),
+                at(&all, 50),
+                at(&all, 95),
+                long.len(),
+                at(&long, 50)
+            );
+        }
+    }
+
+    #[test]
+    fn recorded_calls_stay_below_their_bound_and_near_their_estimate() {
+        let (mut above, mut estimates, mut calls) = (Vec::new(), Estimates::new(), 0);
+        let mut wide = Vec::new();
+        for (api, dialect) in APIS {
+            for exchange in exchanges(api) {
+                let Some(input) = recorded_input(&exchange.usage).filter(|n| *n > 0) else { continue };
+                let words = Words { body: Bytes::from(exchange.request.to_string()), dialect };
+                let (counts, family) = (words.counts(), Family::of(model(&exchange)));
+                let (estimate, bound) = (family.estimate(&counts), family.bound(&counts, None));
+                calls += 1;
+                if bound < input {
+                    above.push(format!("{}: {input} above {bound}", exchange.id));
+                }
+                if counts.outside == 0 && counts.pictures + counts.sound + counts.document_count + counts.prompted == 0
+                {
+                    for name in [family.name(), "all"] {
+                        estimates.entry(name.to_owned()).or_default().push((estimate, input));
+                    }
+                    wide.push(bound as f64 / input as f64);
+                }
+            }
+        }
+        tell(&estimates);
+        wide.sort_by(f64::total_cmp);
+        println!("{calls} calls; bound / recorded: median {:.1?}", wide.get(wide.len() / 2));
+        assert!(above.is_empty(), "{above:#?}");
+        if let Some(all) = estimates.get("all") {
+            let errors = errors(all);
+            assert!(errors.len() > 300, "the recordings are there: {}", errors.len());
+            assert!(
+                errors[errors.len() / 2] <= 15,
+                "half of all estimates are within 15 %: {}",
+                errors[errors.len() / 2]
+            );
+        }
+    }
+
+    #[test]
+    fn pictures_are_counted_and_their_bytes_are_not() {
+        let data = "iVBORw0KGgo".repeat(10_000);
+        let body = format!(
+            r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"Look"}},{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{data}"}}}}]}}]}}"#
+        );
+        let counts = Words { body: body.into(), dialect: Dialect::OpenaiChat }.counts();
+        assert_eq!((counts.pictures, counts.messages, counts.tools), (1, 1, 0));
+        assert!(counts.body.most < 1_200, "{counts:?}");
+    }
+
+    /// Bytes that only pretend to be a picture are text to their provider, and are counted as text.
+    #[test]
+    fn what_no_dialect_reads_is_counted_as_it_stands() {
+        let data = "QUJD".repeat(1_000);
+        let body = format!(r#"{{"messages":[{{"role":"user","content":"data:image/png;base64,{data}"}}]}}"#);
+        let counts = Words { body: body.into(), dialect: Dialect::OpenaiChat }.counts();
+        assert!(counts.pictures == 0 && counts.body.most > 10_000, "{counts:?}");
+        let odd = format!(r#"{{"messages":"{data}","input":[1,2,3]}}"#);
+        let counts = Words { body: odd.into(), dialect: Dialect::OpenaiEmbeddings }.counts();
+        assert!(counts.text.likely > 5_000, "{counts:?}");
+    }
+
+    #[test]
+    fn what_lies_elsewhere_is_counted_by_the_piece() {
+        for (dialect, body, outside, prompted) in [
+            (Dialect::OpenaiResponses, r#"{"input":"a","previous_response_id":"r"}"#, 1, 0),
+            (Dialect::OpenaiResponses, r#"{"input":"a","tools":[{"type":"web_search"}]}"#, 1, 0),
+            (
+                Dialect::AnthropicMessages,
+                r#"{"messages":[{"role":"user","content":"a"}],"tools":[{"type":"bash_20250124","name":"bash"}]}"#,
+                0,
+                1,
+            ),
+            (
+                Dialect::AnthropicMessages,
+                r#"{"messages":[{"role":"user","content":[{"type":"document","source":{"type":"url","url":"https://example.com/a.pdf"}}]}]}"#,
+                1,
+                0,
+            ),
+        ] {
+            let counts = Words { body: Bytes::from_static(body.as_bytes()), dialect }.counts();
+            assert_eq!((counts.outside, counts.prompted), (outside, prompted), "{body}");
+        }
+    }
+}
