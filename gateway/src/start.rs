@@ -22,7 +22,7 @@ use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
-use tollgate_providers::{Provider, Providers, Timers, known, sim};
+use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
@@ -232,14 +232,17 @@ fn provider(
     section: &config::Provider,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Provider, Ended> {
-    let base = known().iter().find(|k| k.name == name).map(|k| k.provider(environment));
-    let mut provider = match (base, &section.base_url) {
-        (Some(base), _) => base,
+    let mut provider = match (known::named(name, environment), &section.base_url) {
+        (Some(known), _) => known,
         // One that runs elsewhere takes the same scripts.
         (None, Some(url)) if name == sim::NAME => sim::provider(url),
         (None, Some(url)) => Provider::at(name, url),
+        // Where it is follows from its region.
+        (None, None) if section.api.as_deref().is_some_and(|api| clouds::NAMES.contains(&api)) => {
+            Provider::at(name, "")
+        }
         (None, None) => {
-            let names: Vec<&str> = known().iter().map(|k| k.name).collect();
+            let names: Vec<&str> = known::names().collect();
             let hint = tollgate_core::contract::nearest::hint(name, names.iter().copied());
             return Err(Ended::usage(format!("provider `{name}` is not a known one{hint}: give it a `base_url`")));
         }
@@ -256,8 +259,10 @@ fn provider(
         })?;
     }
     if let Some(secret) = &section.secret {
-        provider.secret = Some(secret.source());
+        provider.auth = Auth::Key(secret.source());
     }
+    clouds::complete(&mut provider, &section.settings(), environment)
+        .map_err(|why| Ended::usage(format!("providers.{name}: {why}")))?;
     provider.unlisted = section.unlisted.unwrap_or(provider.unlisted);
     provider.default = section.default;
     let ms = |set: Option<std::num::NonZeroU64>, default: u64| set.map_or(default, std::num::NonZeroU64::get);

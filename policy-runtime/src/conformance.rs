@@ -1,4 +1,6 @@
 //! Every fact and every effect means the same in every language: the same decision, to the byte of its digest.
+//!
+//! Guests are compared with these two in `wasm/tests/guests/facts.rs`, over the same facts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,23 +19,7 @@ use crate::script::word;
 
 /// Facts in which no value is the one that an empty call would have.
 fn facts() -> Arc<Facts> {
-    let value = json!({
-        "call": { "id": "c-1", "time_ms": 1_790_000_000_123_i64, "dialect": "openai.embeddings", "operation": "embeddings",
-                  "stream": true, "body_bytes": 77, "user_agent": "agent \"x\"" },
-        "caller": { "tenant": "acme", "tenant_source": "verified", "app": "shop", "app_source": "asserted", "user": "ann",
-                    "user_source": "verified", "key": "k1", "groups": ["dev", "ops"], "region": "eu", "address": "10.0.0.1" },
-        "meta": { "use_case": "support", "channel": "batch", "data_class": "confidential", "session": "s1", "region": "eu",
-                  "retention": "none", "redaction": "strict", "pii_mode": "mask" },
-        "intent": { "asked": "@high", "model": "m", "provider": "p", "family": "f", "tier": "high", "region": "eu",
-                    "max_tokens": 17, "max_cost_nanousd": 18, "max_latency_ms": 19 },
-        "prompt": { "tokens": 120, "messages": 2, "roles": ["system", "user"], "tools": ["search"], "has_images": true,
-                    "has_audio": true, "features": ["tools"] },
-        "budget": { "month": { "limit": 100, "used": 60, "held": 15, "remaining": 25, "ratio": 0.75, "resets_at_ms": 5 } },
-        "rate": { "rpm": { "limit": 10, "used": 4, "held": 1, "remaining": 5, "ratio": 0.5, "resets_at_ms": 6 } },
-        "answer": { "target": "p/m", "status": 200, "input_tokens": 1, "cached_input_tokens": 2, "output_tokens": 3,
-                    "reasoning_tokens": 4, "estimated": true, "cost_nanousd": 5, "latency_ms": 6, "first_token_ms": 7,
-                    "attempts": 8, "finish_reason": "stop" },
-    });
+    let value: Value = serde_json::from_str(include_str!("../tests/facts.json")).expect("facts of our making");
     Arc::new(serde_json::from_value(value).unwrap())
 }
 

@@ -1,6 +1,7 @@
 //! One contract for all languages: facts in, effects out, within limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tollgate_core::policy::Hook;
@@ -13,6 +14,7 @@ use tollgate_core::policy::verdict::FailureKind;
 
 use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
+use crate::targets::Named;
 
 /// One compiled policy. Shared by all calls; keeps nothing between them.
 pub trait Program: Send + Sync {
@@ -29,6 +31,11 @@ pub trait Program: Send + Sync {
 
     /// The effects of one voice that it may say, as far as its text tells: `pin`, `split`, `set temperature`.
     fn writes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Targets, tiers and families that stand in its text.
+    fn names(&self) -> Vec<Named> {
         Vec::new()
     }
 
@@ -67,6 +74,15 @@ pub struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Bounds { ops: 20_000, bytes: 1 << 20, cpu_ms: 20, memory: 16 << 20 }
+    }
+}
+
+impl Bounds {
+    /// After how much of its time a program is broken off, where that is noticed up to `late` after it: the bound is what it
+    /// may cost in all. At least half is left.
+    pub fn cpu_within(&self, late: Duration) -> Duration {
+        let cpu = Duration::from_millis(self.cpu_ms);
+        cpu.saturating_sub(late.min(cpu / 2))
     }
 }
 

@@ -35,6 +35,7 @@ pub mod stdlib;
 pub mod steer;
 pub mod switches;
 pub mod tables;
+pub mod targets;
 pub mod trouble;
 #[cfg(test)]
 mod trying;

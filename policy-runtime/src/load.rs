@@ -28,6 +28,7 @@ use crate::overlap;
 use crate::reading::{MANIFEST, Reading};
 use crate::switches::Switches;
 use crate::tables::{catalog, limits, tenants};
+use crate::targets;
 use crate::trouble::Trouble;
 use crate::waivers::{self, Waiver};
 use crate::yaml::{Data, Node};
@@ -131,6 +132,9 @@ impl<'t> Loader<'t> {
             }
         }
         loader.findings.extend(overlap::warn(&loader.seats));
+        if let Some((catalog, _)) = &loader.tables {
+            loader.findings.extend(targets::warn(&loader.seats, catalog));
+        }
         loader.warn_of_unused();
         loader
     }

@@ -15,7 +15,7 @@ use crate::engine::Bounds;
 use crate::reading::{MANIFEST, Reading, Table, bytes_of};
 use crate::selectors::Scope;
 use crate::waivers::{self, Waiver};
-use crate::yaml::{Data, Node, Place};
+use crate::yaml::{self, Data, Node, Place};
 
 /// The manifest's path in a repository.
 pub const FILE: &str = "tollgate-policies.yaml";
@@ -178,7 +178,7 @@ fn entry(reading: &Reading<'_>, node: &Node, lines: &[&str], day: Day) -> Option
     let scope = table.get("for").map(|v| Scope::read(reading, v)).unwrap_or_default();
     let when = table.get("when").and_then(|v| {
         let text = reading.text(v, "`when`")?;
-        Some(When { text: text.to_owned(), at: first_character(lines, v.at) })
+        Some(When { text: text.to_owned(), at: yaml::first_character(lines, v.at) })
     });
     let reads = table.get("reads").map(|_| reads(reading, &table, &hooks));
     let mode = table.pick("mode", &MODES).unwrap_or(Mode::Enforce);
@@ -361,20 +361,6 @@ fn expires(reading: &Reading<'_>, table: &Table<'_, '_>, day: Day) -> Option<Dat
         _ => {}
     }
     Some(date)
-}
-
-/// Where the text of a scalar begins: behind the quote, or in the line below `|` and `>`.
-fn first_character(lines: &[&str], at: Place) -> Place {
-    let line = at.line.saturating_sub(1) as usize;
-    let own = lines.get(line).and_then(|line| line.chars().nth(at.column.saturating_sub(1) as usize));
-    match (own, lines.get(line + 1)) {
-        (Some('\'' | '"'), _) => Place { column: at.column + 1, length: at.length.saturating_sub(2).max(1), ..at },
-        (Some('|' | '>'), Some(below)) => {
-            let indent = below.chars().take_while(|c| *c == ' ').count() as u32;
-            Place { line: at.line + 1, column: indent + 1, length: 1 }
-        }
-        (Some(_) | None, _) => at,
-    }
 }
 
 #[cfg(test)]

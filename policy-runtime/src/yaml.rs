@@ -54,6 +54,20 @@ pub struct Unreadable {
     pub message: String,
 }
 
+/// Where the text of a scalar begins: behind the quote, or in the line below `|` and `>`.
+pub fn first_character(lines: &[&str], at: Place) -> Place {
+    let line = at.line.saturating_sub(1) as usize;
+    let own = lines.get(line).and_then(|line| line.chars().nth(at.column.saturating_sub(1) as usize));
+    match (own, lines.get(line + 1)) {
+        (Some('\'' | '"'), _) => Place { column: at.column + 1, length: at.length.saturating_sub(2).max(1), ..at },
+        (Some('|' | '>'), Some(below)) => {
+            let indent = below.chars().take_while(|c| *c == ' ').count() as u32;
+            Place { line: at.line + 1, column: indent + 1, length: 1 }
+        }
+        (Some(_) | None, _) => at,
+    }
+}
+
 /// The one document of a file. An empty file is `Null`.
 pub fn parse(bytes: &[u8]) -> Result<Node, Unreadable> {
     let text = std::str::from_utf8(bytes).map_err(|e| {

@@ -69,7 +69,7 @@ const fn api(name: &'static str, speaks: &'static [Dialect], key: Key, quirks: Q
     Api { name, speaks, key, always: &[], quirks }
 }
 
-static APIS: [Api; 14] = [
+static APIS: [Api; 15] = [
     api("openai", ALL_OF_OPENAI, Key::Bearer, PLAIN),
     api("compatible", COMPATIBLE, Key::Bearer, FOLLOWS),
     api("azure", ALL_OF_OPENAI, Key::Header("api-key"), PLAIN),
@@ -84,7 +84,7 @@ static APIS: [Api; 14] = [
     },
     api(
         "gemini",
-        &[Dialect::Gemini, Dialect::GeminiCountTokens, Dialect::GeminiEmbed, Dialect::GeminiBatchEmbed],
+        &[Dialect::Gemini, Dialect::GeminiCountTokens, Dialect::GeminiBatchEmbed, Dialect::GeminiEmbed],
         Key::Header("x-goog-api-key"),
         PLAIN,
     ),
@@ -145,6 +145,26 @@ static APIS: [Api; 14] = [
         Quirks { has: &[Element::TopK, Element::ReasoningText, Element::DocumentUrl], ..FOLLOWS },
     ),
     api("xai", &[Dialect::OpenaiChat, Dialect::OpenaiResponses], Key::Bearer, FOLLOWS),
+    api(
+        "sim",
+        &[
+            Dialect::OpenaiChat,
+            Dialect::OpenaiResponses,
+            Dialect::AnthropicMessages,
+            Dialect::Gemini,
+            Dialect::BedrockConverse,
+            Dialect::CohereChat,
+            Dialect::OllamaChat,
+            Dialect::AnthropicCountTokens,
+            Dialect::GeminiCountTokens,
+            Dialect::OpenaiEmbeddings,
+            Dialect::GeminiEmbed,
+            Dialect::GeminiBatchEmbed,
+            Dialect::CohereEmbed,
+        ],
+        Key::Bearer,
+        PLAIN,
+    ),
 ];
 
 /// The kind of this name.
@@ -155,6 +175,11 @@ pub fn named(name: &str) -> Option<&'static Api> {
 /// What a server is taken for of which nothing is known but its address.
 pub fn compatible() -> &'static Api {
     named("compatible").expect("it stands in the table above")
+}
+
+/// What the scripted provider has: every dialect of conversations.
+pub fn sim() -> &'static Api {
+    named("sim").expect("it stands in the table above")
 }
 
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -203,7 +228,7 @@ impl Api {
     /// Do all its calls in this dialect go to one address?
     pub fn has_one_path(&self, dialect: Dialect) -> bool {
         let one = Address { model: Some("a".into()), stream: Some(true), rest: "b", ..Address::of(dialect) };
-        self.path("", &one, Some("api-version=")) == self.path("", &Address::of(dialect), None)
+        self.path("", &one, Some("api-version=1")) == self.path("", &Address::of(dialect), None)
     }
 
     fn google(&self, root: &str, base: &str, model: &str, verb: &str) -> String {
@@ -215,11 +240,15 @@ impl Api {
     }
 
     /// The query of a call: the caller's own, and what the stream's framing needs.
-    pub fn query(&self, to: &Address, query: Option<String>) -> Option<String> {
-        match (to.dialect, to.stream, query) {
+    pub fn query(&self, to: &Address, query: Option<String>, api_version: Option<&str>) -> Option<String> {
+        match (to.dialect, to.stream, query, api_version) {
             // The caller's own query says how its stream is framed; where it has none, we ask for events.
-            (Dialect::Gemini, Some(true), None) => Some("alt=sse".to_owned()),
-            (_, _, query) => query,
+            (Dialect::Gemini, Some(true), None, _) => Some("alt=sse".to_owned()),
+            // A version that the caller names is the one that its SDK was made for.
+            (_, _, Some(query), Some(_)) if names_version(&query) => Some(query),
+            (_, _, Some(query), Some(version)) => Some(format!("{query}&api-version={version}")),
+            (_, _, None, Some(version)) => Some(format!("api-version={version}")),
+            (_, _, query, None) => query,
         }
     }
 
@@ -244,10 +273,16 @@ impl Api {
 
 /// Azure's newer path needs no version; whoever names one means the path with deployments.
 fn azure(root: &str, model: &str, rest: &str, query: Option<&str>) -> String {
-    match query.is_some_and(|q| q.contains("api-version=")) {
+    match query.is_some_and(names_version) {
         true => format!("{root}/openai/deployments/{}{rest}", encoded(model, b"")),
         false => format!("{root}/openai/v1{rest}"),
     }
+}
+
+fn names_version(query: &str) -> bool {
+    // The newer paths have a version too, which is a word: `preview`, `v1`.
+    let version = query.split('&').find_map(|pair| pair.strip_prefix("api-version="));
+    version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

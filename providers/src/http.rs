@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper_util::client::legacy;
@@ -22,8 +22,8 @@ use tollgate_core::ports::{Fault, Later, Outgoing, Reply, Upstream};
 use tollgate_core::routing::catalog::Target;
 
 use crate::api::{self, Api};
+use crate::auth::{Auth, Credential, is_loopback};
 use crate::client::{Client, client};
-use crate::secret::{Secret, SecretSource};
 
 /// One provider, as config and the table of known ones name it.
 #[derive(Debug, Clone)]
@@ -33,7 +33,9 @@ pub struct Provider {
     pub base_url: String,
     /// What kind of API it has.
     pub api: &'static Api,
-    pub secret: Option<SecretSource>,
+    pub auth: Auth,
+    /// Of Azure's older paths; absent = the newer ones.
+    pub api_version: Option<String>,
     /// Models that no catalog lists are sent on too.
     pub unlisted: bool,
     /// Models that nobody knows go here.
@@ -66,7 +68,8 @@ impl Provider {
             name: name.into(),
             base_url: base_url.to_owned(),
             api: api::compatible(),
-            secret: None,
+            auth: Auth::None,
+            api_version: None,
             unlisted: true,
             default: false,
             forwards: Vec::new(),
@@ -102,15 +105,7 @@ struct Endpoint {
     client: Client,
     /// Of the dialects whose calls all have one address.
     uris: Vec<(Dialect, Uri)>,
-    credential: RwLock<Credential>,
-}
-
-/// The header with the secret, as it was last read.
-#[derive(Clone)]
-enum Credential {
-    None,
-    Header(HeaderValue),
-    Missing(String),
+    credential: Credential,
 }
 
 impl Providers {
@@ -139,12 +134,7 @@ impl Endpoint {
         let text = provider.base_url.trim_end_matches('/');
         let base = provider.address()?;
         let (scheme, host) = (base.scheme_str().unwrap_or_default(), base.host().unwrap_or_default());
-        let credential = read(&provider);
-        if let Credential::Missing(why) = &credential {
-            warnings.push(format!("provider `{name}` has no secret now: {why}"));
-        }
-        let loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
-        if scheme == "http" && !loopback && provider.secret.is_some() {
+        if scheme == "http" && !is_loopback(host) && provider.auth != Auth::None {
             warnings.push(format!("provider `{name}` gets its secret over plain http at `{text}`"));
         }
         let fixed = |dialect: &&Dialect| provider.api.has_one_path(**dialect);
@@ -155,12 +145,16 @@ impl Endpoint {
         let uris = uris.collect::<Result<_, String>>()?;
         let client = client(Duration::from_millis(provider.timers.connect_ms))
             .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
-        Ok(Endpoint { client, uris, credential: RwLock::new(credential), provider })
+        let credential = Credential::new(&provider.auth, provider.api, &client);
+        if let Some(why) = credential.missing() {
+            warnings.push(format!("provider `{name}` has no secret now: {why}"));
+        }
+        Ok(Endpoint { client, uris, credential, provider })
     }
 
     fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
         let api = self.provider.api;
-        let query = api.query(to, query);
+        let query = api.query(to, query, self.provider.api_version.as_deref());
         let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
             Some((_, uri)) => uri.clone(),
             None => {
@@ -175,24 +169,6 @@ impl Endpoint {
         let path = parts.path_and_query.as_ref().map_or("/", PathAndQuery::path);
         parts.path_and_query = Some(format!("{path}?{query}").parse().map_err(|e| broken(format!("{e}")))?);
         Uri::from_parts(parts).map_err(|e| broken(format!("{e}")))
-    }
-
-    fn credential(&self) -> Credential {
-        self.credential.read().expect("no code panics while it holds the secret").clone()
-    }
-
-    /// A provider that refuses its secret may have got a new one: it is read again.
-    fn refresh(&self) {
-        let fresh = read(&self.provider);
-        *self.credential.write().expect("no code panics while it holds the secret") = fresh;
-    }
-}
-
-fn read(provider: &Provider) -> Credential {
-    match provider.secret.as_ref().map(SecretSource::read) {
-        None => Credential::None,
-        Some(Ok(secret)) => Credential::Header(Secret::header(&secret, provider.api.key_prefix())),
-        Some(Err(why)) => Credential::Missing(why),
     }
 }
 
@@ -229,15 +205,18 @@ impl Upstream for Providers {
             let begun = Instant::now();
             let deadline_ms = outgoing.deadline_ms;
             let first_ms = endpoint.provider.timers.first_byte_ms.min(deadline_ms);
-            let request = request(endpoint, outgoing)?;
-            let sent = tokio::time::timeout(Duration::from_millis(first_ms), endpoint.client.request(request)).await;
-            let response = match sent {
-                Ok(sent) => sent.map_err(|error| fault(&error))?,
+            let sent = async {
+                let request = request(endpoint, outgoing).await?;
+                endpoint.client.request(request).await.map_err(|error| fault(&error))
+            };
+            let response = match tokio::time::timeout(Duration::from_millis(first_ms), sent).await {
+                Ok(sent) => sent?,
                 Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
                 Err(_) => return Err(Fault::FirstByte(first_ms)),
             };
-            if response.status() == http::StatusCode::UNAUTHORIZED {
-                endpoint.refresh();
+            // Amazon says so with a 403.
+            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                endpoint.credential.refused();
             }
             let (head, body) = response.into_parts();
             let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);
@@ -248,31 +227,20 @@ impl Upstream for Providers {
     }
 }
 
-fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
+async fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
     let mut headers = outgoing.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Bodies are passed on as they are: what is packed could not be metered.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    match endpoint.credential() {
-        Credential::None => {}
-        Credential::Header(value) => {
-            headers.insert(endpoint.provider.api.key_header(), value);
-        }
-        Credential::Missing(why) => {
-            endpoint.refresh();
-            match endpoint.credential() {
-                Credential::Header(value) => drop(headers.insert(endpoint.provider.api.key_header(), value)),
-                Credential::None | Credential::Missing(_) => {
-                    return Err(Fault::NoSecret { provider: endpoint.provider.name.to_string(), why });
-                }
-            }
-        }
-    }
     endpoint.provider.api.complete(&mut headers);
-    let mut request = Request::new(Full::new(outgoing.body));
+    let body = outgoing.body;
+    let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = endpoint.uri(&outgoing.address, outgoing.query)?;
     *request.headers_mut() = headers;
+    // Last: a signature is over all the rest.
+    let shown = endpoint.credential.show(&mut request, &body).await;
+    shown.map_err(|why| Fault::NoSecret { provider: endpoint.provider.name.to_string(), why })?;
     Ok(request)
 }
 

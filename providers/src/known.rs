@@ -1,6 +1,8 @@
 //! Providers that are known by name: addresses and the variables that their SDKs read. A provider is data, not code.
 
 use crate::api;
+use crate::auth::Auth;
+use crate::clouds;
 use crate::http::{Provider, Timers};
 use crate::secret::SecretSource;
 
@@ -64,13 +66,28 @@ impl Known {
             name: self.name.into(),
             base_url: moved.unwrap_or_else(|| self.base_url.to_owned()),
             api: api::named(self.api).unwrap_or_else(api::compatible),
-            secret: Some(self.key).filter(|k| !k.is_empty()).map(|k| SecretSource::Env(k.to_owned())),
+            auth: match self.key {
+                "" => Auth::None,
+                key => Auth::Key(SecretSource::Env(key.to_owned())),
+            },
+            api_version: None,
             unlisted: OPEN.contains(&self.name),
             default: false,
             forwards: Vec::new(),
             timers: Timers::default(),
         }
     }
+}
+
+/// A provider that is known by name, as it stands in the tables. A cloud's has no address yet: `clouds::complete` gives it one.
+pub fn named(name: &str, environment: &dyn Fn(&str) -> Option<String>) -> Option<Provider> {
+    let row = KNOWN.iter().find(|row| row.name == name);
+    row.map(|row| row.provider(environment)).or_else(|| clouds::named(name))
+}
+
+/// The names of all of them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|row| row.name).chain(clouds::NAMES)
 }
 
 /// Those whose key, or address, the environment holds.
@@ -84,8 +101,9 @@ pub fn found(environment: &dyn Fn(&str) -> Option<String>) -> Vec<Provider> {
             let provider = k.provider(environment);
             // A server of one's own often takes no key.
             let keyless = k.name == "vllm" && !is_there(k.key);
-            Provider { secret: provider.secret.filter(|_| !keyless), ..provider }
+            Provider { auth: if keyless { Auth::None } else { provider.auth }, ..provider }
         })
+        .chain(clouds::found(environment))
         .collect()
 }
 

@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod auth;
 mod client;
+pub mod clouds;
 pub mod gathered;
 pub mod http;
 pub mod known;
 pub mod secret;
+pub mod sigv4;
 pub mod sim;
 
+pub use auth::Auth;
 pub use http::{Provider, Providers, Timers};
-pub use known::{found, known};
+pub use known::found;
 pub use secret::{Secret, SecretSource};

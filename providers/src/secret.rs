@@ -19,10 +19,20 @@ pub enum SecretSource {
 impl SecretSource {
     /// Reads it. The error names the source, never the secret.
     pub fn read(&self) -> Result<Secret, String> {
-        let text = match self {
-            SecretSource::Env(name) => std::env::var(name).map_err(|_| format!("the environment has no `{name}`"))?,
+        let text = self.document()?;
+        let text = text.trim();
+        match text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+            true => Err("it is empty, or has characters that no header may carry".to_owned()),
+            false => Ok(Secret(text.to_owned())),
+        }
+    }
+
+    /// Reads what may have several lines, such as the key file of a service account.
+    pub fn document(&self) -> Result<String, String> {
+        match self {
+            SecretSource::Env(name) => std::env::var(name).map_err(|_| format!("the environment has no `{name}`")),
             SecretSource::File(path) => {
-                std::fs::read_to_string(path).map_err(|why| format!("cannot read `{}`: {why}", path.display()))?
+                std::fs::read_to_string(path).map_err(|why| format!("cannot read `{}`: {why}", path.display()))
             }
             SecretSource::Command(words) => {
                 let (program, args) = words.split_first().ok_or("its command is empty")?;
@@ -31,13 +41,8 @@ impl SecretSource {
                 if !out.status.success() {
                     return Err(format!("`{program}` ended with {}", out.status));
                 }
-                String::from_utf8(out.stdout).map_err(|_| format!("`{program}` printed no text"))?
+                String::from_utf8(out.stdout).map_err(|_| format!("`{program}` printed no text"))
             }
-        };
-        let text = text.trim();
-        match text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
-            true => Err("it is empty, or has characters that no header may carry".to_owned()),
-            false => Ok(Secret(text.to_owned())),
         }
     }
 }

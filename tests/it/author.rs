@@ -31,6 +31,8 @@ fn a_code_is_explained_with_what_to_do() {
         let (good, out, _) = run(&["explain", code], folder.path());
         assert!(good && out.contains(&code.to_uppercase()) && out.contains("what to do: use the named"), "{out}");
     }
+    let (good, _, err) = run(&["explain", "TG0199"], folder.path());
+    assert!(!good && err.contains("there is no code `TG0199`, did you mean `TG01"), "{err}");
 }
 
 #[test]

@@ -107,6 +107,12 @@ fn compare(exchange: &Value, status: u16, body: &[u8], provider: &Replay, id: &s
     if got == recorded["body"] { Ok(()) } else { told("another body came back") }
 }
 
+/// Audio that the provider counts beside its prompt rather than in it.
+fn beside(recorded: &Value) -> u64 {
+    let audio = recorded["prompt_tokens_details"]["audio_tokens"].as_u64().unwrap_or(0);
+    if audio > recorded["prompt_tokens"].as_u64().unwrap_or(0) { audio } else { 0 }
+}
+
 fn usage_in(receipt: &Value, exchange: &Value) -> Result<(), String> {
     let recorded = &exchange["usage"];
     if recorded.is_null() || exchange["response"]["status"] != 200 {
@@ -114,8 +120,9 @@ fn usage_in(receipt: &Value, exchange: &Value) -> Result<(), String> {
     }
     let count = |v: &Value, name: &str| v[name].as_u64().unwrap_or(0);
     let usage = &receipt["usage"];
-    let input = count(usage, "input") + count(usage, "cached_input");
-    let output = count(usage, "output") + count(usage, "reasoning");
+    let sum = |kinds: &[&str]| kinds.iter().map(|kind| count(usage, kind)).sum::<u64>();
+    let input = sum(&["input", "cached_input", "cache_write", "input_audio"]) - beside(recorded);
+    let output = sum(&["output", "reasoning", "output_audio"]);
     let same = input == count(recorded, "prompt_tokens") && output == count(recorded, "completion_tokens");
     let cached =
         count(usage, "cached_input") == recorded["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);

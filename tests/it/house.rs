@@ -65,8 +65,17 @@ const NOT_ASKED_BY_CORE: &str = "std::env std::fs std::net std::process std::thr
                                  Instant::now SystemTime::now Timestamp::now";
 
 /// The floors of `core/src`, lowest first. A module imports from its own floor and those below.
-const FLOORS: &[&[&str]] =
-    &[&["contract"], &["limits"], &["routing"], &["identity"], &["policy"], &["evidence"], &["ports"], &["pipeline"]];
+const FLOORS: &[&[&str]] = &[
+    &["contract"],
+    &["dialects"],
+    &["limits"],
+    &["routing"],
+    &["identity"],
+    &["policy"],
+    &["evidence"],
+    &["ports"],
+    &["pipeline"],
+];
 
 /// Imports that point up, and why they are borne. A name stands for all below it.
 const IMPORTS_UP: &[(&str, &str, &str)] = &[(

@@ -6,6 +6,7 @@ use crate::calls::{chat, post};
 use crate::steer::operate;
 use crate::support::gateway::{Gateway, eventually, tollgate};
 use crate::support::repository::Repository;
+use crate::support::root;
 
 /// A script that fails for some use cases, at one hook.
 fn failing(hook: &str, on_error: &str) -> Repository {
@@ -26,8 +27,36 @@ async fn call(gateway: &Gateway, use_case: &str) -> (u16, Value) {
     (status, gateway.receipt(&id))
 }
 
+/// A policy that fails for some use cases in each language: a script that throws, a table that looks past the end of a
+/// list, a component that says what no policy may.
+fn failing_in(language: &str, hook: &str, on_error: &str) -> Repository {
+    if language == "rhai" {
+        return failing(hook, on_error);
+    }
+    let is_wasm = language == "wasm";
+    let with = if is_wasm { ", with: { say: wrong }" } else { "" };
+    let manifest = format!(
+        "api: tollgate.policy/v1\npolicies:\n  - {{ name: gate, path: policies/gate, hook: {hook}, when: 'meta.use_case == \"bad\"', reads: [meta, call, caller], mode: enforce, on_error: {on_error}{with} }}\n"
+    );
+    let beside = match is_wasm {
+        true => (
+            "policies/gate/params.schema.json",
+            r#"{ "type": "object", "properties": { "say": { "type": "string" } } }"#,
+        ),
+        false => ("policies/gate/rules.yaml", "rules:\n  - when: 'caller.groups[99] == \"x\"'\n    note: never\n"),
+    };
+    let repository = Repository::new(&[]);
+    if is_wasm {
+        let folder = repository.path.join("policies/gate");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(root().join("policy-runtime/wasm/tests/every/every.wasm"), folder.join("policy.wasm")).unwrap();
+    }
+    repository.commit(&[("tollgate-policies.yaml", &manifest), beside]);
+    repository
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn each_way_to_fail_does_what_it_says_at_each_hook() {
+async fn each_way_to_fail_does_what_it_says_at_each_hook_in_each_language() {
     for (hook, on_error, status, why) in [
         ("pre-auth", "deny", 400, "refused before it is known"),
         ("pre-auth", "skip", 200, "goes on"),
@@ -39,15 +68,20 @@ async fn each_way_to_fail_does_what_it_says_at_each_hook() {
         ("post-response", "skip", 200, "goes on"),
         ("post-response", "degrade", 200, "goes on, and it is told"),
     ] {
-        let repository = failing(hook, on_error);
-        let gateway = Gateway::with(&["--policies", repository.address()], None);
-        let (got, receipt) = call(&gateway, "bad").await;
-        assert_eq!(got, status, "{hook} {on_error}: {why}: {receipt}");
-        let verdict = receipt["verdicts"].as_array().unwrap().iter().find(|v| v["policy"]["name"] == "gate").unwrap();
-        assert_eq!(verdict["outcome"]["failed"]["on_error"], on_error, "{hook}: {verdict}");
-        let degraded = receipt["terms"]["degraded"].as_array().is_some_and(|list| list.contains(&json!("gate")));
-        assert_eq!(degraded, on_error == "degrade", "{hook} {on_error}: {}", receipt["terms"]);
-        assert_eq!(call(&gateway, "good").await.0, 200, "{hook} {on_error}: other calls pass");
+        for language in ["rhai", "cel", "wasm"] {
+            let at = format!("{language} at {hook}, {on_error}");
+            let repository = failing_in(language, hook, on_error);
+            let gateway = Gateway::with(&["--policies", repository.address()], None);
+            let (got, receipt) = call(&gateway, "bad").await;
+            assert_eq!(got, status, "{at}: {why}: {receipt}");
+            let verdicts = receipt["verdicts"].as_array().unwrap();
+            let verdict = verdicts.iter().find(|v| v["policy"]["name"] == "gate").unwrap();
+            assert_eq!(verdict["policy"]["engine"], language, "{at}: {verdict}");
+            assert_eq!(verdict["outcome"]["failed"]["on_error"], on_error, "{at}: {verdict}");
+            let degraded = receipt["terms"]["degraded"].as_array().is_some_and(|list| list.contains(&json!("gate")));
+            assert_eq!(degraded, on_error == "degrade", "{at}: {}", receipt["terms"]);
+            assert_eq!(call(&gateway, "good").await.0, 200, "{at}: other calls pass");
+        }
     }
 }
 

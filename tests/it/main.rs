@@ -6,6 +6,7 @@ mod calls;
 mod cookbook;
 mod corpus;
 mod examples;
+mod findings;
 mod first_policy;
 mod house;
 mod lowered;

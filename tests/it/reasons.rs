@@ -90,8 +90,8 @@ fn coverage_names_the_lines_that_no_case_reaches() {
         "policies/script/policy.rhai: 3 of 5 reached",
         "policies/script/policy.rhai:7:5: statement is reached by no case",
         "policies/script/policy.rhai:8:5: statement is reached by no case",
-        "policies/table/rules.yaml:2:11: `when` true is reached by no case",
-        "policies/table/rules.yaml:4:11: `when` true is reached by no case",
+        "policies/table/rules.yaml:2:12: `when` true is reached by no case",
+        "policies/table/rules.yaml:4:12: `when` true is reached by no case",
     ] {
         assert!(out.contains(told), "{told}: {out}");
     }
@@ -116,7 +116,7 @@ fn a_case_is_explained_with_what_was_false_and_the_values_of_its_facts() {
     for told in [
         "case script/support is answered evenly (policies/script/cases.yaml:1)",
         "says set: {temperature: 0.5}    policies/script/policy.rhai:5",
-        "policies/table/rules.yaml:2:11 does not apply",
+        "policies/table/rules.yaml:2:12 does not apply",
         "because `prompt.tokens > 100` is false: prompt.tokens is 0",
         "because `meta.use_case == \"blocked\"` is false: meta.use_case is \"support\"",
         "because `for.tenant` does not list ``",

@@ -37,9 +37,13 @@ fn forge(repository: &Repository, object: &str) {
     repository.git(&["update-ref", "refs/heads/main", &id]);
 }
 
-/// The bytes of the newest commit: without its signature, and its signature.
-fn taken_apart(repository: &Repository) -> (String, String) {
+/// The bytes of a commit of this person: without its signature, and its signature. It is made beside the branch: a good commit
+/// on it would act before it is tampered with.
+fn taken_apart(repository: &Repository, person: &Person, note: &str) -> (String, String) {
+    repository.git(&["checkout", "-q", "--detach"]);
+    person.commit(repository, &[("note", note)]);
     let object = repository.git(&["cat-file", "commit", "HEAD"]);
+    repository.git(&["checkout", "-q", "main"]);
     let begin = object.find("gpgsig ").unwrap();
     let mark = " -----END SSH SIGNATURE-----\n";
     let end = object.find(mark).unwrap() + mark.len();
@@ -106,15 +110,12 @@ async fn no_hostile_history_is_ever_active() {
     repository.commit(&[("note", "hidden")]);
     ann.commit(&repository, &[("note", "above")]);
     judge("TG0801", "an unsigned commit below a signed one");
-    ann.commit(&repository, &[("note", "stripped")]);
-    forge(&repository, &taken_apart(&repository).0);
+    forge(&repository, &taken_apart(&repository, &ann, "stripped").0);
     judge("TG0801", "the signature was stripped");
-    ann.commit(&repository, &[("note", "tampered")]);
-    let (bare, header) = taken_apart(&repository);
+    let (bare, header) = taken_apart(&repository, &ann, "tampered");
     forge(&repository, &signed(&bare.replace("change", "another"), &header));
     judge("TG0802", "the commit was tampered with");
-    ann.commit(&repository, &[("note", "purpose")]);
-    let (bare, _) = taken_apart(&repository);
+    let (bare, _) = taken_apart(&repository, &ann, "purpose");
     forge(&repository, &signed(&bare, &sign(&ann, "file", &bare)));
     judge("TG0802", "a signature made in another namespace");
     forge(&repository, &signed(&bare, &sign(&eve, "git", &bare)));

@@ -114,8 +114,7 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
 }
 
 impl Skim {
-    /// A text that a reader makes of the body (its schemas in another spelling), so that it lives as long as what is borrowed
-    /// from the body itself. It is made once: a body has one reader.
+    /// A text made of the body (its schemas in another spelling), kept as long as what is borrowed from the body. Made once.
     pub fn keep(&self, make: impl FnOnce() -> String) -> &str {
         self.made.get_or_init(|| make().into_boxed_str())
     }
@@ -324,84 +323,5 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn wrong_bodies_are_told_apart() {
-        for (body, told) in [
-            ("", "empty"),
-            ("  ", "empty"),
-            ("[]", "no JSON object"),
-            ("\"x\"", "no JSON object"),
-            ("{", "expected a member's name"),
-            ("{}x", "something after"),
-            ("{\"a\":1,}", "expected a member's name"),
-            ("{\"a\":01}", "expected `,`"),
-            ("{\"a\":1.}", "wrong number"),
-            ("{\"a\":tru}", "expected a value"),
-            ("{\"a\":\"x", "without an end"),
-            ("{\"a\":\"\n\"}", "control character"),
-            ("{\"a\":\"\\x\"}", "wrong escape"),
-            ("{\"a\":1,\"a\":2}", "`a` twice"),
-            ("{\"model\":1,\"mod\\u0065l\":2}", "`model` twice"),
-            ("{\"a\":[}", "expected a value"),
-            ("{\"a\":[1}", "closing bracket"),
-            ("{\"a\":{\"b\":1]}", "closing bracket"),
-        ] {
-            let error = skim(body.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(told), "{body}: {error}");
-        }
-        assert_eq!(skim(b"{\"a\":\"\xff\"}").unwrap_err(), SkimError::NotUtf8(6));
-    }
-
-    #[test]
-    fn depth_and_members_are_bounded() {
-        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
-        assert!(skim(nested(DEPTH_MAX).as_bytes()).is_ok());
-        assert!(matches!(skim(nested(DEPTH_MAX + 1).as_bytes()), Err(SkimError::TooDeep(_))));
-        assert!(matches!(skim(nested(1_000_000).as_bytes()), Err(SkimError::TooDeep(_))));
-        let many: Vec<String> = (0..=MEMBERS_MAX).map(|n| format!("\"m{n}\":1")).collect();
-        assert_eq!(skim(format!("{{{}}}", many.join(",")).as_bytes()).unwrap_err(), SkimError::TooManyMembers);
-    }
-
-    fn any_json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(Into::into),
-            ".{0,12}".prop_map(Into::into),
-        ];
-        leaf.prop_recursive(4, 24, 4, |inner| {
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
-                proptest::collection::btree_map(".{0,6}", inner, 0..4)
-                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn what_serde_reads_the_skim_reads(map in proptest::collection::btree_map(".{0,6}", any_json(), 0..6), pretty: bool) {
-            let value = serde_json::Value::Object(map.clone().into_iter().collect());
-            let text = if pretty { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) }.unwrap();
-            let found = skim(text.as_bytes()).unwrap();
-            prop_assert_eq!(found.members.len(), map.len());
-            for member in &found.members {
-                let read: serde_json::Value = serde_json::from_slice(&text.as_bytes()[member.value.clone()]).unwrap();
-                prop_assert_eq!(Some(&read), map.get(member.name(text.as_bytes())));
-            }
-        }
-
-        #[test]
-        fn what_the_skim_admits_serde_admits(text in "[\\{\\}\\[\\]\",:0-9a-z\\\\ .eE+-]{0,40}") {
-            if skim(text.as_bytes()).is_ok() {
-                prop_assert!(serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok(), "{}", text);
-            }
-        }
-    }
-}
+#[path = "skim_tests.rs"]
+mod tests;

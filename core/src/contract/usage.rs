@@ -24,6 +24,9 @@ pub struct Usage {
     pub reasoning: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub output_audio: u64,
+    /// Searches of a ranking, each a query with up to 100 documents: no tokens.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub search_units: u64,
     /// Ours, because the provider told none or the stream was cut.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub estimated: bool,
@@ -83,7 +86,8 @@ struct OutputDetails {
 }
 
 impl OpenaiUsage {
-    /// As disjoint kinds. A part larger than its whole is cut to it: a provider's slip never makes a negative count.
+    /// As disjoint kinds. A part larger than its whole stands beside it where the total has room for both (Mistral counts
+    /// audio so); else it is cut to it: a provider's slip never makes a negative count.
     pub fn disjoint(&self) -> Usage {
         let input = self.prompt_tokens.or(self.total_tokens).unwrap_or(0);
         let output = self.completion_tokens.unwrap_or(0);
@@ -91,6 +95,14 @@ impl OpenaiUsage {
         let of_output =
             |pick: fn(&OutputDetails) -> Option<u64>| self.completion_tokens_details.as_ref().and_then(pick);
         let mut usage = Usage { input, output, ..Usage::default() };
+        let mut room = self.total_tokens.unwrap_or(0).saturating_sub(input.saturating_add(output));
+        let mut take = |whole: &mut u64, part: Option<u64>| match part {
+            Some(part) if part > *whole && part <= room => {
+                room -= part;
+                part
+            }
+            part => take(whole, part),
+        };
         usage.cached_input = take(&mut usage.input, of_input(|d| d.cached_tokens));
         usage.cache_write = take(&mut usage.input, of_input(|d| d.cache_write_tokens));
         usage.input_audio = take(&mut usage.input, of_input(|d| d.audio_tokens));
@@ -130,6 +142,14 @@ mod tests {
                 0,
                 0,
                 "a part is never larger than its whole",
+            ),
+            (
+                r#"{"prompt_tokens":3,"total_tokens":12,"prompt_tokens_details":{"cached_tokens":9}}"#,
+                3,
+                9,
+                0,
+                0,
+                "but beside it, where the total says so",
             ),
             (
                 r#"{"prompt_tokens":3,"prompt_tokens_details":null,"completion_tokens":null}"#,

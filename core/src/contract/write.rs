@@ -87,7 +87,12 @@ impl Writer {
 
     /// A member whose value is JSON already.
     pub fn json_member(&mut self, name: &str, json: &str) {
-        self.key(name).begin();
+        self.key(name).json(json);
+    }
+
+    /// A value that is JSON already.
+    pub fn json(&mut self, json: &str) {
+        self.begin();
         self.out.extend_from_slice(json.as_bytes());
         self.comma = true;
     }

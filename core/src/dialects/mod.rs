@@ -6,17 +6,22 @@
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;
+pub mod embeddings;
 pub mod frames;
 pub mod gemini;
+pub mod inputs;
+#[cfg(test)]
+mod matrix;
 pub mod ollama;
 pub mod openai_chat;
+pub mod openai_embeddings;
 pub mod openai_responses;
 pub mod paths;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod retold;
-mod sealed;
+pub mod sealed;
 pub mod spots;
 mod weigh;
 pub mod words;

@@ -5,9 +5,13 @@
 
 use std::borrow::Cow;
 
+use super::codec;
+use crate::contract::Dialect;
 use crate::contract::canonical::part::{Maker, Signature};
 
 const TAG: &str = "tollgate:";
+/// The tag in base64, for members that hold bytes: nine bytes are twelve letters, whatever follows.
+const TAG_BASE64: &str = "dG9sbGdhdGU6";
 /// Between the id of a call and the tag behind it.
 const BEHIND_ID: &str = "~tollgate:";
 
@@ -39,6 +43,21 @@ pub fn unseal_id(id: Cow<'_, str>) -> (Cow<'_, str>, Option<Signature<'static>>)
         Cow::Owned(id) => Cow::Owned(id[..at].to_owned()),
     };
     (own, Some(signature))
+}
+
+/// Can callers of this dialect bring such seals back?
+pub fn may_ride(dialect: Dialect) -> bool {
+    // OpenAI's chat has members of its own for them, which its providers pass over.
+    codec(dialect).is_some() && dialect != Dialect::OpenaiChat
+}
+
+/// Is there one in this body?
+pub fn ride_in(body: &[u8]) -> bool {
+    memchr::memmem::find(body, TAG_BASE64.as_bytes()).is_some()
+        || memchr::memmem::find_iter(body, TAG).any(|at| {
+            let rest = &body[at + TAG.len()..];
+            [&b"anthropic:"[..], b"google:", b"openai:"].iter().any(|maker| rest.starts_with(maker))
+        })
 }
 
 fn maker_name(maker: Maker) -> Option<&'static str> {

@@ -1,11 +1,11 @@
 //! What a request holds, counted: the ground of every estimate of its tokens.
 
-use serde_json::Value;
-
+use super::inputs;
 use super::words::{Words, each_part};
+use crate::contract::Operation;
 use crate::contract::canonical::part::{Kind, Media, MediaKind, Source};
 use crate::contract::canonical::{Format, Request, Tool};
-use crate::contract::tokens::{Counts, PARTS, Size, size};
+use crate::contract::tokens::{Counts, Size, size};
 
 /// Members that name what is not in the request, by how their path begins.
 const OUTSIDE: [&str; 10] = [
@@ -26,37 +26,27 @@ const OURS_TO_RUN: [&str; 8] =
     ["bash", "text_editor", "computer", "memory", "local_shell", "shell", "apply_patch", "custom"];
 
 impl Words {
-    /// Counts what the body holds. Of what its dialect cannot read, all texts that stand in it.
+    /// Counts what the body holds. What its dialect cannot read counts as it stands.
     pub fn counts(&self) -> Counts {
         let body = size(&self.body);
-        match super::codec(self.dialect).and_then(|codec| self.read(codec, counts).ok()) {
-            Some((counts, media)) => Counts { body: body.without(media), ..counts },
-            None => {
-                let mut text = Size::default();
-                if let Ok(value) = serde_json::from_slice(&self.body) {
-                    texts_of(&value, &mut text);
-                }
-                Counts { text, body, messages: 1, ..Counts::default() }
+        let counted = match super::codec(self.dialect) {
+            Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| counts(&r))),
+            None if self.dialect.operation() == Operation::CountTokens => {
+                self.read(|body, skim, given| inputs::counted(self.dialect, body, skim, given).map(|r| counts(&r)))
             }
+            None => return Counts { text: self.texts_size(body), body, messages: 1, ..Counts::default() },
+        };
+        match counted {
+            Ok((counts, media)) => Counts { body: body.without(media), ..counts },
+            Err(_) => Counts { text: body, body, messages: 1, ..Counts::default() },
         }
     }
-}
 
-/// All texts of a body that has no conversation, and its lists of tokens. What is short beside the prompt (a model, a format) is
-/// passed over by name.
-fn texts_of(value: &Value, sum: &mut Size) {
-    match value {
-        Value::String(text) => *sum += size(text.as_bytes()),
-        Value::Array(items) => items.iter().for_each(|item| match item {
-            Value::Number(_) => *sum += Size { likely: PARTS, most: PARTS },
-            other => texts_of(other, sum),
-        }),
-        Value::Object(members) => {
-            let settings = ["model", "encoding_format", "input_type", "embedding_types", "taskType", "user", "role"];
-            let told = members.iter().filter(|(name, _)| !settings.contains(&name.as_str()));
-            told.for_each(|(_, value)| texts_of(value, sum));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    /// Of a call that is no conversation. Where no text is found, all of the body counts: it is no small prompt.
+    fn texts_size(&self, body: Size) -> Size {
+        let mut sum = Size::default();
+        self.text().unwrap_or_default().iter().for_each(|part| sum += size(part.text.as_bytes()));
+        if sum == Size::default() { body } else { sum }
     }
 }
 
@@ -138,6 +128,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use bytes::Bytes;
+    use serde_json::Value;
 
     use super::super::recorded::{Exchange, exchanges};
     use super::*;

@@ -7,13 +7,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Codec, Given, codec};
-use crate::contract::Dialect;
+use super::{Given, codec, inputs};
 use crate::contract::canonical::part::{Kind, MediaKind, Role};
 use crate::contract::canonical::{self, Format, Request};
+use crate::contract::read::Wrong;
 use crate::contract::skim;
+use crate::contract::skim::Skim;
 use crate::contract::tokens::families::Family;
 use crate::contract::words::{PromptFacts, TextPart, Unclear};
+use crate::contract::{Dialect, Operation};
 
 /// Roles and tools beyond this many are not listed in facts.
 const LISTED_MAX: usize = 1000;
@@ -101,8 +103,13 @@ impl Words {
         let facts = match self.dialect {
             Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_prompt()?,
             other => match codec(other) {
-                Some(codec) => self.read(codec, conversation)?,
-                None => PromptFacts::default(),
+                Some(codec) => {
+                    self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| conversation(&r)))?
+                }
+                None if other.operation() == Operation::CountTokens => {
+                    self.read(|body, skim, given| inputs::counted(other, body, skim, given).map(|r| conversation(&r)))?
+                }
+                None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
         };
         Ok(PromptFacts { tokens: self.family().estimate(&self.counts()), ..facts })
@@ -125,17 +132,25 @@ impl Words {
     pub fn text(&self) -> Result<Vec<TextPart>, Unclear> {
         match self.dialect {
             Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_text(),
-            other => codec(other).map_or(Ok(Vec::new()), |codec| self.read(codec, texts)),
+            other => match codec(other) {
+                Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| texts(&r))),
+                None if other.operation() == Operation::CountTokens => {
+                    self.read(|body, skim, given| inputs::counted(other, body, skim, given).map(|r| texts(&r)))
+                }
+                None => self.read(|_, skim, _| inputs::texts(self, skim)),
+            },
         }
     }
 
     /// Reads the body as its dialect says.
-    pub(super) fn read<T>(&self, codec: &dyn Codec, tell: fn(&Request<'_>) -> T) -> Result<T, Unclear> {
+    pub(super) fn read<T>(
+        &self,
+        tell: impl for<'a> Fn(&'a [u8], &'a Skim, &Given<'a>) -> Result<T, Wrong>,
+    ) -> Result<T, Unclear> {
         let unclear = |member: String, twice| Unclear { member: member.into(), item: None, twice };
         let skim = skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?;
         let given = Given { call_id: "", now_s: 0, model: "", stream: false, include_usage: false, own_tools: &[] };
-        let request = codec.read_request(&self.body, &skim, &given);
-        request.map(|request| tell(&request)).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
+        tell(&self.body, &skim, &given).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
     }
 
     fn openai_prompt(&self) -> Result<PromptFacts, Unclear> {

@@ -60,6 +60,9 @@ pub struct Receipt {
     pub attempts: Vec<Attempt>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<String>,
+    /// What is less than was asked for, besides policies that failed: `estimated` = a count that is ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<Cow<'static, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,6 +236,7 @@ impl Receipt {
             hold_refused: None,
             attempts: Vec::new(),
             dropped: Vec::new(),
+            degraded: Vec::new(),
             usage: None,
             price: None,
             cost_nanousd: None,

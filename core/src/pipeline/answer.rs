@@ -7,15 +7,16 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode};
 
-use super::Core;
 use super::admit::Admitted;
 use super::course::{self, Course};
 use super::outlet::Outlet;
 use super::settle::After;
 use super::shape::{At, Shape};
 use super::translate::{speech, voice};
+use super::{Core, count, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
+use crate::dialects::embeddings::Wanted;
 use crate::dialects::{Given, Notes, codec};
 use crate::evidence::receipt::{Attempt, Receipt};
 use crate::policy::facts::Facts;
@@ -85,7 +86,13 @@ pub async fn answer(
             break;
         }
         let provider = &target.provider;
-        let Some(dialect) = speech(call.call.dialect, core.upstream.speaks(provider)) else { continue };
+        let speaks = core.upstream.speaks(provider);
+        let Some(dialect) = speech(call.call.dialect, speaks) else {
+            if count::estimates(call.call.dialect, speaks) {
+                return Ok(estimated(call.call.dialect, facts, target, receipt));
+            }
+            continue;
+        };
         let at = At {
             target,
             dialect,
@@ -121,7 +128,8 @@ pub async fn answer(
             Ok(reply) => {
                 let own_tools: Vec<&str> = own_tools.iter().map(String::as_str).collect();
                 let given = Given { own_tools: &own_tools, ..shape.given(&call.call, &facts.intent) };
-                let ways = Ways { target, ours: call.call.dialect, theirs: dialect, given };
+                let (wanted, asked_bytes) = (ready.wanted, call.call.body.len());
+                let ways = Ways { target, ours: call.call.dialect, theirs: dialect, given, wanted, asked_bytes };
                 take(core, reply, &ways, receipt, outlet).await?
             }
             Err(fault) => {
@@ -143,6 +151,14 @@ pub async fn answer(
         }
     }
     gave_up(facts, last, &call.call.revision.id.0)
+}
+
+/// A count where the target has none: no provider is asked.
+fn estimated(ours: Dialect, facts: Arc<Facts>, target: &Arc<Target>, receipt: &mut Receipt) -> Answer {
+    receipt.degraded.push(count::ESTIMATED.into());
+    let (status, headers, bytes) = count::estimated(ours, &facts);
+    let body = LiveBody::Whole(bytes, count::notes());
+    Answer { facts, content: Content::Live { target: target.clone(), status, headers, body } }
 }
 
 /// No target answered: the last provider's own words where it had any, else why.
@@ -172,6 +188,9 @@ struct Ways<'a> {
     ours: Dialect,
     theirs: Dialect,
     given: Given<'a>,
+    /// Of embeddings in another dialect.
+    wanted: Option<Wanted>,
+    asked_bytes: usize,
 }
 
 /// Reads the head of a reply, and its body where that is JSON. The outer error is a caller that left.
@@ -193,7 +212,7 @@ async fn take(
     };
     if let Some(framing) = framing {
         let course = Box::new(Course::new(framing, ways.ours, ways.theirs, &ways.given));
-        let headers = course::headers(headers, ways.ours, ways.theirs);
+        let headers = course::headers(headers, ways.ours, ways.theirs, true);
         return Ok(Ok(live(headers, LiveBody::Events { body, course })));
     }
     let max = if status.is_success() { core.bounds.answer_bytes_max } else { ERROR_BYTES_MAX };
@@ -207,7 +226,7 @@ async fn take(
             Err(failed(fault, target))
         }
         Ok((bytes, rest)) if status.is_success() => match whole(bytes, rest, ways) {
-            Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs), body)),
+            Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs, false), body)),
             Err(why) => Err(unreadable(&why, status, target)),
         },
         Ok((bytes, _)) => Err(provider_said(status, headers, bytes, ways)),
@@ -229,8 +248,10 @@ fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>) -> Result<LiveB
         return Err("its body is no JSON object".to_owned());
     }
     let (Some(ours), Some(theirs)) = (codec(ways.ours), codec(ways.theirs)) else {
-        let notes = voice(ways.theirs).glance(&bytes);
-        return Ok(LiveBody::Whole(bytes, notes));
+        let Ways { ours, theirs, given, wanted, asked_bytes, .. } = *ways;
+        let between = plain::Between { ours, theirs, given, wanted, asked_bytes };
+        let (said, notes) = plain::answer(bytes, &between)?;
+        return Ok(LiveBody::Whole(said, notes));
     };
     if same {
         let notes = theirs.glance(&bytes);

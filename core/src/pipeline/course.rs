@@ -247,10 +247,13 @@ pub async fn framing(headers: &HeaderMap, mut body: ReplyBody) -> (ReplyBody, Op
 }
 
 /// The headers of an answer that go on. Between dialects the provider's own mean nothing, its type of content least of all.
-pub fn headers(mut headers: HeaderMap, ours: Dialect, theirs: Dialect) -> HeaderMap {
+pub fn headers(mut headers: HeaderMap, ours: Dialect, theirs: Dialect, stream: bool) -> HeaderMap {
     if ours != theirs {
         let limits: Vec<_> = headers.iter().filter(|(n, _)| n.as_str().starts_with("x-ratelimit-")).collect();
         headers = limits.into_iter().map(|(n, v)| (n.clone(), v.clone())).collect();
+        if !stream {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
     }
     headers
 }

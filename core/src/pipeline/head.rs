@@ -36,7 +36,8 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
     let warned: Vec<&str> =
         receipt.verdicts.iter().filter(|v| v.mode == Mode::Warn && v.says()).map(|v| &*v.policy.name).collect();
     list(&mut headers, WARN, &warned);
-    let degraded: Vec<&str> = receipt.terms.degraded.iter().map(|n| &**n).collect();
+    let policies = receipt.terms.degraded.iter().map(|name| &**name);
+    let degraded: Vec<&str> = policies.chain(receipt.degraded.iter().map(|what| &**what)).collect();
     list(&mut headers, DEGRADED, &degraded);
     headers
 }

@@ -118,7 +118,9 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Opti
 
 /// The cost of what was used, by the target's dated price row.
 pub fn price(receipt: &mut Receipt, target: &Target) {
-    if let (Some(usage), Some(row)) = (&receipt.usage, &target.price) {
+    // Searches have no price in a row of tokens, and an unknown price is never zero.
+    let priced = receipt.usage.as_ref().filter(|usage| usage.search_units == 0);
+    if let (Some(usage), Some(row)) = (priced, &target.price) {
         receipt.cost_nanousd = Some(row.price.cost(usage));
         receipt.price = Some(row.clone());
     }

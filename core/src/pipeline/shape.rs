@@ -10,8 +10,9 @@ use super::translate;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
 use crate::contract::{Dialect, Operation};
+use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Address;
-use crate::dialects::{Given, Quirks, spots};
+use crate::dialects::{Given, Quirks, sealed as seals, spots};
 use crate::policy::facts::Intent;
 use crate::policy::terms::Terms;
 use crate::ports::Outgoing;
@@ -33,6 +34,8 @@ pub struct Ready {
     pub dropped: Vec<String>,
     /// Names of tools whose calls go back in the caller's own form.
     pub own_tools: Vec<String>,
+    /// Of embeddings in another dialect: what the answer must fit.
+    pub wanted: Option<Wanted>,
 }
 
 /// The place that one attempt is made ready for.
@@ -73,7 +76,8 @@ impl Shape {
 
     /// The request for one target.
     pub fn ready(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<Ready, Refusal> {
-        let same = at.dialect == call.dialect;
+        // Seals of another maker, that an answer brought into the conversation, are taken off on the way back.
+        let same = at.dialect == call.dialect && !(seals::may_ride(call.dialect) && seals::ride_in(&call.body));
         let said = match same {
             true => translate::Said { body: self.same(call, intent, terms, at)?, ..translate::Said::default() },
             false => translate::request(call, &self.given(call, intent), &self.edits, terms, at)?,
@@ -88,7 +92,7 @@ impl Shape {
         let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
         let query = call.head.query.clone().filter(|_| same);
         let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
-        Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools })
+        Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools, wanted: said.wanted })
     }
 
     /// In the caller's own dialect: no byte changes that need not.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Core;
 use super::identify::Identified;
-use super::translate::speech;
+use super::translate::serves;
 use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
 use crate::identity::tenants::Grant;
@@ -45,7 +45,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         operation,
         needs: &needs,
         serves: &|provider| core.upstream.serves(provider),
-        speaks: &|provider| speech(call.dialect, core.upstream.speaks(provider)).is_some(),
+        speaks: &|provider| serves(call.dialect, core.upstream.speaks(provider)),
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
         granted: &|target| {

@@ -5,23 +5,35 @@ use bytes::Bytes;
 
 use super::identify::Identified;
 use super::shape::At;
-use crate::contract::Dialect;
+use super::{count, embed};
 use crate::contract::canonical::element::Loss;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::skim;
 use crate::contract::splice::Edits;
+use crate::contract::{Dialect, Operation};
+use crate::dialects::embeddings::{Wanted, embed_codec};
 use crate::dialects::{Codec, Given, To, codec};
 use crate::policy::terms::Terms;
 use crate::routing::catalog::Target;
 
 /// The dialect in which a provider is asked: the caller's own where the provider speaks it, for then nothing is lost;
-/// else the first of its dialects that conversations can be translated to.
+/// else the first of its dialects that such calls can be translated to.
 pub fn speech(ours: Dialect, theirs: &[Dialect]) -> Option<Dialect> {
     if theirs.contains(&ours) {
         return Some(ours);
     }
-    codec(ours)?;
-    theirs.iter().copied().find(|dialect| dialect.operation() == ours.operation() && codec(*dialect).is_some())
+    theirs.iter().copied().find(|theirs| dialects_meet(ours, *theirs))
+}
+
+fn dialects_meet(ours: Dialect, theirs: Dialect) -> bool {
+    let converse = codec(ours).is_some() && codec(theirs).is_some();
+    let embed = embed_codec(ours).is_some() && embed_codec(theirs).is_some();
+    ours.operation() == theirs.operation() && (converse || embed || ours.operation() == Operation::CountTokens)
+}
+
+/// Can a provider be of any use to a call in this dialect?
+pub fn serves(ours: Dialect, theirs: &[Dialect]) -> bool {
+    speech(ours, theirs).is_some() || count::estimates(ours, theirs)
 }
 
 /// The call, as readers and writers of dialects are given it.
@@ -43,6 +55,8 @@ pub struct Said {
     pub dropped: Vec<String>,
     /// Names of tools that the caller's dialect declares otherwise than as functions.
     pub own_tools: Vec<String>,
+    /// Of embeddings: what the answer must fit.
+    pub wanted: Option<Wanted>,
 }
 
 /// Says the caller's request, with what the terms change in it, in the dialect of a target.
@@ -54,15 +68,20 @@ pub fn request(
     at: &At<'_>,
 ) -> Result<Said, Refusal> {
     let At { target, dialect, quirks, .. } = *at;
+    let changed = (!edits.is_empty()).then(|| edits.apply(&call.body, &call.skim));
+    let skimmed = changed.as_ref().and_then(|body| skim(body).ok());
+    let (body, skim) = (changed.as_ref().unwrap_or(&call.body), skimmed.as_ref().unwrap_or(&call.skim));
+    if let (Some(ours), Some(theirs)) = (embed_codec(call.dialect), embed_codec(dialect)) {
+        return embed::request((ours, theirs), body, skim, given, terms, at);
+    }
+    if call.dialect.operation() == Operation::CountTokens {
+        return count::request(call.dialect, body, skim, given, terms, at);
+    }
     let (Some(ours), Some(theirs)) = (codec(call.dialect), codec(dialect)) else {
         let told = format!("`{}` cannot be translated to `{}`", call.dialect.name(), dialect.name());
         return Err(Refusal::new(Category::Unsupported, "no_translation", told));
     };
-    let changed = (!edits.is_empty()).then(|| edits.apply(&call.body, &call.skim));
-    let skimmed = changed.as_ref().and_then(|body| skim(body).ok());
-    let body = changed.as_ref().unwrap_or(&call.body);
-    let mut request =
-        ours.read_request(body, skimmed.as_ref().unwrap_or(&call.skim), given).map_err(|w| w.refusal())?;
+    let mut request = ours.read_request(body, skim, given).map_err(|w| w.refusal())?;
     if let Some(cap) = terms.max_tokens {
         request.max_tokens = Some(request.max_tokens.map_or(cap, |asked| asked.min(cap)));
     }
@@ -78,11 +97,11 @@ pub fn request(
     }
     let dropped = accepted(lost, terms, target, dialect)?;
     let own_tools = request.own_tools().into_iter().map(str::to_owned).collect();
-    Ok(Said { body: written.body.into(), dropped, own_tools })
+    Ok(Said { body: written.body.into(), dropped, own_tools, wanted: None })
 }
 
 /// The names of what is lost, where all of it may be.
-fn accepted(lost: Vec<Loss>, terms: &Terms, target: &Target, dialect: Dialect) -> Result<Vec<String>, Refusal> {
+pub fn accepted(lost: Vec<Loss>, terms: &Terms, target: &Target, dialect: Dialect) -> Result<Vec<String>, Refusal> {
     let may_drop = |loss: &Loss| loss.hint || terms.drop.iter().any(|field| covers(field, &loss.what));
     if let Some(loss) = lost.iter().find(|loss| !may_drop(loss)) {
         let why = loss.why.as_ref().map_or_else(String::new, |why| format!(": {why}"));

@@ -4,6 +4,7 @@
 
 pub mod effect;
 pub mod facts;
+mod groups;
 pub mod parse;
 pub mod revision;
 pub mod schema;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::effect::{
     Alert, Cap, Deny, Effect, Pin, Prefer, Require, SETTABLE, Severity, Split, StickyBy, Trait, UNDROPPABLE, Wish,
 };
+use super::schema::{self, SEVERITIES, STICKY_BY};
 use crate::contract::nearest;
 use crate::limits::money::nanousd_from_usd;
 
@@ -56,8 +57,7 @@ pub fn cap(name: &str, value: &Value) -> Result<Effect, String> {
             Cap::MaxCostNanousd(nanousd_from_usd(&text).map_err(|why| format!("`cap.{name}`: {why}"))?)
         }
         _ => {
-            let known = ["max_tokens", "max_cost_usd", "deadline_ms", "attempts"];
-            return Err(format!("unknown bound `cap.{name}`{}", nearest::hint(name, known)));
+            return Err(format!("unknown bound `cap.{name}`{}", nearest::hint(name, known("cap"))));
         }
     }))
 }
@@ -71,8 +71,7 @@ pub fn require(name: &str, value: &Value) -> Result<Effect, String> {
         "regions" => Trait::Regions,
         "tiers" => Trait::Tiers,
         _ => {
-            let known = ["models", "families", "providers", "regions", "tiers"];
-            return Err(format!("unknown trait `require.{name}`{}", nearest::hint(name, known)));
+            return Err(format!("unknown trait `require.{name}`{}", nearest::hint(name, known("require"))));
         }
     };
     let any = list(&format!("require.{name}"), value)?.into_iter().collect();
@@ -104,7 +103,7 @@ pub fn severity(name: &str) -> Result<Severity, String> {
         "info" => Ok(Severity::Info),
         "warning" => Ok(Severity::Warning),
         "critical" => Ok(Severity::Critical),
-        _ => Err(format!("unknown severity `{name}`{}", nearest::hint(name, ["info", "warning", "critical"]))),
+        _ => Err(format!("unknown severity `{name}`{}", nearest::hint(name, SEVERITIES))),
     }
 }
 
@@ -118,16 +117,13 @@ pub fn sticky_by(name: &str) -> Result<StickyBy, String> {
         "key" => StickyBy::Key,
         "session" => StickyBy::Session,
         "call" => StickyBy::Call,
-        _ => {
-            let known = ["sticky", "tenant", "app", "user", "key", "session", "call"];
-            return Err(format!("unknown `by: {name}`{}", nearest::hint(name, known)));
-        }
+        _ => return Err(format!("unknown `by: {name}`{}", nearest::hint(name, STICKY_BY))),
     })
 }
 
 fn deny(value: &Value) -> Result<Effect, String> {
     let map = members("deny", value)?;
-    only("deny", map, &["code", "reason"])?;
+    only("deny", map)?;
     let code = text("deny.code", map.get("code").ok_or("`deny` needs a `code`")?)?;
     let reason = map.get("reason").map_or(Ok(String::new()), |v| text("deny.reason", v))?;
     Ok(Effect::Deny(Deny { code, reason }))
@@ -135,7 +131,7 @@ fn deny(value: &Value) -> Result<Effect, String> {
 
 fn prefer(value: &Value) -> Result<Effect, String> {
     let map = members("prefer", value)?;
-    only("prefer", map, &["target", "tier", "family", "score"])?;
+    only("prefer", map)?;
     let score = match map.get("score") {
         None => 100,
         Some(v) => v
@@ -166,14 +162,14 @@ fn pin(value: &Value) -> Result<Effect, String> {
         return Ok(Effect::Pin(Pin { target: target.clone(), may_replace_pinned: false }));
     }
     let map = members("pin", value)?;
-    only("pin", map, &["target", "may_replace_pinned"])?;
+    only("pin", map)?;
     let target = text("pin.target", map.get("target").ok_or("`pin` needs a `target`")?)?;
     Ok(Effect::Pin(Pin { target, may_replace_pinned: flag("pin.may_replace_pinned", map)? }))
 }
 
 fn split(value: &Value) -> Result<Effect, String> {
     let map = members("split", value)?;
-    only("split", map, &["name", "by", "weights", "may_replace_pinned"])?;
+    only("split", map)?;
     let name = text("split.name", map.get("name").ok_or("`split` needs a `name`")?)?;
     let by = map.get("by").map_or(Ok(StickyBy::Sticky), |v| sticky_by(&text("split.by", v)?))?;
     let weights = members("split.weights", map.get("weights").ok_or("`split` needs `weights`")?)?;
@@ -206,7 +202,7 @@ fn alert(value: &Value) -> Result<Effect, String> {
         return Ok(Effect::Alert(Alert { severity: Severity::Warning, text: text.clone() }));
     }
     let map = members("alert", value)?;
-    only("alert", map, &["severity", "text"])?;
+    only("alert", map)?;
     let severity = map.get("severity").map_or(Ok(Severity::Warning), |v| severity(&text("alert.severity", v)?))?;
     Ok(Effect::Alert(Alert { severity, text: text("alert.text", map.get("text").ok_or("`alert` needs a `text`")?)? }))
 }
@@ -218,9 +214,14 @@ fn members<'a>(name: &str, value: &'a Value) -> Result<&'a Map<String, Value>, S
         .ok_or_else(|| format!("`{name}` must be a table with members, not `{value}`"))
 }
 
-fn only(name: &str, map: &Map<String, Value>, known: &[&str]) -> Result<(), String> {
-    match map.keys().find(|k| !known.contains(&k.as_str())) {
-        Some(key) => Err(format!("`{name}` has no member `{key}`{}", nearest::hint(key, known.iter().copied()))),
+/// The members that the one list gives the effect.
+fn known(name: &str) -> impl Iterator<Item = &'static str> {
+    schema::effect(name).into_iter().flat_map(|row| row.form.members()).map(|member| member.name)
+}
+
+fn only(name: &str, map: &Map<String, Value>) -> Result<(), String> {
+    match map.keys().find(|key| !known(name).any(|known| known == *key)) {
+        Some(key) => Err(format!("`{name}` has no member `{key}`{}", nearest::hint(key, known(name)))),
         None => Ok(()),
     }
 }
@@ -245,6 +246,7 @@ fn list(name: &str, value: &Value) -> Result<Vec<String>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::schema::{EFFECTS, Form, Member, Shape};
     use super::*;
     use serde_json::json;
 
@@ -263,6 +265,76 @@ mod tests {
         ] {
             let error = effects(name, &value).unwrap_err();
             assert!(error.contains(told), "{name} {value}: {error}");
+        }
+    }
+
+    /// A value that a member of this shape may have.
+    fn sample(shape: Shape) -> Value {
+        match shape {
+            Shape::Text => json!("x"),
+            Shape::Texts => json!(["x", "y"]),
+            Shape::Count => json!(7),
+            Shape::Dollars => json!("0.25"),
+            Shape::Score => json!(-7),
+            Shape::Flag => json!(true),
+            Shape::OneOf(names) => json!(names[names.len() - 1]),
+            Shape::Weights => json!({ "a/b": 1 }),
+        }
+    }
+
+    /// Which members each effect has is written once, in the list, and this grammar takes those and no others.
+    #[test]
+    fn the_grammar_takes_the_members_of_the_list_and_no_others() {
+        for row in EFFECTS {
+            let taken = |value: &Value| effects(row.name, value).map(|said| assert!(!said.is_empty(), "{value}"));
+            let needed: Vec<Member> = row.form.members().filter(|member| member.needed).collect();
+            let table = |members: &[Member]| -> Value {
+                members
+                    .iter()
+                    .map(|member| (member.name.to_owned(), sample(member.shape)))
+                    .collect::<Map<_, _>>()
+                    .into()
+            };
+            for member in row.form.members() {
+                let mut members = needed.clone();
+                if let Form::OneOf(one, others) = row.form
+                    && others.iter().any(|other| other.name == member.name)
+                {
+                    members.push(one[0]);
+                }
+                if !member.needed {
+                    members.push(member);
+                }
+                taken(&table(&members)).unwrap_or_else(|why| panic!("{}.{}: {why}", row.name, member.name));
+                let mut wrong = table(&members);
+                wrong[member.name] = json!([[]]);
+                assert!(taken(&wrong).is_err(), "{}.{}: a value of another kind", row.name, member.name);
+                let mut more = table(&members);
+                more["unheard_of"] = json!("x");
+                assert!(taken(&more).is_err(), "{}: a member that is not listed", row.name);
+            }
+            for gone in &needed {
+                let rest: Vec<Member> = needed.iter().filter(|member| member.name != gone.name).copied().collect();
+                let value = if rest.is_empty() { json!({ "unheard_of": 1 }) } else { table(&rest) };
+                assert!(taken(&value).is_err(), "{}: without `{}`", row.name, gone.name);
+            }
+            let (alone, wrong) = match row.form {
+                Form::Text => (json!("x"), json!(["x"])),
+                Form::Texts => (json!(["x"]), json!({ "x": "y" })),
+                Form::Named => (json!({ "x": "y" }), json!("x")),
+                Form::Settings(names) => (json!({ names[0]: 1 }), json!({ "unheard_of": 1 })),
+                Form::TextOr(_) => (json!("x"), json!(["x"])),
+                Form::Table(_) => (table(&needed), json!("x")),
+                Form::AnyOf(members) => (table(members), json!({})),
+                Form::OneOf(one, _) => (table(&one[..1]), table(one)),
+            };
+            taken(&alone).unwrap_or_else(|why| panic!("{}: {why}", row.name));
+            assert!(taken(&wrong).is_err(), "{}: `{wrong}` is of another form", row.name);
+        }
+        for (names, read) in
+            [(&STICKY_BY[..], sticky_by as fn(&str) -> _), (&SEVERITIES[..], |n| severity(n).map(|_| StickyBy::Call))]
+        {
+            assert!(names.iter().all(|name| read(name).is_ok()), "{names:?}");
         }
     }
 

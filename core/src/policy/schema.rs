@@ -1,96 +1,11 @@
-//! The one list of facts: path, type, hooks, and how each is read. Engines, docs and checks are made from it.
+//! The one list of facts and effects. Facts: path, type, hooks (by their group), and how each is read. Effects: members and
+//! their types, merge, and how each is written. Engines, docs and checks are made from it.
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
-
-use super::Hook;
+use super::effect::SETTABLE;
 use super::facts::{Facts, LimitFact, Source};
-
-/// The groups that a policy names in `reads`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Group {
-    Call,
-    Caller,
-    Meta,
-    Intent,
-    Prompt,
-    Text,
-    Budget,
-    Rate,
-    Answer,
-}
-
-impl Group {
-    pub const ALL: [Group; 9] = [
-        Group::Call,
-        Group::Caller,
-        Group::Meta,
-        Group::Intent,
-        Group::Prompt,
-        Group::Text,
-        Group::Budget,
-        Group::Rate,
-        Group::Answer,
-    ];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Group::Call => "call",
-            Group::Caller => "caller",
-            Group::Meta => "meta",
-            Group::Intent => "intent",
-            Group::Prompt => "prompt",
-            Group::Text => "text",
-            Group::Budget => "budget",
-            Group::Rate => "rate",
-            Group::Answer => "answer",
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Group> {
-        Group::ALL.into_iter().find(|g| g.name() == name)
-    }
-
-    /// Are its facts known at this hook?
-    pub fn known_at(self, hook: Hook) -> bool {
-        match self {
-            Group::Call | Group::Caller | Group::Meta => true,
-            Group::Intent | Group::Prompt | Group::Text | Group::Budget | Group::Rate => hook != Hook::PreAuth,
-            Group::Answer => hook == Hook::PostResponse,
-        }
-    }
-}
-
-/// A set of groups, small enough to copy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct GroupSet(u16);
-
-impl GroupSet {
-    /// Every group.
-    pub fn all() -> GroupSet {
-        let mut all = GroupSet::default();
-        Group::ALL.into_iter().for_each(|group| all.insert(group));
-        all
-    }
-
-    pub fn insert(&mut self, group: Group) {
-        self.0 |= 1 << group as u16;
-    }
-
-    pub fn remove(&mut self, group: Group) {
-        self.0 &= !(1 << group as u16);
-    }
-
-    pub fn contains(self, group: Group) -> bool {
-        self.0 & (1 << group as u16) != 0
-    }
-
-    pub fn union(self, other: GroupSet) -> GroupSet {
-        GroupSet(self.0 | other.0)
-    }
-}
+pub use super::groups::{Group, GroupSet};
 
 /// What kind of value a fact is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,142 +132,228 @@ pub struct LimitField {
     pub get: fn(&LimitFact) -> FactValue<'static>,
 }
 
-/// The fields of `budget["NAME"]` and `rate["NAME"]`. A rule that does not apply reads as ratio 0 without limit.
-pub static LIMIT_FIELDS: &[LimitField] = &[
-    LimitField {
-        name: "limit",
-        kind: Kind::Int,
-        about: "in the rule's unit; 0 = no limit",
-        get: |l| FactValue::Int(l.limit),
-    },
-    LimitField { name: "used", kind: Kind::Int, about: "settled", get: |l| FactValue::Int(l.used) },
-    LimitField { name: "held", kind: Kind::Int, about: "reserved by calls under way", get: |l| FactValue::Int(l.held) },
-    LimitField {
-        name: "remaining",
-        kind: Kind::Int,
-        about: "limit less used less held, never below 0",
-        get: |l| FactValue::Int(l.remaining),
-    },
-    LimitField { name: "ratio", kind: Kind::Float, about: "(used + held) / limit", get: |l| FactValue::Float(l.ratio) },
-    LimitField {
-        name: "resets_at_ms",
-        kind: Kind::Int,
-        about: "milliseconds since 1970",
-        get: |l| FactValue::Int(l.resets_at_ms),
-    },
-];
+macro_rules! limit_fields {
+    ($($name:ident : $kind:ident = $get:expr, $about:literal;)*) => {
+        /// The fields of `budget["NAME"]` and `rate["NAME"]`. A rule that does not apply reads as ratio 0 without limit.
+        pub static LIMIT_FIELDS: &[LimitField] = &[$(LimitField {
+            name: stringify!($name), kind: Kind::$kind, about: $about, get: $get,
+        }),*];
+    };
+}
+
+limit_fields! {
+    limit: Int = |l| FactValue::Int(l.limit), "in the rule's unit; 0 = no limit";
+    used: Int = |l| FactValue::Int(l.used), "settled";
+    held: Int = |l| FactValue::Int(l.held), "reserved by calls under way";
+    remaining: Int = |l| FactValue::Int(l.remaining), "limit less used less held, never below 0";
+    ratio: Float = |l| FactValue::Float(l.ratio), "(used + held) / limit";
+    resets_at_ms: Int = |l| FactValue::Int(l.resets_at_ms), "milliseconds since 1970";
+}
 
 /// The field by its path, for look-ups at load.
 pub fn field(group: Group, name: &str) -> Option<&'static Field> {
     FIELDS.iter().find(|f| f.group == group && f.name == name)
 }
 
-/// One effect: how it is said, and what many of it become.
+/// One member of an effect, as rules and expectations write it.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    pub name: &'static str,
+    pub shape: Shape,
+    /// Without it the effect says nothing.
+    pub needed: bool,
+}
+
+/// What a member holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    Text,
+    /// A text, or a list of them.
+    Texts,
+    /// A whole number above 0.
+    Count,
+    /// Decimal dollars, as a text or a number.
+    Dollars,
+    /// A whole number of 32 bits.
+    Score,
+    Flag,
+    OneOf(&'static [&'static str]),
+    /// A table of targets, each with a whole number.
+    Weights,
+}
+
+/// What stands behind an effect's name in a rule.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    Text,
+    /// A text, or a list of them.
+    Texts,
+    /// A table of names of one's own, each with a text.
+    Named,
+    /// A table of these names, each with a text, a number or a truth value.
+    Settings(&'static [&'static str]),
+    /// A table of these members.
+    Table(&'static [Member]),
+    /// The same, and the first member's text may stand alone.
+    TextOr(&'static [Member]),
+    /// A table of any of these members; each is an effect of its own.
+    AnyOf(&'static [Member]),
+    /// A table of exactly one of the first and any of the others.
+    OneOf(&'static [Member], &'static [Member]),
+}
+
+impl Form {
+    /// Its members, in order.
+    pub fn members(self) -> impl Iterator<Item = Member> {
+        let (first, others): (&[Member], &[Member]) = match self {
+            Form::Text | Form::Texts | Form::Named | Form::Settings(_) => (&[], &[]),
+            Form::Table(members) | Form::TextOr(members) | Form::AnyOf(members) => (members, &[]),
+            Form::OneOf(one, others) => (one, others),
+        };
+        first.iter().chain(others).copied()
+    }
+}
+
+const fn need(name: &'static str, shape: Shape) -> Member {
+    Member { name, shape, needed: true }
+}
+
+const fn may(name: &'static str, shape: Shape) -> Member {
+    Member { name, shape, needed: false }
+}
+
+/// What a split or a bucket may be sticky by.
+pub const STICKY_BY: [&str; 7] = ["sticky", "tenant", "app", "user", "key", "session", "call"];
+pub const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
+
+/// One effect: what it holds, how it is said, and what many of it become.
 pub struct EffectRow {
     pub name: &'static str,
     pub about: &'static str,
     /// How the effects of many policies become one.
     pub merge: &'static str,
+    pub form: Form,
     /// As a member of a rule in YAML.
     pub rule: &'static str,
     /// As a call in a script.
     pub script: &'static str,
+    /// What its function takes in a script, one text for each way to call it.
+    pub calls: &'static [&'static str],
 }
 
-/// All effects, in the order in which `Effect::NAMES` lists them.
-pub static EFFECTS: &[EffectRow] = &[
-    EffectRow {
-        name: "deny",
-        about: "refuses the call; at post-response, what was not sent yet",
-        merge: "any denies; all reasons are kept, the highest layer's is told",
-        rule: "deny: { code: no_batch, reason: not during the day }",
-        script: "deny(\"no_batch\", \"not during the day\")",
-    },
-    EffectRow {
-        name: "cap",
-        about: "a bound: `max_tokens`, `max_cost_usd`, `deadline_ms`, `attempts`",
-        merge: "the smallest of each",
-        rule: "cap: { max_tokens: 4096, max_cost_usd: \"0.25\" }",
-        script: "cap(\"max_tokens\", 4096)",
-    },
-    EffectRow {
-        name: "require",
-        about: "targets must match one of the globs: `models`, `families`, `providers`, `regions`, `tiers`",
-        merge: "all requirements hold; none left = refused, naming who asked",
-        rule: "require: { regions: [eu, \"eu-*\"] }",
-        script: "require(\"regions\", [\"eu\", \"eu-*\"])",
-    },
-    EffectRow {
-        name: "reserve",
-        about: "a rule of `limits.yaml` must be held",
-        merge: "union: all must be held",
-        rule: "reserve: tenant-month",
-        script: "reserve(\"tenant-month\")",
-    },
-    EffectRow {
-        name: "prefer",
-        about: "a wish for a target, tier or family, with a score; a tier or family above 0 replaces the intent's",
-        merge: "scores are summed by wish",
-        rule: "prefer: { tier: standard, score: 100 }",
-        script: "prefer(\"standard\", 100)",
-    },
-    EffectRow {
-        name: "pin",
-        about: "this target first, whatever was asked for",
-        merge: "single writer: highest layer, then priority, then name",
-        rule: "pin: openai/gpt-4o-mini",
-        script: "pin(\"openai/gpt-4o-mini\")",
-    },
-    EffectRow {
-        name: "split",
-        about: "one of several targets, by weight and by a stable bucket of the caller",
-        merge: "single writer",
-        rule: "split: { name: spring, by: user, weights: { openai/gpt-4o: 9, openai/gpt-5: 1 } }",
-        script: "split(\"spring\", \"user\", #{ \"openai/gpt-4o\": 9, \"openai/gpt-5\": 1 })",
-    },
-    EffectRow {
-        name: "fallback",
-        about: "targets that are tried when those before them fail",
-        merge: "concatenated by layer, priority and name, each once",
-        rule: "fallback: [groq/openai/gpt-oss-120b, sim/sim-1]",
-        script: "fallback([\"groq/openai/gpt-oss-120b\", \"sim/sim-1\"])",
-    },
-    EffectRow {
-        name: "set",
-        about: "a parameter of the request, such as `temperature`; never its words",
-        merge: "single writer per parameter",
-        rule: "set: { temperature: 0 }",
-        script: "set(\"temperature\", 0)",
-    },
-    EffectRow {
-        name: "drop",
-        about: "takes a member out of the request",
-        merge: "union",
-        rule: "drop: [logprobs]",
-        script: "drop(\"logprobs\")",
-    },
-    EffectRow {
-        name: "tag",
-        about: "a key and a value for receipts and reports",
-        merge: "union",
-        rule: "tag: { team: search }",
-        script: "tag(\"team\", \"search\")",
-    },
-    EffectRow {
-        name: "note",
-        about: "a sentence for whoever reads the receipt",
-        merge: "union",
-        rule: "note: downgraded at 80 % of the budget",
-        script: "note(\"downgraded at 80 % of the budget\")",
-    },
-    EffectRow {
-        name: "alert",
-        about: "a sentence for operators: `info`, `warning` or `critical`",
-        merge: "union",
-        rule: "alert: { severity: critical, text: the budget is spent }",
-        script: "alert(\"critical\", \"the budget is spent\")",
-    },
-];
+macro_rules! effects {
+    ($($name:ident: $form:expr, about $about:literal, merge $merge:literal, rule $rule:literal, script $script:literal, calls $calls:expr;)*) => {
+        /// All effects, in the order in which `Effect::NAMES` lists them.
+        pub static EFFECTS: &[EffectRow] = &[$(EffectRow {
+            name: stringify!($name), about: $about, merge: $merge, form: $form, rule: $rule, script: $script, calls: &$calls,
+        }),*];
+    };
+}
+
+effects! {
+    deny: Form::Table(&[need("code", Shape::Text), may("reason", Shape::Text)]),
+        about "refuses the call; at post-response, what was not sent yet",
+        merge "any denies; all reasons are kept, the highest layer's is told",
+        rule "deny: { code: no_batch, reason: not during the day }",
+        script "deny(\"no_batch\", \"not during the day\")",
+        calls ["code: String", "code: String, reason: String"];
+    cap: Form::AnyOf(&[
+        may("max_tokens", Shape::Count),
+        may("max_cost_usd", Shape::Dollars),
+        may("deadline_ms", Shape::Count),
+        may("attempts", Shape::Count),
+    ]),
+        about "a bound: `max_tokens`, `max_cost_usd`, `deadline_ms`, `attempts`",
+        merge "the smallest of each",
+        rule "cap: { max_tokens: 4096, max_cost_usd: \"0.25\" }",
+        script "cap(\"max_tokens\", 4096)",
+        calls ["name: String, value: ?"];
+    require: Form::AnyOf(&[
+        may("models", Shape::Texts),
+        may("families", Shape::Texts),
+        may("providers", Shape::Texts),
+        may("regions", Shape::Texts),
+        may("tiers", Shape::Texts),
+    ]),
+        about "targets must match one of the globs: `models`, `families`, `providers`, `regions`, `tiers`",
+        merge "all requirements hold; none left = refused, naming who asked",
+        rule "require: { regions: [eu, \"eu-*\"] }",
+        script "require(\"regions\", [\"eu\", \"eu-*\"])",
+        calls ["of: String, any: Array"];
+    reserve: Form::Texts,
+        about "a rule of `limits.yaml` must be held",
+        merge "union: all must be held",
+        rule "reserve: tenant-month",
+        script "reserve(\"tenant-month\")",
+        calls ["rule: String"];
+    prefer: Form::OneOf(
+        &[may("target", Shape::Text), may("tier", Shape::Text), may("family", Shape::Text)],
+        &[may("score", Shape::Score)],
+    ),
+        about "a wish for a target, tier or family, with a score; a tier or family above 0 replaces the intent's",
+        merge "scores are summed by wish",
+        rule "prefer: { tier: standard, score: 100 }",
+        script "prefer(\"standard\", 100)",
+        calls ["name: String, score: int"];
+    pin: Form::TextOr(&[need("target", Shape::Text), may("may_replace_pinned", Shape::Flag)]),
+        about "this target first, whatever was asked for",
+        merge "single writer: highest layer, then priority, then name",
+        rule "pin: openai/gpt-4o-mini",
+        script "pin(\"openai/gpt-4o-mini\")",
+        calls ["target: String"];
+    split: Form::Table(&[
+        need("name", Shape::Text),
+        may("by", Shape::OneOf(&STICKY_BY)),
+        need("weights", Shape::Weights),
+        may("may_replace_pinned", Shape::Flag),
+    ]),
+        about "one of several targets, by weight and by a stable bucket of the caller",
+        merge "single writer",
+        rule "split: { name: spring, by: user, weights: { openai/gpt-4o: 9, openai/gpt-5: 1 } }",
+        script "split(\"spring\", \"user\", #{ \"openai/gpt-4o\": 9, \"openai/gpt-5\": 1 })",
+        calls ["name: String, weights: Map", "name: String, by: String, weights: Map"];
+    fallback: Form::Texts,
+        about "targets that are tried when those before them fail",
+        merge "concatenated by layer, priority and name, each once",
+        rule "fallback: [groq/openai/gpt-oss-120b, sim/sim-1]",
+        script "fallback([\"groq/openai/gpt-oss-120b\", \"sim/sim-1\"])",
+        calls ["targets: Array", "target: String"];
+    set: Form::Settings(&SETTABLE),
+        about "a parameter of the request, such as `temperature`; never its words",
+        merge "single writer per parameter",
+        rule "set: { temperature: 0 }",
+        script "set(\"temperature\", 0)",
+        calls ["name: String, value: ?"];
+    drop: Form::Texts,
+        about "takes a member out of the request",
+        merge "union",
+        rule "drop: [logprobs]",
+        script "drop(\"logprobs\")",
+        calls ["field: String"];
+    tag: Form::Named,
+        about "a key and a value for receipts and reports",
+        merge "union",
+        rule "tag: { team: search }",
+        script "tag(\"team\", \"search\")",
+        calls ["key: String, value: ?"];
+    note: Form::Text,
+        about "a sentence for whoever reads the receipt",
+        merge "union",
+        rule "note: downgraded at 80 % of the budget",
+        script "note(\"downgraded at 80 % of the budget\")",
+        calls ["text: String"];
+    alert: Form::TextOr(&[need("text", Shape::Text), may("severity", Shape::OneOf(&SEVERITIES))]),
+        about "a sentence for operators: `info`, `warning` or `critical`",
+        merge "union",
+        rule "alert: { severity: critical, text: the budget is spent }",
+        script "alert(\"critical\", \"the budget is spent\")",
+        calls ["text: String", "severity: String, text: String"];
+}
+
+/// The effect by its name.
+pub fn effect(name: &str) -> Option<&'static EffectRow> {
+    EFFECTS.iter().find(|row| row.name == name)
+}
 
 #[cfg(test)]
 mod tests {

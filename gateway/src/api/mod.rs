@@ -44,6 +44,10 @@ pub fn router() -> Router<Connection> {
         .route("/", get(hello))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::one))
+        .route("/v1beta/models", get(models::list))
+        .route("/v1beta/models/{*id}", get(models::one))
+        .route("/openai/v1/models", get(models::list))
+        .route("/openai/v1/models/{*id}", get(models::one))
         .fallback(unknown)
         .method_not_allowed_fallback(not_here)
 }

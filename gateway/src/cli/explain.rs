@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use tollgate_core::contract::nearest;
 use tollgate_core::contract::usage::Usage;
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
@@ -22,8 +23,8 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
     }
     if let Some(code) = args.id.as_deref().filter(|id| looks_like_a_code(id)) {
         let known: Vec<&str> = codes::all().map(|known| known.code).collect();
-        let hint = tollgate_core::contract::nearest::hint(&code.to_ascii_uppercase(), known);
-        return Err(Ended::failed(format!("no finding has the code `{code}`{hint}")));
+        let hint = nearest::hint(&code.to_ascii_uppercase(), known);
+        return Err(Ended::failed(format!("there is no code `{code}`{hint}")));
     }
     let state = super::trail::open(&args.places)?;
     let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));

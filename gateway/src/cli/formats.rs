@@ -38,7 +38,7 @@ fn result(finding: &Diagnostic) -> Value {
         Some(help) => format!("{}: {help}", finding.message),
         None => finding.message.clone(),
     };
-    let mut place = json!({ "artifactLocation": { "uri": finding.file } });
+    let mut place = json!({ "artifactLocation": { "uri": uri(&finding.file) } });
     if finding.line > 0 {
         place["region"] = json!({
             "startLine": finding.line,
@@ -52,6 +52,18 @@ fn result(finding: &Diagnostic) -> Value {
         "message": { "text": text },
         "locations": [{ "physicalLocation": place }],
     })
+}
+
+/// A path as a relative address: what an address cannot hold is written as its bytes.
+fn uri(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
 }
 
 /// One suite per policy, as CI servers read it.
@@ -124,6 +136,11 @@ mod tests {
         assert_eq!(*region, json!({ "startLine": 3, "startColumn": 5, "endColumn": 9 }));
         assert_eq!(run["results"][1]["level"], "warning");
         assert!(run["results"][1]["locations"][0]["physicalLocation"]["region"].is_null(), "the whole file");
+    }
+
+    #[test]
+    fn a_path_is_an_address() {
+        assert_eq!(uri("policies/ä b#c/rules.yaml"), "policies/%C3%A4%20b%23c/rules.yaml");
     }
 
     #[test]

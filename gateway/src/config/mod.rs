@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tollgate_providers::SecretSource;
+use tollgate_providers::clouds::Settings;
 
 use text::Text;
 use verify::Verify;
@@ -77,11 +78,43 @@ pub struct Provider {
     /// What kind of API is there, where the name does not say it: `openai`, `anthropic`, `gemini`, `bedrock`, ...
     pub api: Option<Text>,
     pub secret: Option<Secret>,
+    /// Of Bedrock and Vertex: where it is; their addresses follow from it.
+    pub region: Option<Text>,
+    /// Of Vertex: the project that pays.
+    pub project: Option<Text>,
+    /// Of Vertex: the key file of a service account, instead of `secret`.
+    pub service_account: Option<Secret>,
+    /// Of Vertex: the only address where its tokens are asked for. Absent = Google's.
+    pub token_url: Option<Text>,
+    /// Of Bedrock: access keys that requests are signed with, instead of `secret`.
+    pub access_key: Option<Secret>,
+    pub secret_key: Option<Secret>,
+    pub session_token: Option<Secret>,
+    /// Of Azure: calls go to the older paths with deployments, in this version.
+    pub api_version: Option<Text>,
     /// Models that no catalog lists are sent on too, as `PROVIDER/MODEL`.
     pub unlisted: Option<bool>,
     /// Models that nobody knows go here.
     pub default: bool,
     pub timers: Timers,
+}
+
+impl Provider {
+    /// What only clouds have.
+    pub fn settings(&self) -> Settings {
+        let text = |text: &Option<Text>| text.as_ref().map(|text| text.to_string());
+        let source = |secret: &Option<Secret>| secret.as_ref().map(Secret::source);
+        Settings {
+            region: text(&self.region),
+            project: text(&self.project),
+            api_version: text(&self.api_version),
+            access_key: source(&self.access_key),
+            secret_key: source(&self.secret_key),
+            session_token: source(&self.session_token),
+            service_account: source(&self.service_account),
+            token_url: text(&self.token_url),
+        }
+    }
 }
 
 /// A secret by reference; exactly one of the three.

@@ -42,7 +42,10 @@ pub fn bind(
     };
     let kind = walk.expression(&mut root);
     if !matches!(kind, Type::Bool | Type::Any) && walk.found.is_empty() {
-        walk.tell("TG0507", root.id, format!("the expression must be true or false, it is {}", kind.name()));
+        let (line, column) = (origin.line, origin.column);
+        let length = text.lines().next().map_or(1, |line| line.chars().count() as u32);
+        let told = walk.tell("TG0507", root.id, format!("the expression must be true or false, it is {}", kind.name()));
+        (told.line, told.column, told.length) = (line, column, length);
     }
     let (found, slots, reads) = (walk.found, walk.slots, walk.reads);
     if found.is_empty() { Ok((Compiled { root, slots }, reads)) } else { Err(found) }
@@ -73,6 +76,17 @@ impl Walk<'_> {
         &mut self.found[last]
     }
 
+    /// The same about a call: the parser points at the bracket, people at the name before it.
+    fn tell_call(&mut self, code: &'static str, id: u64, name: &str, message: String) {
+        let offset = self.source.offset_for(id).map_or(0, |(start, _)| start as usize);
+        let before: String = self.text.chars().take(offset).collect();
+        let told = self.tell(code, id, message);
+        let length = name.chars().count() as u32;
+        if before.ends_with(name) && told.column > length {
+            (told.column, told.length) = (told.column - length, length);
+        }
+    }
+
     /// Replaces a node by a slot.
     fn slot(&mut self, node: &mut IdedExpr, slot: Slot) {
         node.expr = Expr::Ident(slot_name(self.slots.len()));
@@ -92,7 +106,7 @@ impl Walk<'_> {
                 let hint = nearest::hint(name, groups);
                 let message = format!("unknown name `{name}`{hint}");
                 let length = name.len() as u32;
-                self.tell("TG0503", id, message).length = length;
+                self.tell("TG0504", id, message).length = length;
                 Type::Any
             }
             Expr::List(list) => {
@@ -164,7 +178,7 @@ impl Walk<'_> {
             ("budget" | "rate", [rule, name]) => Some(self.limit(node, root == "rate", rule, name)),
             ("budget" | "rate", _) => {
                 let message = format!("write `{root}[\"RULE\"].ratio`: a rule of limits.yaml and one of its fields");
-                self.tell("TG0503", id, message);
+                self.tell("TG0504", id, message);
                 Some(Type::Any)
             }
             (group, rest) => {
@@ -282,11 +296,11 @@ impl Walk<'_> {
             }
             None => {
                 let hint = nearest::hint(&name, check::FUNCTIONS);
-                let message = match check::FUNCTIONS.contains(&name.as_str()) {
-                    true => format!("`{name}` does not take {} arguments", types.len()),
-                    false => format!("unknown function `{name}`{hint}"),
+                let (code, message) = match check::FUNCTIONS.contains(&name.as_str()) {
+                    true => ("TG0510", format!("`{name}` does not take {} arguments", types.len())),
+                    false => ("TG0503", format!("unknown function `{name}`{hint}")),
                 };
-                self.tell("TG0510", id, message);
+                self.tell_call(code, id, &name, message);
                 Type::Any
             }
         }
@@ -303,7 +317,7 @@ impl Walk<'_> {
             ("matches", Some(path), [Some(pattern)]) => Some(self.regex(node, &path, pattern)),
             ("matches", ..) => {
                 let message = "`matches` takes a fact and a literal: `call.user_agent.matches(\"^curl/\")`";
-                self.tell("TG0511", id, message.to_owned());
+                self.tell_call("TG0511", id, "matches", message.to_owned());
                 Some(Type::Bool)
             }
             ("contains", Some(path), [Some(words)]) if path == ["text"] => {

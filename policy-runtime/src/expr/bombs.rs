@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tollgate_core::policy::Hook;
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::verdict::FailureKind;
 
 use super::tests::when;
-use super::{Selector, thread_cpu};
+use super::{Selector, compile_rules, thread_cpu};
 use crate::diagnostic::Diagnostic;
-use crate::engine::Bounds;
+use crate::engine::{Bounds, Unit};
+use crate::trying::compile_by;
 
 /// On the parser's own thread it may take longer; this is the caller's.
 const COMPILE_MS_MAX: u128 = 20;
@@ -67,9 +69,9 @@ fn bombs_are_refused_or_end_within_their_bounds() {
         ("loops three deep", turns("prompt.roles.all(c, a == c)"), Refused("TG0508")),
         ("a large regular expression", "caller.user.matches('(a{1,1000}){1,1000}')".into(), Refused("TG0511")),
         ("a regular expression out of facts", "caller.user.matches(intent.asked)".into(), Refused("TG0511")),
-        ("replace that grows", "'a'.replace('', 'aaaa').replace('', 'aaaa') == ''".into(), Refused("TG0510")),
-        ("a list that is joined", "caller.groups.join('x') == ''".into(), Refused("TG0510")),
-        ("a text that is taken apart", "caller.user.split('') == []".into(), Refused("TG0510")),
+        ("replace that grows", "'a'.replace('', 'aaaa').replace('', 'aaaa') == ''".into(), Refused("TG0503")),
+        ("a list that is joined", "caller.groups.join('x') == ''".into(), Refused("TG0503")),
+        ("a text that is taken apart", "caller.user.split('') == []".into(), Refused("TG0503")),
         ("a loop in a loop", turns("a == b"), Stopped(Budget)),
         ("a loop in a loop with a large body", turns(&many("a == b", 60, " && ")), Stopped(Budget)),
         ("a loop in a loop that errs at every turn", turns("1 / 0 == 1"), Stopped(Budget)),
@@ -110,11 +112,41 @@ fn bombs_are_refused_or_end_within_their_bounds() {
         let within = took.as_millis() as u64 <= bounds.cpu_ms
             && memory.bytes_max <= bounds.memory
             && compiled.as_millis() <= COMPILE_MS_MAX;
-        if got != end || !within {
+        // A busy machine counts what it took away as the thread's own time: the net may then come before the operations.
+        let by_the_net = end == Stopped(Budget) && got == Stopped(FailureKind::CpuTime);
+        if got != end && !by_the_net || !within {
             wrong.push(format!("{told}, and it should be {end:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A manifest may give more operations than there is time for: the clock holds then, in one expression and over a table.
+#[test]
+fn time_holds_whatever_operations_are_given() {
+    let bounds = Bounds { ops: 10_000_000, ..Bounds::default() };
+    let facts = large();
+    let loops = [
+        "prompt.roles.all(a, prompt.roles.all(b, a == b))",
+        "prompt.roles.map(a, prompt.roles.filter(b, a != b)) == []",
+    ];
+    for text in loops {
+        let table = [text; 20].map(|when| format!("  - when: '{when}'\n    note: x\n")).concat();
+        for (rules, why) in
+            [(format!("rules:\n  - when: '{text}'\n    note: x\n"), "one"), (format!("rules:\n{table}"), "twenty")]
+        {
+            let program = compile_by("rules.yaml", &rules, json!({}), |unit| {
+                compile_rules(&Unit { bounds, params: unit.params.clone(), ..*unit })
+            });
+            let program = program.unwrap_or_else(|found| panic!("{found:?}"));
+            let begun = thread_cpu();
+            let ended = program.decide(Hook::PreRoute, &facts).map(|answer| answer.ops);
+            let took = thread_cpu() - begun;
+            println!("{why} of {text}: {took:?} {ended:?}");
+            assert_eq!(ended.map_err(|stop| stop.kind), Err(FailureKind::CpuTime), "{why} of {text}");
+            assert!(took <= Duration::from_millis(bounds.cpu_ms), "{why} of {text}: {took:?}");
+        }
+    }
 }
 
 fn end_of(selector: &Result<Selector, Vec<Diagnostic>>, facts: &Arc<Facts>) -> End {

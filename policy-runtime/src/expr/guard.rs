@@ -78,12 +78,10 @@ fn syntax(errors: &str, origin: Origin<'_>) -> Diagnostic {
     Diagnostic::error("TG0502", origin.shown, message).at(line, column)
 }
 
-/// A line and column within the expression (from 1), as a place of the file.
+/// A line and column within the expression (from 1), as a place of the file. Lines below the first are those of a block,
+/// and stand as far in as it does.
 pub fn place(origin: Origin<'_>, line: u32, column: u32) -> (u32, u32) {
-    match line {
-        0 | 1 => (origin.line, origin.column + column.saturating_sub(1)),
-        _ => (origin.line + line - 1, column),
-    }
+    (origin.line + line.saturating_sub(1), origin.column + column.saturating_sub(1))
 }
 
 /// Counts on characters, before any parser.

@@ -28,7 +28,7 @@ use tollgate_core::policy::verdict::FailureKind;
 
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Bounds, Stop};
-use slots::Compiled;
+use slots::{Compiled, Spent};
 
 /// What an expression may name.
 #[derive(Clone, Copy)]
@@ -59,8 +59,8 @@ pub struct Selector {
 
 impl Selector {
     pub fn matches(&self, facts: &Arc<Facts>) -> Result<bool, Stop> {
-        let mut ops = 0;
-        self.compiled.is_true(facts, &self.bounds, &mut ops).map_err(|fault| fault.stop(&self.at, ops))
+        let mut spent = Spent::default();
+        self.compiled.is_true(facts, &self.bounds, &mut spent).map_err(|fault| fault.stop(&self.at, spent.ops))
     }
 
     /// Whether it is true, and what keeps it from it.

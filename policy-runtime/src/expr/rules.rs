@@ -11,11 +11,12 @@ use tollgate_core::policy::parse;
 use tollgate_core::policy::revision::Reason;
 use tollgate_core::policy::schema::{Group, GroupSet};
 
-use super::slots::Compiled;
+use super::slots::{Compiled, Spent};
 use super::{Names, Origin, bind, guard};
 use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop, Unit};
+use crate::targets::{self, Named};
 use crate::yaml::{self, Data, Key, Node, Place};
 
 /// No table has more rules.
@@ -43,14 +44,21 @@ impl Program for Table {
         writes
     }
 
+    fn names(&self) -> Vec<Named> {
+        let effects = self.rules.iter().flat_map(|rule| &rule.effects);
+        let named =
+            |said: &Said| targets::of(&said.effect).into_iter().map(|wish| (wish, said.at.clone())).collect::<Vec<_>>();
+        effects.flat_map(named).map(|(wish, at)| Named { wish, at }).collect()
+    }
+
     fn decide(&self, _hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
-        let mut answer = Answer::default();
+        let (mut answer, mut spent) = (Answer::default(), Spent::default());
         for rule in &self.rules {
             let applies = match &rule.when {
                 None => true,
                 Some(when) => {
-                    let ops = answer.ops;
-                    when.is_true(facts, &self.bounds, &mut answer.ops).map_err(|fault| fault.stop(&rule.at, ops))?
+                    let ops = spent.ops;
+                    when.is_true(facts, &self.bounds, &mut spent).map_err(|fault| fault.stop(&rule.at, ops))?
                 }
             };
             if applies {
@@ -60,6 +68,7 @@ impl Program for Table {
                 }
             }
         }
+        answer.ops = spent.ops;
         Ok(answer)
     }
 
@@ -69,7 +78,8 @@ impl Program for Table {
             match &rule.when {
                 None => covered.site(&rule.at, "the rule", reached),
                 Some(when) => {
-                    let truth = reached.then(|| when.is_true(facts, &self.bounds, &mut 0).ok()).flatten();
+                    let truth =
+                        reached.then(|| when.is_true(facts, &self.bounds, &mut Spent::default()).ok()).flatten();
                     covered.site(&rule.at, "`when` true", truth == Some(true));
                     covered.site(&rule.at, "`when` false", truth == Some(false));
                     when.cover(facts, &rule.at, reached, covered);
@@ -134,7 +144,8 @@ impl Program for Table {
 /// Compiles a table; everything that is wrong with it is told at once.
 pub fn compile_rules(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
     let bytes = unit.tree.read(unit.file).unwrap_or_default();
-    let mut reading = Reading { unit, found: Vec::new() };
+    let lines = std::str::from_utf8(bytes).unwrap_or_default().lines().collect();
+    let mut reading = Reading { unit, lines, found: Vec::new() };
     let rules = match yaml::parse(bytes) {
         Ok(node) => reading.table(&node),
         Err(why) => {
@@ -150,6 +161,8 @@ pub fn compile_rules(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic
 
 struct Reading<'a> {
     unit: &'a Unit<'a>,
+    /// The file's own, to find where the text of an expression begins.
+    lines: Vec<&'a str>,
     found: Vec<Diagnostic>,
 }
 
@@ -200,7 +213,7 @@ impl Reading<'_> {
         for (key, value) in members {
             match key.text.as_str() {
                 "when" => {
-                    rule.at = at(value.at);
+                    rule.at = at(yaml::first_character(&self.lines, value.at));
                     rule.when = self.when(value);
                 }
                 "stop" => match value.data {
@@ -230,7 +243,8 @@ impl Reading<'_> {
                 return None;
             }
         };
-        let origin = Origin { shown: self.unit.shown, line: value.at.line, column: value.at.column };
+        let at = yaml::first_character(&self.lines, value.at);
+        let origin = Origin { shown: self.unit.shown, line: at.line, column: at.column };
         let names = Names {
             hooks: self.unit.hooks,
             params: &self.unit.params,

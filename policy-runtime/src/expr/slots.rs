@@ -1,6 +1,7 @@
 //! Numbered slots: what an expression names, found at load, read from the facts when it is evaluated.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use cel::common::types::{CelBool, CelDouble, CelInt, CelList, CelString};
 use cel::common::value::{CowVal, Val};
@@ -28,6 +29,11 @@ pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
 const TEXT_BYTES_PER_OP: u64 = 64;
 /// Elements of a list are joined and copied without being read again: a list with longer ones is charged for its longest.
 const ELEMENT_BYTES_FREE: u64 = 128;
+
+/// Loops look at the clock once in this many operations: a tenth of a millisecond or less.
+const LOOK_EVERY_OPS: u64 = 512;
+/// What is native and large, such as joining long texts, ends before the clock is looked at.
+const LATE_MAX: Duration = Duration::from_millis(2);
 
 /// One thing that an expression reads.
 pub enum Slot {
@@ -59,22 +65,33 @@ pub struct Compiled {
     pub slots: Vec<Slot>,
 }
 
+/// What an evaluation has spent, over all expressions of one decision.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spent {
+    pub ops: u64,
+    /// The thread's own time at which it is broken off; `None` until the clock is looked at for the first time.
+    end: Option<Duration>,
+}
+
 impl Compiled {
-    /// Evaluates; anything but true or false is a fault. `ops` counts the reads.
-    pub fn is_true(&self, facts: &Facts, bounds: &Bounds, ops: &mut u64) -> Result<bool, Fault> {
-        // The clock costs as much as a small expression: only what loops is timed.
+    /// Evaluates; anything but true or false is a fault.
+    pub fn is_true(&self, facts: &Facts, bounds: &Bounds, spent: &mut Spent) -> Result<bool, Fault> {
+        // The clock costs as much as a small expression: only what is large, or loops, is timed.
         let timed = self.slots.len() > 32;
-        let begun = timed.then(thread_cpu);
-        let reader = Reader { facts, slots: &self.slots, ops: AtomicU64::new(*ops), ops_max: bounds.ops };
+        if timed && spent.end.is_none() {
+            spent.end = Some(thread_cpu() + bounds.cpu_within(LATE_MAX));
+        }
+        let reader = Reader::new(facts, &self.slots, bounds, *spent);
         let mut context = Context::with_env(ENV.clone());
         context.set_variable_resolver(&reader);
         let value = Value::resolve_val(&self.root, &context).map(|v| v.downcast_ref::<CelBool>().map(|b| *b.inner()));
-        *ops = reader.ops.load(Ordering::Relaxed);
-        if *ops > bounds.ops {
+        let is_late = reader.late.load(Ordering::Relaxed);
+        *spent = reader.spent();
+        if spent.ops > bounds.ops {
             let what = format!("more than {} operations", bounds.ops);
             return Err(Fault { kind: FailureKind::Budget, what });
         }
-        if begun.is_some_and(|begun| (thread_cpu() - begun).as_millis() as u64 > bounds.cpu_ms) {
+        if is_late || timed && spent.end.is_some_and(|end| thread_cpu() > end) {
             return Err(Fault {
                 kind: FailureKind::CpuTime,
                 what: format!("more than {} ms of CPU time", bounds.cpu_ms),
@@ -94,14 +111,51 @@ pub fn slot_name(n: usize) -> String {
     format!("#{n}")
 }
 
+/// In cells that threads could share: the interpreter asks for that, though one thread evaluates.
 pub(super) struct Reader<'f> {
-    pub(super) facts: &'f Facts,
-    pub(super) slots: &'f [Slot],
-    pub(super) ops: AtomicU64,
-    pub(super) ops_max: u64,
+    facts: &'f Facts,
+    slots: &'f [Slot],
+    ops: AtomicU64,
+    ops_max: u64,
+    cpu_max: Duration,
+    /// Nanoseconds of the thread's own time; 0 = not looked yet.
+    end: AtomicU64,
+    late: AtomicBool,
 }
 
-impl Reader<'_> {
+impl<'f> Reader<'f> {
+    pub(super) fn new(facts: &'f Facts, slots: &'f [Slot], bounds: &Bounds, spent: Spent) -> Reader<'f> {
+        Reader {
+            facts,
+            slots,
+            ops: AtomicU64::new(spent.ops),
+            ops_max: bounds.ops,
+            cpu_max: bounds.cpu_within(LATE_MAX),
+            end: AtomicU64::new(spent.end.map_or(0, nanos)),
+            late: AtomicBool::new(false),
+        }
+    }
+
+    fn spent(&self) -> Spent {
+        let end = self.end.load(Ordering::Relaxed);
+        Spent { ops: self.ops.load(Ordering::Relaxed), end: (end > 0).then(|| Duration::from_nanos(end)) }
+    }
+
+    /// One turn of a loop. `false` = there was time for no more.
+    fn turn(&self, price: u64) -> bool {
+        let ops = self.ops.fetch_add(price - 1, Ordering::Relaxed);
+        if (ops + price) / LOOK_EVERY_OPS == ops / LOOK_EVERY_OPS {
+            return true;
+        }
+        let now = thread_cpu();
+        match self.end.load(Ordering::Relaxed) {
+            0 => self.end.store(nanos(now + self.cpu_max), Ordering::Relaxed),
+            end if nanos(now) > end => self.late.store(true, Ordering::Relaxed),
+            _ => {}
+        }
+        !self.late.load(Ordering::Relaxed)
+    }
+
     fn charge(&self, fact: &FactValue<'_>) {
         let ops = match fact {
             FactValue::Text(text) => text.len() as u64 / TEXT_BYTES_PER_OP,
@@ -120,8 +174,9 @@ impl Reader<'_> {
 impl VariableResolver for Reader<'_> {
     fn resolve<'b>(&'b self, variable: &str) -> Option<CowVal<'b, 'b>> {
         let slot = self.slots.get(variable.strip_prefix('#')?.parse::<usize>().ok()?)?;
-        if self.ops.fetch_add(1, Ordering::Relaxed) >= self.ops_max {
-            // Not there: the evaluation ends with an error, and the count tells why.
+        let is_over = self.ops.fetch_add(1, Ordering::Relaxed) >= self.ops_max;
+        if is_over || self.late.load(Ordering::Relaxed) {
+            // Not there: loops go on to their end, but find nothing to loop over, and the count or the clock tells why.
             return None;
         }
         Some(match slot {
@@ -130,10 +185,9 @@ impl VariableResolver for Reader<'_> {
                 self.charge(&fact);
                 value(fact)
             }
-            Slot::Turn(price) => {
-                self.ops.fetch_add(price - 1, Ordering::Relaxed);
-                truth(true)
-            }
+            Slot::Turn(price) if self.turn(*price) => truth(true),
+            // As when operations are spent: the evaluation ends with an error.
+            Slot::Turn(_) => return None,
             Slot::Limit { rate, rule, field } => {
                 let table = if *rate { &self.facts.rate } else { &self.facts.budget };
                 match table.get(rule) {
@@ -161,6 +215,10 @@ fn text_of<'f>(field: &'static Field, facts: &'f Facts) -> Option<std::borrow::C
         FactValue::Text(text) => Some(text),
         FactValue::Int(_) | FactValue::Float(_) | FactValue::Bool(_) | FactValue::TextList(_) => None,
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn truth<'b>(yes: bool) -> CowVal<'b, 'b> {

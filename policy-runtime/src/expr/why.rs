@@ -1,7 +1,6 @@
 //! Why a condition did not hold: the parts of it that were false, in its own words, with the values of their facts.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::AtomicU64;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
 use cel::common::types::CelBool;
@@ -10,9 +9,13 @@ use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::schema::{FactValue, Group, GroupSet};
 
-use super::slots::{Compiled, ENV, Reader, Slot};
+use super::slots::{Compiled, ENV, Reader, Slot, Spent};
 use crate::coverage::Covered;
+use crate::engine::Bounds;
 
+/// Nobody's call waits for an explanation.
+const AT_A_DESK: Bounds =
+    Bounds { ops: u32::MAX as u64, bytes: u32::MAX as u64, cpu_ms: 1_000, memory: u32::MAX as u64 };
 /// Letters of one value.
 const VALUE_CHARS_MAX: usize = 80;
 
@@ -68,8 +71,7 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     fn truth(&self, node: &IdedExpr) -> Result<bool, String> {
-        let ops = AtomicU64::new(0);
-        let reader = Reader { facts: self.facts, slots: &self.compiled.slots, ops, ops_max: u64::from(u32::MAX) };
+        let reader = Reader::new(self.facts, &self.compiled.slots, &AT_A_DESK, Spent::default());
         let mut context = Context::with_env(ENV.clone());
         context.set_variable_resolver(&reader);
         match Value::resolve_val(node, &context) {

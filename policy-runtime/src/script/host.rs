@@ -18,10 +18,11 @@ const SCRIPT_STRING_MAX: usize = 64 * 1024;
 /// Arrays and maps: every checked operation walks them, so they are kept small.
 const CONTAINER_MAX: usize = 1_000;
 /// Functions that call functions: each takes of the stack of the thread that carries calls.
-const CALLS_DEEP_MAX: usize = 16;
+pub const CALLS_DEEP_MAX: usize = 16;
 /// Expressions within expressions, outside of functions and within them.
 const EXPRESSIONS_DEEP_MAX: (usize, usize) = (48, 24);
-const VARIABLES_MAX: usize = 128;
+/// Of one call and of all calls in it together (`alive`): what a script holds is at most so many texts.
+pub const VARIABLES_MAX: usize = 128;
 const FUNCTIONS_MAX: usize = 128;
 const MODULES_MAX: usize = 16;
 
@@ -67,6 +68,14 @@ impl Host {
         match self {
             Host::Shared(engine) => engine,
             Host::Own(engine, _) => engine,
+        }
+    }
+
+    /// Where the modules of a script come from, if it imports any.
+    pub fn resolver(&self) -> Option<&TreeResolver> {
+        match self {
+            Host::Shared(_) => None,
+            Host::Own(_, resolver) => Some(resolver),
         }
     }
 }
@@ -131,6 +140,12 @@ pub struct TreeResolver {
 }
 
 impl TreeResolver {
+    /// A module's file as people are told it, beside the script that is told as `script`.
+    pub fn shown(&self, path: &str, script: &str) -> String {
+        let folder = script.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/{path}.rhai")
+    }
+
     fn text(&self, path: &str, at: Position) -> Told<&str> {
         let missing = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), at));
         if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -155,10 +170,43 @@ impl ModuleResolver for TreeResolver {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use tollgate_core::policy::effect::Effect;
 
     const PAGE: &str = include_str!("../../../docs/reference/rhai.md");
+
+    /// Names with numbers of arguments.
+    fn registered(engine: &Engine) -> BTreeSet<(String, usize)> {
+        let all =
+            engine.collect_fn_metadata(None, |f| Some((f.metadata.name.to_string(), f.metadata.num_params)), true);
+        all.into_iter().collect()
+    }
+
+    /// `fn get tenant(group: FactGroup) -> String;` and `fn pin(target: String) -> Decision;`
+    fn defined(text: &str) -> BTreeSet<(String, usize)> {
+        let one = |line: &str| {
+            let (name, rest) = line.strip_prefix("fn ")?.split_once('(')?;
+            let (arguments, _) = rest.split_once(')')?;
+            let count = arguments.split(',').filter(|argument| !argument.trim().is_empty()).count();
+            Some((name.replace("get ", "get$"), count))
+        };
+        text.lines().filter_map(one).collect()
+    }
+
+    /// What editors are told is what scripts may call.
+    #[test]
+    fn the_definition_file_names_what_is_registered_and_nothing_else() {
+        let defined = defined(&crate::reference::part("rhai").unwrap());
+        let (ours, standard) = (registered(&engine()), registered(&Engine::new()));
+        assert!(defined.len() > 60, "{defined:?}");
+        let unknown: Vec<_> = defined.difference(&ours).collect();
+        assert!(unknown.is_empty(), "defined, and not registered: {unknown:?}");
+        let added: BTreeSet<_> = ours.difference(&standard).cloned().collect();
+        let untold: Vec<_> = added.difference(&defined).collect();
+        assert!(untold.is_empty(), "registered, and not defined: {untold:?}");
+    }
 
     #[test]
     fn the_page_tells_bounds_functions_and_what_is_off() {
@@ -170,7 +218,7 @@ mod tests {
             row("calls in calls", CALLS_DEEP_MAX),
             row("expressions in expressions, within a function", within),
             row("the same outside of functions", outside),
-            row("variables", VARIABLES_MAX),
+            row("variables at the same time, those of calls in calls included", VARIABLES_MAX),
             row("functions", FUNCTIONS_MAX),
             row("modules", MODULES_MAX),
             row("operations", crate::engine::Bounds::default().ops as usize),

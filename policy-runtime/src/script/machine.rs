@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rhai::grain::{Compiler, Program as Bytecode, Vm};
-use rhai::{AST, CallFnOptions, Dynamic, Engine, EvalAltResult, Scope};
+use rhai::{AST, ASTNode, CallFnOptions, Dynamic, Engine, EvalAltResult, Expr, Scope, Stmt};
 
 use super::handles::FactsHandle;
 use super::host::{Asked, Host, TreeResolver};
 
+/// Calls and operators in the text of a script that runs as bytecode. Bytecode counts at turns of loops and at calls of the
+/// script's own functions; between two of these it goes through its text once, and a long text would go on uncounted.
+const CALLS_MAX: usize = 128;
 /// Machines that a thread keeps. Scripts of revisions that are gone leave when it is full.
 const KEPT_MAX: usize = 256;
 
@@ -31,7 +34,9 @@ pub enum Machine {
 impl Machine {
     pub fn of(ast: AST, host: Host) -> Machine {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        if let Host::Shared(engine) = host {
+        if let Host::Shared(engine) = host
+            && calls(&ast) <= CALLS_MAX
+        {
             let program = Compiler::new().compile(&ast);
             if program.residual_count() == 0 && !program.makes_fn_pointers() {
                 let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
@@ -68,6 +73,20 @@ impl Machine {
             }
         }
     }
+}
+
+fn calls(ast: &AST) -> usize {
+    let mut calls = 0;
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        let is_call = matches!(
+            path.last(),
+            Some(ASTNode::Expr(Expr::FnCall(..) | Expr::MethodCall(..) | Expr::InterpolatedString(..)))
+                | Some(ASTNode::Stmt(Stmt::FnCall(..) | Stmt::Assignment(..)))
+        );
+        calls += usize::from(is_call);
+        calls <= CALLS_MAX
+    });
+    calls
 }
 
 fn take(number: u64) -> Option<Vm<'static>> {

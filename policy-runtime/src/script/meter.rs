@@ -12,6 +12,8 @@ use crate::expr::thread_cpu;
 
 /// CPU time is looked at once in this many operations: the clock costs as much as twenty of them.
 const LOOK_EVERY: u64 = 64;
+/// What native code does between two looks ends before it is seen: sorting, joining, taking apart.
+const LATE_MAX: Duration = Duration::from_millis(4);
 
 /// One meter per thread, in cells of its own: a tick writes eight bytes and nothing more.
 struct Meter {
@@ -83,7 +85,7 @@ pub fn begin(bounds: &Bounds) -> Metered {
         m.look_at.set(LOOK_EVERY);
         m.ticks.set(0);
         m.cpu_end.set(None);
-        m.cpu_max.set(Duration::from_millis(bounds.cpu_ms));
+        m.cpu_max.set(bounds.cpu_within(LATE_MAX));
         m.broken.set(None);
         m.last.set((0, 0));
     });

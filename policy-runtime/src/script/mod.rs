@@ -3,7 +3,9 @@
 //! One engine serves all policies of the process. What differs per call (facts, parameters, bounds) travels in the call's
 //! tag; nothing is kept between calls. `lint` refuses at load what would otherwise fail at night.
 
+mod alive;
 mod cover;
+mod functions;
 mod handles;
 mod host;
 mod lint;
@@ -22,6 +24,7 @@ use tollgate_core::policy::verdict::FailureKind;
 use crate::coverage::Covered;
 use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop, Unit};
+use crate::targets::Named;
 use handles::FactsHandle;
 pub use handles::word;
 use host::{Asked, Host};
@@ -40,6 +43,7 @@ struct Script {
     params: Arc<rhai::Map>,
     /// The effects of one voice that it calls for by name.
     writes: Vec<String>,
+    names: Vec<Named>,
 }
 
 /// Compiles and lints; everything that is wrong is told at once.
@@ -60,20 +64,33 @@ fn compile_on(host: Host, text: &str, unit: &Unit<'_>) -> Result<Box<dyn Program
         let error = innermost(&error);
         told(message(error), import_place(error, text).unwrap_or(error.position()))
     })?;
-    lint::lint(host.engine(), &ast, unit)?;
-    let writes = lint::writes(&ast);
+    lint::lint(&host, &ast, unit)?;
+    let (writes, names) = (says::writes(&ast), says::names(&ast, unit.shown));
     let params =
         rhai::serde::to_dynamic(&*unit.params).ok().and_then(|value| value.try_cast::<rhai::Map>()).unwrap_or_default();
     let (shown, params): (Arc<str>, _) = (unit.shown.into(), Arc::new(params));
     let text = unit.tree.files.get(unit.file).cloned().unwrap_or_default();
     let asked = |hook: &Hook| Arc::new(Asked { shown: shown.clone(), params: params.clone(), hook: *hook });
     let asked = unit.hooks.iter().map(asked).collect();
-    Ok(Box::new(Script { machine: Machine::of(ast, host), asked, shown, bounds: unit.bounds, text, params, writes }))
+    Ok(Box::new(Script {
+        machine: Machine::of(ast, host),
+        asked,
+        shown,
+        bounds: unit.bounds,
+        text,
+        params,
+        writes,
+        names,
+    }))
 }
 
 impl Program for Script {
     fn writes(&self) -> Vec<String> {
         self.writes.clone()
+    }
+
+    fn names(&self) -> Vec<Named> {
+        self.names.clone()
     }
 
     fn cover(&self, hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
@@ -117,7 +134,7 @@ impl Program for Script {
                     FailureKind::CpuTime => format!("more than {} ms of CPU time", self.bounds.cpu_ms),
                     FailureKind::Budget if spent.broken.is_some() => match spent.ops > self.bounds.ops {
                         true => format!("more than {} operations", self.bounds.ops),
-                        false => format!("more than {} bytes read", self.bounds.bytes),
+                        false => format!("more than {} bytes read or said", self.bounds.bytes),
                     },
                     FailureKind::Budget | FailureKind::Error | FailureKind::Quarantine => message(inner),
                 };

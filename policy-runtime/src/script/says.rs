@@ -1,11 +1,15 @@
 //! What scripts say: one function per effect, each with its line, joined by `+`.
 
-use rhai::{Array, Dynamic, Engine, ImmutableString, Map, NativeCallContext};
+use std::collections::BTreeSet;
+
+use rhai::{AST, ASTNode, Array, Dynamic, Engine, Expr, ImmutableString, Map, NativeCallContext, Position, Stmt};
 use serde_json::Value;
 use tollgate_core::policy::effect::{At, Deny, Effect, Prefer, Said, Wish};
 use tollgate_core::policy::parse;
 
 use super::host::{Told, seen, with_asked};
+use super::meter;
+use crate::targets::Named;
 
 /// A decision says no more than this.
 const EFFECTS_MAX: usize = 256;
@@ -32,6 +36,7 @@ pub fn register(engine: &mut Engine) {
 }
 
 fn join(a: &mut Decision, b: Decision) -> Told<()> {
+    pay(b.0.iter().map(|said| bytes(&said.effect)).sum())?;
     a.0.extend(b.0);
     match a.0.len() > EFFECTS_MAX {
         true => Err(format!("a decision has at most {EFFECTS_MAX} effects").into()),
@@ -112,12 +117,101 @@ fn said(context: &Context<'_>, name: &str, value: Value) -> Told<Decision> {
 fn one(context: &Context<'_>, effect: Result<Effect, String>) -> Told<Decision> {
     let (line, column) = seen(context);
     let effect = effect?;
+    pay(bytes(&effect))?;
     with_asked(context, |asked| match effect.legal_at(asked.hook) {
         true => Ok(Decision(vec![Said { effect, at: At { file: asked.shown.clone(), line, column } }])),
         false => Err(format!("`{}` has no effect at {}", effect.name(), asked.hook.name()).into()),
     })?
 }
 
+/// What is said is held, and copied where decisions are joined: it is paid for as what is read.
+fn pay(bytes: usize) -> Told<()> {
+    if meter::charge(bytes) { Ok(()) } else { Err("more is said than the policy may say".into()) }
+}
+
+/// The bytes of an effect's texts.
+fn bytes(effect: &Effect) -> usize {
+    match effect {
+        Effect::Deny(deny) => deny.code.len() + deny.reason.len(),
+        Effect::Require(require) => require.any.iter().map(String::len).sum(),
+        Effect::Prefer(prefer) => match &prefer.wish {
+            Wish::Target(name) | Wish::Tier(name) | Wish::Family(name) => name.len(),
+        },
+        Effect::Pin(pin) => pin.target.len(),
+        Effect::Split(split) => split.name.len() + split.weights.keys().map(String::len).sum::<usize>(),
+        Effect::Fallback(targets) => targets.iter().map(String::len).sum(),
+        Effect::Set(name, value) => name.len() + value.as_str().map_or(0, str::len),
+        Effect::Tag(key, value) => key.len() + value.len(),
+        Effect::Reserve(text) | Effect::Drop(text) | Effect::Note(text) => text.len(),
+        Effect::Alert(alert) => alert.text.len(),
+        Effect::Cap(_) => 0,
+    }
+}
+
 fn json(value: &Dynamic) -> Told<Value> {
     rhai::serde::from_dynamic(value)
+}
+
+/// Calls each function that the text of a script calls, with its arguments and place.
+fn calls(ast: &AST, mut each: impl FnMut(&str, &[Expr], Position)) {
+    ast.walk(&mut |path: &[ASTNode<'_>]| {
+        match path.last() {
+            Some(ASTNode::Expr(Expr::FnCall(call, at))) | Some(ASTNode::Stmt(Stmt::FnCall(call, at))) => {
+                each(&call.name, &call.args, *at);
+            }
+            Some(_) | None => {}
+        }
+        true
+    });
+}
+
+/// The effects of one voice that a script calls for: `pin`, `split`, and `set` with a name that stands there.
+pub fn writes(ast: &AST) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    calls(ast, |name, args, _| match (name, args.first()) {
+        ("pin" | "split", _) => drop(found.insert(name.to_owned())),
+        ("set", Some(Expr::StringConstant(name, _))) => drop(found.insert(format!("set {name}"))),
+        _ => {}
+    });
+    found.into_iter().collect()
+}
+
+/// Targets, tiers and families that stand in the text of a script.
+pub fn names(ast: &AST, shown: &str) -> Vec<Named> {
+    let mut found = Vec::new();
+    calls(ast, |name, args, at| {
+        let wish: fn(String) -> Wish = match name {
+            "pin" | "split" | "fallback" | "prefer_target" => Wish::Target,
+            "prefer_tier" => Wish::Tier,
+            "prefer_family" => Wish::Family,
+            "prefer" => |name| if name.contains('/') { Wish::Target(name) } else { Wish::Tier(name) },
+            _ => return,
+        };
+        let named = if name == "split" { args.last() } else { args.first() };
+        for (text, place) in named.map(|value| texts(value, at)).unwrap_or_default() {
+            let (line, column) = (place.line().unwrap_or(0) as u32, place.position().unwrap_or(1) as u32);
+            found.push(Named { wish: wish(text), at: At { file: shown.into(), line, column } });
+        }
+    });
+    found
+}
+
+/// The texts that an expression is: itself, elements of a list, keys of a map. What is computed has none.
+fn texts(value: &Expr, at: Position) -> Vec<(String, Position)> {
+    match value {
+        Expr::StringConstant(text, at) => vec![(text.to_string(), *at)],
+        Expr::Array(list, _) => list.iter().flat_map(|item| texts(item, at)).collect(),
+        Expr::Map(map, _) => map.0.iter().map(|(key, _)| (key.name.to_string(), key.pos)).collect(),
+        // A list or a map of constants only is folded into one.
+        Expr::DynamicConstant(folded, place) => {
+            let place = if place.is_none() { at } else { *place };
+            let list = folded
+                .read_lock::<Array>()
+                .map(|list| list.iter().filter_map(|item| item.clone().into_string().ok()).collect());
+            let keys = || folded.read_lock::<Map>().map(|map| map.keys().map(ToString::to_string).collect());
+            let texts: Vec<String> = list.or_else(keys).unwrap_or_default();
+            texts.into_iter().map(|text| (text, place)).collect()
+        }
+        _ => Vec::new(),
+    }
 }

@@ -85,6 +85,9 @@ fn what_an_author_gets_wrong_is_told_at_load_with_its_place() {
         ("deny()", "TG0605", 2, "takes 1 or 2 arguments, not 0"),
         ("\n  facts.caller.tenat; none()", "TG0606", 3, "did you mean `tenant`?"),
         ("facts.caler.tenant; none()", "TG0606", 2, "did you mean `caller`?"),
+        ("let caller = facts.caller;\n  tag(\"t\", caller.tenat)", "TG0606", 3, "did you mean `tenant`?"),
+        ("let month = facts.budget(\"month\");\n  cap(\"attempts\", month.rato)", "TG0606", 3, "did you mean `ratio`?"),
+        ("for group in facts.caller.groups { helper(group); }\n  none()", "TG0604", 2, "unknown function `helper`"),
         ("facts.budget(\"mont\").ratio; none()", "TG0608", 2, "did you mean `month`?"),
         ("facts.budget(\"month\").rato; none()", "TG0606", 2, "did you mean `ratio`?"),
         ("param(\"limt\"); none()", "TG0607", 2, "did you mean `limit`?"),
@@ -109,6 +112,62 @@ fn what_an_author_gets_wrong_is_told_at_load_with_its_place() {
         Hook::PreAuth,
     );
     assert_eq!(found.err().unwrap()[0].code, "TG0609", "an effect that has no place there");
+}
+
+/// A variable that holds something else as well is taken as it comes.
+#[test]
+fn what_a_variable_holds_is_not_guessed() {
+    for body in [
+        "let meta = facts.meta; if true { let meta = param(\"table\"); note(`${meta.a}`) } else { none() }",
+        "let meta = facts.meta; meta = param(\"table\"); note(`${meta.a}`)",
+        "for meta in [param(\"table\")] { return note(`${meta.a}`); } none()",
+    ] {
+        let program = script(body).unwrap_or_else(|found| panic!("{body}: {found:?}"));
+        assert_eq!(effects(&decide(&*program).unwrap()), [Effect::Note("1".into())], "{body}");
+    }
+}
+
+/// Each function of a script for several hooks is held to its own hook.
+#[test]
+fn a_script_of_several_hooks_is_told_what_each_cannot_know_or_say() {
+    let text = "fn pre_auth(facts) {\n  if facts.answer.status == 200 { note(\"x\") } else { none() }\n}\nfn post_response(facts) {\n  if facts.answer.status == 200 { pin(\"a/b\") } else { none() }\n}\nfn pre_route(facts) { none() }";
+    let found = crate::trying::compile_by("policy.rhai", text, json!({}), |unit| {
+        compile_script(&Unit { hooks: &Hook::ALL, params: unit.params.clone(), ..*unit })
+    });
+    let found = found.err().expect("it was taken");
+    let told: Vec<_> = found.iter().map(|f| (f.code, f.line)).collect();
+    assert_eq!(told, [("TG0611", 2), ("TG0609", 5)], "{found:?}");
+}
+
+/// What a module says and calls is looked at, too, and told under the module's own file.
+#[test]
+fn modules_are_looked_at_as_the_script_is() {
+    let main = "import \"lib/tiers\" as t;\nfn pre_route(facts) { tag(\"k\", t::lower(facts)) }";
+    for (main, library, code, place, told) in [
+        (
+            main,
+            "fn lower(facts) {\n  lowr(facts)\n}",
+            "TG0604",
+            ("policies/p/lib/tiers.rhai", 2),
+            "did you mean `lower`?",
+        ),
+        (
+            main,
+            "fn lower(facts) { facts.intent.teir }",
+            "TG0606",
+            ("policies/p/lib/tiers.rhai", 1),
+            "did you mean `tier`?",
+        ),
+        (main, "fn lowr(facts) { \"x\" }", "TG0604", ("policies/p/policy.rhai", 2), "did you mean `lowr`?"),
+        (main, "fn lower() { \"x\" }", "TG0605", ("policies/p/policy.rhai", 2), "takes 0 arguments, not 1"),
+        (main, "fn lower(facts) { sleep(1) }", "TG0603", ("policies/p/lib/tiers.rhai", 1), "no clock"),
+    ] {
+        let files = [("policy.rhai", main), ("lib/tiers.rhai", library)];
+        let found = compile_with("policy.rhai", &files, json!({}), Hook::PreRoute).err();
+        let found = found.unwrap_or_else(|| panic!("{library}: it was taken"));
+        assert_eq!((found[0].code, (found[0].file.as_str(), found[0].line)), (code, place), "{library}: {found:?}");
+        assert!(found[0].message.contains(told), "{library}: {}", found[0].message);
+    }
 }
 
 #[test]

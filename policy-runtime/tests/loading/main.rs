@@ -5,6 +5,7 @@
 mod cases;
 mod judge;
 mod layers;
+mod layers_never_widen;
 mod manifests;
 mod many;
 mod policies;

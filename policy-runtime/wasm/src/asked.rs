@@ -70,8 +70,7 @@ pub struct Asked {
 impl Asked {
     pub fn new(facts: Arc<Facts>, terms: Arc<Terms>, hook: Hook) -> Self {
         let bounds = terms.bounds;
-        let cpu = Duration::from_millis(bounds.cpu_ms);
-        let cpu_end = thread_cpu() + cpu.saturating_sub(LATE_MAX.min(cpu / 2));
+        let cpu_end = thread_cpu() + bounds.cpu_within(LATE_MAX);
         Asked { facts, terms, hook, bounds, calls: 0, bytes: 0, buckets: 0, held: 0, broken: None, cpu_end }
     }
 

@@ -1,9 +1,11 @@
-//! What `sim` says: the same words for the same question, counted truly.
+//! What `sim` says: the same words for the same question, counted truly. How it is said is each dialect's.
 
 use serde_json::{Map, Value, json};
+use tollgate_core::contract::usage::Usage;
 
-use super::script::Told;
-use super::{Asked, CREATED};
+use super::CREATED;
+use super::question::{Choice, Question};
+use super::script::{Script, Told};
 
 /// Words of a made-up answer, some beyond ASCII: three, four and two bytes a letter.
 const WORDS: [&str; 16] = [
@@ -26,48 +28,49 @@ const WORDS: [&str; 16] = [
 ];
 /// Tokens of an answer where nobody says how many.
 const TOKENS: u64 = 16;
+/// What it thinks where it is asked to think: a token each.
+const THOUGHTS: [&str; 4] = ["sim", " thinks", " of", " this"];
+/// References inside a schema may lead in a circle.
+const SCHEMA_DEPTH_MAX: usize = 16;
 
-/// A chat answer before it is written as JSON or as events.
+/// An answer before it is said in any dialect.
 pub struct Chat {
-    pub id: String,
+    /// The number of the request: ids come from it.
+    pub number: u64,
+    pub thoughts: Vec<&'static str>,
     /// One token each.
     pub words: Vec<String>,
     pub tool: Option<Tool>,
+    /// As OpenAI's chat names it.
     pub finish: String,
     pub choices: u64,
     pub prompt_tokens: u64,
     pub told: Told,
 }
 
-/// A call of the first tool that was offered.
+/// A call of a tool that was offered.
 pub struct Tool {
     pub name: String,
     pub arguments: String,
 }
 
 /// About four bytes a token, at least one.
-fn tokens_of(bytes: usize) -> u64 {
+pub fn tokens_of(bytes: usize) -> u64 {
     (bytes as u64).div_ceil(4).max(1)
 }
 
 impl Chat {
-    pub fn of(asked: &Asked) -> Chat {
-        let (body, script) = (&asked.body, &asked.script);
-        let messages = body["messages"].as_array().cloned().unwrap_or_default();
-        let last = messages.last().cloned().unwrap_or_default();
-        let prompt_bytes: usize = messages.iter().map(|m| words_of(&m["content"]).len() + 4).sum();
-        let tool = tool(body, &last, script.tool);
-        let json = json_answer(&body["response_format"]);
-        let mut words: Vec<String> = match (&tool, json, script.bytes) {
+    pub fn of(question: &Question, script: &Script, number: u64) -> Chat {
+        let tool = tool(question, script.tool);
+        let mut words: Vec<String> = match (&tool, &question.format, script.bytes) {
             (Some(_), ..) => Vec::new(),
-            (None, Some(text), _) => pieces(&text),
+            (None, Some(schema), _) => pieces(&json_answer(schema.as_ref())),
             (None, None, Some(bytes)) => {
                 "filler ".repeat(bytes as usize / 7 + 1).split_inclusive(' ').map(str::to_owned).collect()
             }
-            (None, None, None) => spoken(&words_of(&last["content"]), script.tokens),
+            (None, None, None) => spoken(&question.last, script.tokens),
         };
-        let asked_max = ["max_completion_tokens", "max_tokens"].iter().filter_map(|n| body[n].as_u64()).min();
-        let cut = asked_max.filter(|max| (words.len() as u64) > *max);
+        let cut = question.max_tokens.filter(|max| (words.len() as u64) > *max);
         if let Some(max) = cut {
             words.truncate(max as usize);
         }
@@ -78,59 +81,52 @@ impl Chat {
             (None, None, None) => "stop",
         };
         Chat {
-            id: format!("chatcmpl-sim{:012}", asked.number),
+            number,
+            thoughts: if question.thinks { THOUGHTS.to_vec() } else { Vec::new() },
             words,
             tool,
             finish: finish.to_owned(),
-            choices: body["n"].as_u64().unwrap_or(1).clamp(1, 16),
-            prompt_tokens: tokens_of(prompt_bytes),
+            choices: question.n,
+            prompt_tokens: tokens_of(question.prompt_bytes),
             told: script.usage,
         }
     }
 
-    /// The usage as it is told; `None` = the member is left out.
-    pub fn usage(&self) -> Option<Value> {
+    /// What it used, in truth.
+    fn used(&self) -> Usage {
         let tool = self.tool.as_ref().map_or(0, |t| tokens_of(t.arguments.len() + t.name.len()));
-        let output = (self.words.len() as u64 + tool) * self.choices;
-        let (input, output) = match self.told {
-            Told::Truth => (self.prompt_tokens, output),
-            Told::Wrong => (self.prompt_tokens + 100, output + 100),
-            Told::Zero => (0, 0),
-            Told::Absent => return None,
-            Told::Null => return Some(Value::Null),
-        };
-        Some(json!({
-            "prompt_tokens": input,
-            "completion_tokens": output,
-            "total_tokens": input + output,
-            "prompt_tokens_details": { "cached_tokens": 0, "audio_tokens": 0 },
-            "completion_tokens_details": { "reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0 },
-        }))
-    }
-
-    /// The whole answer.
-    pub fn json(&self, model: &str) -> Value {
-        let message = match &self.tool {
-            Some(tool) => json!({ "role": "assistant", "content": null, "refusal": null, "tool_calls": [{
-                "id": self.tool_id(), "type": "function", "function": { "name": tool.name, "arguments": tool.arguments },
-            }] }),
-            None => json!({ "role": "assistant", "content": self.words.concat(), "refusal": null, "annotations": [] }),
-        };
-        let choices: Vec<Value> = (0..self.choices)
-            .map(|n| json!({ "index": n, "message": message, "logprobs": null, "finish_reason": self.finish }))
-            .collect();
-        let mut answer = json!({
-            "id": self.id, "object": "chat.completion", "created": CREATED, "model": model, "choices": choices,
-            "service_tier": "default", "system_fingerprint": "fp_sim",
-        });
-        if let Some(usage) = self.usage() {
-            answer["usage"] = usage;
+        Usage {
+            input: self.prompt_tokens,
+            output: (self.words.len() as u64 + tool) * self.choices,
+            reasoning: self.thoughts.len() as u64 * self.choices,
+            ..Usage::default()
         }
-        answer
     }
 
-    pub fn tool_id(&self) -> String {
-        format!("call_{:0>24}", &self.id[12..])
+    /// What is told of it; `None` = nothing.
+    pub fn usage(&self) -> Option<Usage> {
+        let used = self.used();
+        match self.told {
+            Told::Truth => Some(used),
+            Told::Wrong => Some(Usage { input: used.input + 100, output: used.output + 100, ..used }),
+            Told::Zero => Some(Usage::default()),
+            Told::Absent | Told::Null => None,
+        }
+    }
+
+    /// The same as OpenAI's chat tells it; `None` = the member is left out.
+    pub fn usage_json(&self) -> Option<Value> {
+        if self.told == Told::Null {
+            return Some(Value::Null);
+        }
+        let usage = self.usage()?;
+        Some(json!({
+            "prompt_tokens": usage.input,
+            "completion_tokens": usage.output_all(),
+            "total_tokens": usage.total(),
+            "prompt_tokens_details": { "cached_tokens": 0, "audio_tokens": 0 },
+            "completion_tokens_details": { "reasoning_tokens": usage.reasoning, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0 },
+        }))
     }
 }
 
@@ -139,15 +135,6 @@ pub fn models() -> Value {
     let model = |id: &str| json!({ "id": id, "object": "model", "created": CREATED, "owned_by": "sim" });
     let list = ["sim-1", "sim-large", "sim-small", "sim-embed"].map(model);
     json!({ "object": "list", "data": list })
-}
-
-/// The text of a message's content: a string, or parts.
-fn words_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).collect::<Vec<_>>().join(" "),
-        _ => String::new(),
-    }
 }
 
 /// An answer that begins with the question's first words and goes on as long as it was told to.
@@ -164,54 +151,55 @@ fn pieces(text: &str) -> Vec<String> {
     chars.chunks(4).map(|piece| piece.iter().collect()).collect()
 }
 
-/// A tool call, where one is asked for: by `tool_choice`, by the script, or by a question that names a tool.
-fn tool(body: &Value, last: &Value, scripted: bool) -> Option<Tool> {
-    let tools = body["tools"].as_array().filter(|t| !t.is_empty())?;
-    if last["role"] == "tool" || body["tool_choice"] == "none" {
+/// A tool call, where one is asked for: by the choice, by the script, or by a question that names a tool.
+fn tool(question: &Question, scripted: bool) -> Option<Tool> {
+    if question.answers_tool || question.choice == Choice::None {
         return None;
     }
-    let named = body["tool_choice"]["function"]["name"].as_str();
-    let question = words_of(&last["content"]);
-    let mentioned = || tools.iter().find(|t| t["function"]["name"].as_str().is_some_and(|n| question.contains(n)));
-    let chosen = match (named, body["tool_choice"] == "required" || scripted) {
-        (Some(name), _) => tools.iter().find(|t| t["function"]["name"] == name),
-        (None, true) => mentioned().or(tools.first()),
-        (None, false) => mentioned(),
+    let mentioned = || question.tools.iter().find(|tool| question.last.contains(&tool.name));
+    let chosen = match (&question.choice, scripted) {
+        (Choice::Named(name), _) => question.tools.iter().find(|tool| tool.name == *name),
+        (Choice::Required, _) | (Choice::Free, true) => mentioned().or(question.tools.first()),
+        (Choice::Free, false) => mentioned(),
+        (Choice::None, _) => None,
     }?;
-    let function = &chosen["function"];
-    let arguments = example(&function["parameters"], 0);
-    Some(Tool { name: function["name"].as_str()?.to_owned(), arguments: arguments.to_string() })
+    let arguments = example(&chosen.schema, &chosen.schema, 0);
+    Some(Tool { name: chosen.name.clone(), arguments: arguments.to_string() })
 }
 
-fn json_answer(format: &Value) -> Option<String> {
-    match format["type"].as_str()? {
-        "json_schema" => Some(example(&format["json_schema"]["schema"], 0).to_string()),
-        "json_object" => Some(r#"{"answer":"sim"}"#.to_owned()),
-        _ => None,
+fn json_answer(schema: Option<&Value>) -> String {
+    match schema {
+        Some(schema) => example(schema, schema, 0).to_string(),
+        None => r#"{"answer":"sim"}"#.to_owned(),
     }
 }
 
-/// The smallest value that fits a JSON schema.
-fn example(schema: &Value, depth: usize) -> Value {
-    if depth > 16 {
+/// The smallest value that fits a JSON schema. References are looked up in the whole of it.
+fn example(schema: &Value, whole: &Value, depth: usize) -> Value {
+    if depth > SCHEMA_DEPTH_MAX {
         return Value::Null;
     }
-    if let Some(first) = schema["enum"].as_array().and_then(|e| e.first()) {
-        return first.clone();
+    let inner = |schema: &Value| example(schema, whole, depth + 1);
+    if let Some(known) = schema["$ref"].as_str().and_then(|path| whole.pointer(path.strip_prefix('#')?)) {
+        return inner(known);
     }
-    if let Some(first) = schema["anyOf"].as_array().and_then(|a| a.first()) {
-        return example(first, depth + 1);
+    let first = |name: &str| schema[name].as_array().and_then(|list| list.first());
+    if let Some(only) = schema.get("const").or_else(|| first("enum")) {
+        return only.clone();
+    }
+    if let Some(one) = first("anyOf").or_else(|| first("oneOf")).or_else(|| first("allOf")) {
+        return inner(one);
     }
     let kind = schema["type"].as_str().or_else(|| schema["type"].as_array().and_then(|t| t.first()?.as_str()));
     match kind.unwrap_or("object") {
         "string" => "sim".into(),
         "integer" | "number" => schema["minimum"].as_i64().unwrap_or(1).into(),
         "boolean" => true.into(),
-        "array" => json!([example(&schema["items"], depth + 1)]),
+        "array" => json!([inner(&schema["items"])]),
         "null" => Value::Null,
         _ => {
             let members = schema["properties"].as_object().cloned().unwrap_or_default();
-            let filled = members.iter().map(|(name, inner)| (name.clone(), example(inner, depth + 1)));
+            let filled = members.iter().map(|(name, schema)| (name.clone(), inner(schema)));
             Value::Object(filled.collect::<Map<_, _>>())
         }
     }

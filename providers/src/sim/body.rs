@@ -1,4 +1,4 @@
-//! A chat answer on its way: whole, or event by event, each flushed alone, with what the script does to it.
+//! An answer on its way: whole, or event by event, each flushed alone, with what the script does to it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,34 +7,34 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use http_body::Frame;
-use serde_json::{Value, json};
 use tokio::time::Sleep;
 
-use super::answer::Chat;
 use super::script::Script;
 use super::truth::Sent;
-use super::{Asked, CREATED, STALL, Sim, common};
+use super::{Asked, STALL, Sim, common};
 
-/// Answers a chat. The truth is written when the body has ended, or was dropped.
-pub fn chat(sim: Arc<Sim>, asked: Asked, mut sent: Sent) -> Response {
-    let chat = Chat::of(&asked);
-    sent.usage = chat.usage();
-    let stream = asked.body["stream"] == true;
-    let (pieces, kind) = match stream {
-        true => (events(&chat, &asked), "text/event-stream; charset=utf-8"),
-        false => (whole(&chat, &asked), "application/json"),
-    };
-    let script = asked.script;
+/// An answer, ready to be written.
+pub struct Ready {
+    pub pieces: Vec<Bytes>,
+    /// Events, rather than JSON of a known length.
+    pub stream: bool,
+    pub content_type: &'static str,
+}
+
+/// Writes an answer. The truth is told when the body has ended, or was dropped.
+pub fn answer(sim: Arc<Sim>, asked: &Asked, sent: Sent, ready: Ready) -> Response {
+    let Ready { pieces, stream, content_type } = ready;
+    let script = &asked.script;
     let bytes: usize = pieces.iter().map(Bytes::len).sum();
     let gap = script.tps.filter(|_| stream).map_or(Duration::ZERO, |tps| Duration::from_micros(1_000_000 / tps));
     let body = Writing {
         pieces: pieces.into_iter(),
         gap,
         wait: Some(script.first),
-        ends: ends(&script, stream),
+        ends: ends(script, stream),
         sim,
         sent: Some(sent),
         written: 0,
@@ -42,14 +42,13 @@ pub fn chat(sim: Arc<Sim>, asked: Asked, mut sent: Sent) -> Response {
         yielded: true,
     };
     let mut response = Response::new(Body::new(body));
-    *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if !stream {
         // A cut answer was promised whole.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
     }
-    common(headers, asked.number);
+    common(headers, asked.dialect, asked.number);
     response
 }
 
@@ -72,9 +71,8 @@ fn ends(script: &Script, stream: bool) -> Ends {
 }
 
 /// A JSON answer in one piece; in two where it will be cut or stall.
-fn whole(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
-    let bytes = Bytes::from(chat.json(&asked.model).to_string());
-    match asked.script.cut.or(asked.script.stall) {
+pub fn whole(bytes: Bytes, script: &Script) -> Vec<Bytes> {
+    match script.cut.or(script.stall) {
         Some(n) => {
             let at = (n as usize).clamp(1, bytes.len() - 1);
             vec![bytes.slice(..at), bytes.slice(at..)]
@@ -83,71 +81,25 @@ fn whole(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
     }
 }
 
-/// The events of a stream, as OpenAI writes them.
-fn events(chat: &Chat, asked: &Asked) -> Vec<Bytes> {
-    let script = &asked.script;
-    let wants_usage = asked.body["stream_options"]["include_usage"] == true;
-    let chunk = |choices: Value| {
-        let mut chunk = json!({
-            "id": chat.id, "object": "chat.completion.chunk", "created": CREATED, "model": asked.model,
-            "service_tier": "default", "system_fingerprint": "fp_sim", "choices": choices,
-        });
-        if wants_usage {
-            chunk["usage"] = Value::Null;
-        }
-        chunk
-    };
-    let mut list: Vec<String> = Vec::new();
-    for index in 0..chat.choices {
-        let delta = |delta: Value, finish: Value| {
-            chunk(json!([{ "index": index, "delta": delta, "logprobs": null, "finish_reason": finish }])).to_string()
-        };
-        let content = if chat.tool.is_some() { Value::Null } else { "".into() };
-        list.push(delta(json!({ "role": "assistant", "content": content, "refusal": null }), Value::Null));
-        list.extend(chat.words.iter().map(|word| delta(json!({ "content": word }), Value::Null)));
-        if let Some(tool) = &chat.tool {
-            let call = |call: Value| delta(json!({ "tool_calls": [call] }), Value::Null);
-            let head = json!({ "index": 0, "id": chat.tool_id(), "type": "function", "function": { "name": tool.name, "arguments": "" } });
-            list.push(call(head));
-            let letters: Vec<char> = tool.arguments.chars().collect();
-            list.extend(letters.chunks(5).map(|piece| {
-                call(json!({ "index": 0, "function": { "arguments": piece.iter().collect::<String>() } }))
-            }));
-        }
-        list.push(delta(json!({}), chat.finish.clone().into()));
-    }
-    if let Some(usage) = chat.usage().filter(|_| wants_usage) {
-        let mut last = chunk(json!([]));
-        last["usage"] = usage;
-        list.push(last.to_string());
-    }
-    if let Some(n) = script.malformed {
-        list.insert((n as usize).min(list.len()), "{\"id\":\"chatcmpl-broken\",\"choices\":[{".to_owned());
-    }
-    if let Some(n) = script.error_at {
-        list.truncate(n as usize);
-        list.push(json!({ "error": { "message": "sim was told to fail here", "type": "server_error", "param": null, "code": "server_error" } }).to_string());
-    } else if !script.nodone {
-        list.push("[DONE]".to_owned());
-    }
-    written(list, script)
-}
-
-/// Events as bytes: line ends, comments and cuts within letters as scripted.
-fn written(list: Vec<String>, script: &Script) -> Vec<Bytes> {
-    let end = if script.crlf { "\r\n\r\n" } else { "\n\n" };
-    let mut pieces = Vec::with_capacity(list.len());
-    for data in list {
+/// Events of a stream of server-sent events with comments between them, and cut within letters, as scripted.
+pub fn written(list: impl Iterator<Item = Bytes>, script: &Script) -> Vec<Bytes> {
+    let comment = if script.crlf { ": sim\r\n\r\n" } else { ": sim\n\n" };
+    let mut pieces = Vec::with_capacity(list.size_hint().0);
+    for event in list {
         if script.comments {
-            pieces.push(Bytes::from(format!(": sim{end}")));
+            pieces.push(Bytes::from_static(comment.as_bytes()));
         }
-        let event = Bytes::from(format!("data: {data}{end}"));
-        match event.iter().position(|b| *b >= 0x80).filter(|_| script.split) {
-            Some(at) => pieces.extend([event.slice(..at + 1), event.slice(at + 1..)]),
-            None => pieces.push(event),
-        }
+        pieces.extend(divided(event, script));
     }
     pieces
+}
+
+/// A piece, in two where the script divides letters.
+pub fn divided(piece: Bytes, script: &Script) -> Vec<Bytes> {
+    match piece.iter().position(|b| *b >= 0x80).filter(|_| script.split) {
+        Some(at) => vec![piece.slice(..=at), piece.slice(at + 1..)],
+        None => vec![piece],
+    }
 }
 
 /// A body being written.

@@ -4,15 +4,24 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+use tollgate_core::contract::Dialect;
+use tollgate_core::contract::canonical::embed::{EmbedAnswer, Input, Vector};
+use tollgate_core::contract::read::Wrong;
+use tollgate_core::contract::skim::Skim;
+use tollgate_core::contract::usage::Usage;
+use tollgate_core::dialects::{Given, gemini};
 
+use super::answer::tokens_of;
+use super::errors::wrong;
 use super::script::Told;
-use super::{Asked, error, text};
+use super::{Asked, text};
 
 /// Dimensions where nobody says how many.
 const DIMENSIONS: u64 = 64;
+const DIMENSIONS_MAX: u64 = 4_096;
 
-pub fn answer(asked: &Asked) -> Response {
+pub fn openai(asked: &Asked) -> Response {
     let body = &asked.body;
     let inputs: Vec<String> = match &body["input"] {
         Value::String(one) => vec![one.clone()],
@@ -20,15 +29,9 @@ pub fn answer(asked: &Asked) -> Response {
         Value::Array(many) if !many.is_empty() => {
             many.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect()
         }
-        _ => {
-            return error(
-                StatusCode::BAD_REQUEST,
-                "invalid_value",
-                "'input' must be a text or a list that is not empty",
-            );
-        }
+        _ => return refuse(asked, "'input' must be a text or a list that is not empty"),
     };
-    let dimensions = body["dimensions"].as_u64().unwrap_or(DIMENSIONS).clamp(1, 4_096) as usize;
+    let dimensions = dimensions(body["dimensions"].as_u64());
     let packed = body["encoding_format"] == "base64";
     let data: Vec<Value> = inputs
         .iter()
@@ -36,24 +39,99 @@ pub fn answer(asked: &Asked) -> Response {
         .map(|(index, input)| {
             let vector = vector(input, dimensions);
             let embedding = match packed {
-                true => STANDARD.encode(vector.iter().flat_map(|f| f.to_le_bytes()).collect::<Vec<u8>>()).into(),
+                true => base64(&vector).into(),
                 false => json!(vector),
             };
             json!({ "object": "embedding", "index": index, "embedding": embedding })
         })
         .collect();
-    let tokens: u64 = inputs.iter().map(|i| (i.len() as u64).div_ceil(4).max(1)).sum();
     let mut answer = json!({ "object": "list", "data": data, "model": asked.model });
-    let count = match asked.script.usage {
+    if let Some(n) = told_tokens(asked, &inputs) {
+        answer["usage"] = json!({ "prompt_tokens": n, "total_tokens": n });
+    }
+    text(StatusCode::OK, "application/json", answer.to_string())
+}
+
+/// Cohere's, version 2: texts, or inputs of text parts; a list of vectors for each type that is asked for.
+pub fn cohere(asked: &Asked) -> Response {
+    let body = &asked.body;
+    let list = |name: &str| body[name].as_array().cloned().unwrap_or_default();
+    let of_input = |input: &Value| {
+        let parts = input["content"].as_array().cloned().unwrap_or_default();
+        parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let texts = list("texts").into_iter().map(|text| text.as_str().unwrap_or_default().to_owned());
+    let inputs: Vec<String> = texts.chain(list("inputs").iter().map(of_input)).collect();
+    if inputs.is_empty() {
+        return refuse(asked, "invalid request: at least one of texts, images or inputs must be specified");
+    }
+    let dimensions = dimensions(body["output_dimension"].as_u64());
+    let vectors: Vec<Vec<f32>> = inputs.iter().map(|input| vector(input, dimensions)).collect();
+    let types = list("embedding_types");
+    let types: Vec<&str> =
+        if types.is_empty() { vec!["float"] } else { types.iter().filter_map(Value::as_str).collect() };
+    let mut by_type = Map::new();
+    for kind in types {
+        let list: Vec<Value> = match kind {
+            "float" => vectors.iter().map(|vector| json!(vector)).collect(),
+            "base64" => vectors.iter().map(|vector| base64(vector).into()).collect(),
+            "int8" => vectors.iter().map(|v| v.iter().map(|f| (f * 127.0).round() as i8).collect()).collect(),
+            _ => return refuse(asked, "embedding_types: sim knows float, base64 and int8"),
+        };
+        by_type.insert(kind.to_owned(), list.into());
+    }
+    let mut answer = json!({
+        "id": format!("00000000-0000-4000-8000-{:012}", asked.number), "embeddings": by_type, "texts": inputs,
+        "response_type": "embeddings_by_type", "meta": { "api_version": { "version": "2" } },
+    });
+    if let Some(n) = told_tokens(asked, &inputs) {
+        answer["meta"]["billed_units"] = json!({ "input_tokens": n });
+    }
+    text(StatusCode::OK, "application/json", answer.to_string())
+}
+
+/// Google's, one text or many.
+pub fn gemini(asked: &Asked, skim: &Skim, given: &Given<'_>) -> Result<Response, Wrong> {
+    let request = gemini::embed::read_request(&asked.bytes, skim, given)?;
+    let dimensions = dimensions(request.dimensions);
+    let inputs: Vec<String> = request
+        .inputs
+        .iter()
+        .map(|input| match input {
+            Input::Text(text) => text.to_string(),
+            Input::Tokens(raw) => raw.get().to_owned(),
+        })
+        .collect();
+    let answer = EmbedAnswer {
+        vectors: inputs.iter().map(|input| Vector::Base64(base64(&vector(input, dimensions)).into())).collect(),
+        usage: told_tokens(asked, &inputs).map(|input| Usage { input, ..Usage::default() }),
+        ..EmbedAnswer::default()
+    };
+    let body = gemini::embed::write_answer(&answer, asked.dialect == Dialect::GeminiBatchEmbed);
+    Ok(text(StatusCode::OK, "application/json", String::from_utf8_lossy(&body).into_owned()))
+}
+
+fn refuse(asked: &Asked, why: &str) -> Response {
+    wrong(asked.dialect, StatusCode::BAD_REQUEST, "invalid_value", why)
+}
+
+fn dimensions(asked: Option<u64>) -> usize {
+    asked.unwrap_or(DIMENSIONS).clamp(1, DIMENSIONS_MAX) as usize
+}
+
+/// What is told of the tokens; `None` = nothing.
+fn told_tokens(asked: &Asked, inputs: &[String]) -> Option<u64> {
+    let tokens: u64 = inputs.iter().map(|input| tokens_of(input.len())).sum();
+    match asked.script.usage {
         Told::Truth => Some(tokens),
         Told::Wrong => Some(tokens + 100),
         Told::Zero => Some(0),
         Told::Absent | Told::Null => None,
-    };
-    if let Some(n) = count {
-        answer["usage"] = json!({ "prompt_tokens": n, "total_tokens": n });
     }
-    text(StatusCode::OK, "application/json", answer.to_string())
+}
+
+fn base64(vector: &[f32]) -> String {
+    STANDARD.encode(vector.iter().flat_map(|f| f.to_le_bytes()).collect::<Vec<u8>>())
 }
 
 fn vector(input: &str, dimensions: usize) -> Vec<f32> {

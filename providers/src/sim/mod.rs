@@ -1,4 +1,4 @@
-//! `sim`: a scripted provider that speaks OpenAI's dialect on a real socket.
+//! `sim`: a scripted provider that speaks every dialect of conversations on a real socket.
 //!
 //! It is what the quick start, the tests and fault suites talk to, and it is reached like any provider. What it does is
 //! scripted per request, by the model's name (`sim-1?latency=200&cut=5`) or the header `x-sim: latency=200,cut=5`; the
@@ -6,7 +6,12 @@
 
 mod answer;
 mod body;
+mod chat;
+mod counts;
+mod dialects;
 mod embeddings;
+mod errors;
+mod question;
 mod script;
 mod truth;
 
@@ -18,11 +23,21 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
+use tollgate_core::contract::Dialect;
+use tollgate_core::contract::read::Wrong;
+use tollgate_core::contract::skim::{Skim, skim};
+use tollgate_core::dialects::paths::{Address, address};
+use tollgate_core::dialects::{Given, codec, spots};
 
+use crate::api;
 use crate::http::{Provider, Timers};
-use script::{Failure, Script};
+use answer::Chat;
+use body::Ready;
+use errors::{Family, family, wrong};
+use question::Question;
+use script::Script;
 use truth::{Sent, Truth};
 
 /// The provider's name.
@@ -49,6 +64,7 @@ impl Default for SimOptions {
 pub fn provider(base_url: &str) -> Provider {
     Provider {
         forwards: vec![HeaderName::from_static(SCRIPT_HEADER)],
+        api: api::sim(),
         unlisted: true,
         timers: Timers::default(),
         ..Provider::at(NAME, base_url)
@@ -73,9 +89,14 @@ struct Sim {
 
 /// One request on its way through.
 struct Asked {
+    dialect: Dialect,
     model: String,
+    stream: bool,
+    /// A stream of Google's for which nobody asked for server-sent events.
+    as_array: bool,
     script: Script,
     body: Value,
+    bytes: Bytes,
     /// The number of the request: ids and `flaky` come from it.
     number: u64,
 }
@@ -95,19 +116,19 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
     }
     let number = sim.truth.next();
     let mut sent = Sent::new(number, path, &headers, &body);
-    let response = match asked(number, &headers, &body) {
+    let known = place(path);
+    let dialect = known.as_ref().map_or(Dialect::OpenaiChat, |address| address.dialect);
+    let response = match asked(number, known, &uri, &headers, body) {
         Err(error) => error,
         Ok(asked) => {
             sent.model.clone_from(&asked.model);
             tokio::time::sleep(asked.script.latency).await;
-            match (failure(&asked), path) {
-                (Some(failed), _) => failed,
-                (None, p) if p.ends_with("/chat/completions") => match no_chat(&asked.body) {
-                    None => return body::chat(sim, asked, sent),
-                    Some(why) => error(StatusCode::BAD_REQUEST, "invalid_type", &why),
-                },
-                (None, p) if p.ends_with("/embeddings") => embeddings::answer(&asked),
-                (None, p) => error(StatusCode::NOT_FOUND, "unknown_url", &format!("nothing is at `{method} {p}`")),
+            match failure(&asked).map_or_else(|| respond(&asked, path), Told::Whole) {
+                Told::Whole(whole) => whole,
+                Told::Body(ready, usage) => {
+                    sent.usage = usage;
+                    return body::answer(sim, &asked, sent, ready);
+                }
             }
         }
     };
@@ -117,20 +138,124 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
     sent.bytes = bytes.len();
     sent.usage = serde_json::from_slice::<Value>(&bytes).ok().map(|v| v["usage"].clone()).filter(|u| !u.is_null());
     sim.truth.push(sent);
-    common(&mut head.headers, number);
+    common(&mut head.headers, dialect, number);
     Response::from_parts(head, Body::from(bytes))
 }
 
-fn asked(number: u64, headers: &HeaderMap, body: &Bytes) -> Result<Asked, Response> {
-    let wrong = |code: &str, why: &str| error(StatusCode::BAD_REQUEST, code, why);
-    let value: Value = serde_json::from_slice(body)
+/// What is at a path: the places of every dialect, and those of OpenAI's below any other path.
+fn place(path: &str) -> Option<Address> {
+    let below = ["/chat/completions", "/embeddings"].into_iter().find(|end| path.ends_with(end));
+    address(path).or_else(|| address(&format!("/v1{path}"))).or_else(|| address(&format!("/v1{}", below?)))
+}
+
+fn asked(number: u64, place: Option<Address>, uri: &Uri, headers: &HeaderMap, bytes: Bytes) -> Result<Asked, Response> {
+    let Some(place) = place else {
+        let told = format!("nothing is at `{}`", uri.path());
+        return Err(wrong(Dialect::OpenaiChat, StatusCode::NOT_FOUND, "unknown_url", &told));
+    };
+    let dialect = place.dialect;
+    let wrong = |code: &str, why: &str| wrong(dialect, StatusCode::BAD_REQUEST, code, why);
+    let body: Value = serde_json::from_slice(&bytes)
         .map_err(|_| wrong("invalid_json", "We could not parse the JSON body of your request."))?;
-    let name = value["model"].as_str().ok_or_else(|| wrong("missing_model", "you must provide a model parameter"))?;
+    let name = body["model"].as_str().filter(|_| place.model.is_none() || spots::model_in_body(dialect));
+    let name = name.or(place.model.as_deref());
+    let name = name.ok_or_else(|| wrong("missing_model", "you must provide a model parameter"))?;
     let (model, in_name) = name.split_once(['?', ';']).unwrap_or((name, ""));
     let header = headers.get(SCRIPT_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut script = Script::default();
     script.read(in_name).and_then(|()| script.read(header)).map_err(|why| wrong("unknown_directive", &why))?;
-    Ok(Asked { model: model.to_owned(), script, body: value, number })
+    let in_body = || body["stream"].as_bool().unwrap_or_else(|| spots::streams_by_default(dialect));
+    let stream = place.stream.unwrap_or_else(in_body);
+    let as_events = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    Ok(Asked {
+        dialect,
+        model: model.to_owned(),
+        stream,
+        as_array: dialect == Dialect::Gemini && stream && !as_events,
+        script,
+        body,
+        bytes,
+        number,
+    })
+}
+
+/// An answer in one piece, or one that is written as the script says, with the usage that it tells.
+enum Told {
+    Whole(Response),
+    Body(Ready, Option<Value>),
+}
+
+fn respond(asked: &Asked, path: &str) -> Told {
+    let refuse = |code: &str, why: &str| Told::Whole(wrong(asked.dialect, StatusCode::BAD_REQUEST, code, why));
+    if asked.dialect == Dialect::OpenaiChat {
+        return match no_chat(&asked.body) {
+            Some(why) => refuse("invalid_type", &why),
+            None => chat(asked),
+        };
+    }
+    let skimmed = match skim(&asked.bytes) {
+        Ok(skimmed) => skimmed,
+        Err(why) => return refuse("invalid_json", &why.to_string()),
+    };
+    match spoken(asked, &skimmed) {
+        Ok(Some(told)) => told,
+        Ok(None) => {
+            let why = format!("nothing is at `{path}`");
+            Told::Whole(wrong(asked.dialect, StatusCode::NOT_FOUND, "unknown_url", &why))
+        }
+        Err(why) => refuse("invalid_type", &why.to_string()),
+    }
+}
+
+fn chat(asked: &Asked) -> Told {
+    let chat = Chat::of(&Question::of_chat(&asked.body), &asked.script, asked.number);
+    let (pieces, content_type) = match asked.stream {
+        true => (chat::events(&chat, asked), "text/event-stream; charset=utf-8"),
+        false => {
+            let json = chat::whole(&chat, &asked.model).to_string();
+            (body::whole(json.into(), &asked.script), "application/json")
+        }
+    };
+    Told::Body(Ready { pieces, stream: asked.stream, content_type }, chat.usage_json())
+}
+
+/// Every dialect but OpenAI's chat. `None` = it has no answer here.
+fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
+    let given = Given {
+        call_id: "",
+        now_s: CREATED as i64,
+        model: &asked.model,
+        stream: asked.stream,
+        include_usage: true,
+        own_tools: &[],
+    };
+    if let Some(codec) = codec(asked.dialect) {
+        let request = codec.read_request(&asked.bytes, skimmed, &given)?;
+        let chat = Chat::of(&Question::of(&request), &asked.script, asked.number);
+        let ready = dialects::ready(&chat, asked, codec, &request.own_tools());
+        return Ok(Some(Told::Body(ready, chat.usage_json())));
+    }
+    let whole = match asked.dialect {
+        Dialect::OpenaiEmbeddings => embeddings::openai(asked),
+        Dialect::CohereEmbed => embeddings::cohere(asked),
+        Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => embeddings::gemini(asked, skimmed, &given)?,
+        Dialect::AnthropicCountTokens | Dialect::GeminiCountTokens => counts::answer(asked, skimmed, &given)?,
+        Dialect::OpenaiChat
+        | Dialect::OpenaiResponses
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches
+        | Dialect::AnthropicMessages
+        | Dialect::Gemini
+        | Dialect::BedrockConverse
+        | Dialect::CohereChat
+        | Dialect::CohereRerank
+        | Dialect::OllamaChat => return Ok(None),
+    };
+    Ok(Some(Told::Whole(whole)))
 }
 
 /// What of a chat's body has the wrong type, as a strict provider tells it.
@@ -151,46 +276,9 @@ fn no_chat(body: &Value) -> Option<String> {
 
 /// An error that the script asks for.
 fn failure(asked: &Asked) -> Option<Response> {
-    let script = &asked.script;
-    let flaky = script.flaky.is_some_and(|n| asked.number.is_multiple_of(n));
-    let status = script.status.or(flaky.then_some(500))?;
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = match script.failure {
-        Some(Failure::Html) => {
-            text(status, "text/html", "<html><body><h1>502 Bad Gateway</h1></body></html>".to_owned())
-        }
-        Some(Failure::Empty) => text(status, "text/plain", String::new()),
-        Some(Failure::Quota) => {
-            shaped(status, "insufficient_quota", "insufficient_quota", "You exceeded your current quota.")
-        }
-        Some(Failure::Context) => {
-            error(status, "context_length_exceeded", "This model's maximum context length is 8192 tokens.")
-        }
-        Some(Failure::Filter) => error(status, "content_filter", "The response was filtered."),
-        None => {
-            let (kind, code) = match status.as_u16() {
-                401 => ("invalid_request_error", "invalid_api_key"),
-                429 => ("rate_limit_error", "rate_limit_exceeded"),
-                404 => ("invalid_request_error", "model_not_found"),
-                400..=499 => ("invalid_request_error", "invalid_value"),
-                _ => ("server_error", "server_error"),
-            };
-            shaped(status, kind, code, &format!("sim was told to answer {}", status.as_u16()))
-        }
-    };
-    if let Some(seconds) = script.retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    Some(response)
-}
-
-fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    shaped(status, "invalid_request_error", code, message)
-}
-
-fn shaped(status: StatusCode, kind: &str, code: &str, message: &str) -> Response {
-    let body = json!({ "error": { "message": message, "type": kind, "param": null, "code": code } });
-    text(status, "application/json", body.to_string())
+    let flaky = asked.script.flaky.is_some_and(|n| asked.number.is_multiple_of(n));
+    let status = asked.script.status.or((flaky && asked.script.failure.is_none()).then_some(500));
+    errors::scripted(asked.dialect, &asked.script, status)
 }
 
 fn text(status: StatusCode, kind: &'static str, body: String) -> Response {
@@ -200,17 +288,25 @@ fn text(status: StatusCode, kind: &'static str, body: String) -> Response {
     response
 }
 
-/// Headers that OpenAI sends with every answer.
-fn common(headers: &mut HeaderMap, number: u64) {
+/// Headers that the dialect's own provider sends with every answer.
+fn common(headers: &mut HeaderMap, dialect: Dialect, number: u64) {
     let mut put = |name: &'static str, value: String| {
         headers.insert(name, HeaderValue::try_from(value).expect("numbers and letters may stand in a header"));
     };
-    put("x-request-id", format!("req_sim_{number:012}"));
-    put("openai-processing-ms", "1".to_owned());
-    put("openai-version", "2020-10-01".to_owned());
-    put("x-ratelimit-limit-requests", "100000".to_owned());
-    put("x-ratelimit-remaining-requests", "99999".to_owned());
-    put("x-ratelimit-reset-requests", "1ms".to_owned());
+    let id = format!("req_sim_{number:012}");
+    match family(dialect) {
+        Family::Openai => {
+            put("x-request-id", id);
+            put("openai-processing-ms", "1".to_owned());
+            put("openai-version", "2020-10-01".to_owned());
+            put("x-ratelimit-limit-requests", "100000".to_owned());
+            put("x-ratelimit-remaining-requests", "99999".to_owned());
+            put("x-ratelimit-reset-requests", "1ms".to_owned());
+        }
+        Family::Anthropic => put("request-id", id),
+        Family::Bedrock => put("x-amzn-requestid", id),
+        Family::Google | Family::Cohere | Family::Ollama => put("x-request-id", id),
+    }
 }
 
 /// One tick: what the clock of answers shows, so that they are the same on every day.

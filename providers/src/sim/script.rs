@@ -13,7 +13,7 @@ use tollgate_core::contract::nearest;
 /// | `tps=N` | tokens per second |
 /// | `tokens=N` | the answer has N tokens |
 /// | `bytes=N` | the answer has about N bytes |
-/// | `status=N` | answers this error; `error=quota\|context\|filter\|html\|empty` says which kind |
+/// | `status=N` | answers this error; `error=quota\|context\|filter\|html\|empty` says which kind, with its usual status |
 /// | `retry_after=S` | the header beside it |
 /// | `flaky=N` | every N-th request fails with 500 |
 /// | `stall=N` | after N events nothing more comes, and the connection stays open |
@@ -21,7 +21,7 @@ use tollgate_core::contract::nearest;
 /// | `malformed=N` | event N is no JSON |
 /// | `error_at=N` | event N is an error event, and the stream ends |
 /// | `usage=wrong\|none\|null\|zero` | what is told of the usage |
-/// | `crlf` `comments` `nodone` `split` | line ends, comments between events, no `[DONE]`, events cut within letters |
+/// | `crlf` `comments` `nodone` `split` | line ends, comments between events, no last event, events cut within letters |
 /// | `finish=REASON` | the finish reason |
 /// | `tool` | answers with a tool call where tools are offered |
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -128,16 +128,14 @@ impl Script {
             "tool" => self.tool = true,
             "finish" => self.finish = Some(value.to_owned()),
             "error" => {
-                let (failure, status) = match value {
-                    "quota" => (Failure::Quota, 429),
-                    "context" => (Failure::Context, 400),
-                    "filter" => (Failure::Filter, 400),
-                    "html" => (Failure::Html, 502),
-                    "empty" => (Failure::Empty, 503),
+                self.failure = Some(match value {
+                    "quota" => Failure::Quota,
+                    "context" => Failure::Context,
+                    "filter" => Failure::Filter,
+                    "html" => Failure::Html,
+                    "empty" => Failure::Empty,
                     _ => return Err(format!("`error={value}`: use quota, context, filter, html or empty")),
-                };
-                self.failure = Some(failure);
-                self.status = self.status.or(Some(status));
+                });
             }
             "usage" => {
                 self.usage = match value {

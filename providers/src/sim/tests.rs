@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod dialects;
+
 async fn start() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -203,7 +203,8 @@ fn of_message(message: &Message<'_>, tell: &mut impl FnMut(Element)) {
     }
 }
 
-fn of_part(part: &Part<'_>, tell: &mut impl FnMut(Element)) {
+/// Names everything that one part asks for.
+pub fn of_part(part: &Part<'_>, tell: &mut impl FnMut(Element)) {
     if part.cache.is_some() {
         tell(Element::CacheMarks);
     }

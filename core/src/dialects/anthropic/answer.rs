@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::write_blocks::{input, redacted, seal};
-use super::{blocks, finish_name, finish_of, made_id, tier_name, tier_of, usage};
-use crate::contract::canonical::answer::{Answer, Choice, Finish};
+use super::{blocks, finish_name, finish_of, fitting, made_id, tier_name, tier_of, usage};
+use crate::contract::canonical::answer::{Answer, Choice};
 use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall};
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_null, loose};
@@ -63,10 +63,11 @@ pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
         w.member("role", "assistant");
         w.member("model", if answer.model.is_empty() { given.model } else { &answer.model });
         w.list_member("content", |w| choice.parts.iter().for_each(|part| write_part(w, part, &mut lost)));
-        let refuses = choice.parts.iter().any(|part| matches!(part.kind, Kind::Refusal(_)));
+        let has = |is: fn(&Kind<'_>) -> bool| choice.parts.iter().any(|part| is(&part.kind));
+        let calls = has(|kind| matches!(kind, Kind::ToolCall(_)));
+        let refuses = has(|kind| matches!(kind, Kind::Refusal(_)));
         match &choice.finish {
-            Some(Finish::Stop) if refuses => w.member("stop_reason", "refusal"),
-            Some(finish) => w.member("stop_reason", finish_name(finish)),
+            Some(finish) => w.member("stop_reason", finish_name(&fitting(finish.clone(), calls, refuses))),
             None => w.member("stop_reason", &Null),
         }
         match &choice.stop_sequence {

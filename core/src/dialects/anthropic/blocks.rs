@@ -6,7 +6,7 @@ use crate::contract::canonical::CacheMark;
 use crate::contract::canonical::part::{
     Citation, Kind, Maker, Media, MediaKind, Part, Reasoning, Signature, Source, ToolCall, ToolResult,
 };
-use crate::contract::read::{Members, Raw, Reading, Wrong, as_text, find, is_list, is_null, loose};
+use crate::contract::read::{Members, Raw, Reading, Wrong, as_text, find, is_list, is_null, is_object, loose};
 use crate::dialects::sealed;
 
 /// Before the data of a seal that belongs to the block before it; without it, to the one behind.
@@ -139,7 +139,7 @@ pub fn cites_here(raw: Raw<'_>) -> bool {
 /// A document of a list of blocks, or of chunks to be cited one by one, which nobody else has.
 fn is_chunked(members: &Members<'_>) -> bool {
     let source = find(members, "source").map(loose).unwrap_or_default();
-    let cited = find(members, "citations").is_some_and(|raw| cites(raw));
+    let cited = find(members, "citations").is_some_and(cites);
     find(&source, "content").is_some_and(|raw| cited || is_list(raw))
 }
 
@@ -177,10 +177,9 @@ fn source<'a>(r: &mut Reading<'a>, raw: Raw<'a>, what: MediaKind) -> Result<(Sou
 
 fn call<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Part<'a>, Wrong> {
     let arguments = match find(members, "input") {
-        Some(raw) => {
-            r.within("input", |r| r.object(raw))?;
-            raw.get()
-        }
+        // What stands in it is the tool's: it is not read.
+        Some(raw) if is_object(raw) => raw.get(),
+        Some(_) => return r.within("input", |r| Err(r.wrong("must be an object"))),
         None => "",
     };
     let call = ToolCall {

@@ -25,7 +25,7 @@ use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::{Answer, Finish};
 use crate::contract::canonical::element::Element;
 use crate::contract::read::Wrong;
-use crate::contract::refusal::Refusal;
+use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
 
 pub struct Anthropic;
@@ -35,9 +35,10 @@ impl Codec for Anthropic {
         Framing::Sse
     }
 
+    /// What only some models carry, and other makers' thoughts, the writer tells as values. Refusals go as texts; of tools
+    /// only those are shown that may be chosen; nothing is ever stored.
     fn carries(&self, element: Element) -> bool {
         match element {
-            // Models that are too old for it are told by the writer, as a value.
             Element::SystemMidway
             | Element::ImageBase64
             | Element::ImageUrl
@@ -46,13 +47,11 @@ impl Codec for Anthropic {
             | Element::DocumentText
             | Element::DocumentCitations
             | Element::FileId
-            // As the text that it is.
             | Element::Refusals
             | Element::ToolCalls
             | Element::ToolResults
             | Element::ToolResultError
             | Element::ToolResultMedia
-            // The maker's own only: the writer tells the others.
             | Element::ReasoningText
             | Element::ReasoningSigned
             | Element::ReasoningEncrypted
@@ -62,7 +61,6 @@ impl Codec for Anthropic {
             | Element::ToolChoiceNone
             | Element::ToolChoiceRequired
             | Element::ToolChoiceNamed
-            // The tools that may not be chosen are not shown.
             | Element::ToolChoiceAmong
             | Element::ParallelTools
             | Element::OneToolAtATime
@@ -75,7 +73,6 @@ impl Codec for Anthropic {
             | Element::ReasoningShown
             | Element::ServiceTier
             | Element::User
-            // Nothing is ever stored.
             | Element::NotStored => true,
             Element::MessageName
             | Element::ImageDetail
@@ -131,6 +128,13 @@ impl Codec for Anthropic {
         error::write(refusal, request_id)
     }
 
+    fn refusal_status(&self, refusal: &Refusal) -> StatusCode {
+        match refusal.category {
+            Category::BudgetExceeded => StatusCode::PAYMENT_REQUIRED,
+            _ => refusal.status(),
+        }
+    }
+
     fn glance(&self, body: &[u8]) -> Notes {
         answer::glance(body)
     }
@@ -165,6 +169,15 @@ fn finish_name(finish: &Finish) -> &str {
         Finish::ContextLength => "model_context_window_exceeded",
         Finish::Error => "error",
         Finish::Other(name) => name,
+    }
+}
+
+/// Others end a call of a tool, or a refusal, as they end everything; callers of this dialect go by the reason.
+fn fitting(reason: Finish, calls: bool, refuses: bool) -> Finish {
+    match reason {
+        Finish::Stop if calls => Finish::ToolCalls,
+        Finish::Stop if refuses => Finish::Refusal,
+        other => other,
     }
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::blocks;
 use crate::contract::canonical::part::{Kind, Message, Part, Role};
 use crate::contract::canonical::{CacheMark, Format, Function, ReasoningAsk, Request, Tool, ToolChoice};
-use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_list, is_null};
+use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_list, is_null, is_object};
 use crate::contract::skim::Skim;
 use crate::dialects::Given;
 
@@ -213,10 +213,8 @@ fn tool<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Tool<'a>, Wrong> {
         match &*name {
             "name" | "type" => {}
             "description" => read.description = Some(r.within("description", |r| r.text(raw))?),
-            "input_schema" => {
-                r.within("input_schema", |r| r.object(raw))?;
-                read.parameters = Some(raw);
-            }
+            "input_schema" if is_object(raw) => read.parameters = Some(raw),
+            "input_schema" => return r.within("input_schema", |r| Err(r.wrong("must be an object"))),
             "strict" => read.strict = Some(r.within("strict", |r| r.bool(raw))?),
             "cache_control" => read.cache = r.within("cache_control", |r| blocks::cache_mark(r, raw))?,
             // As nearly every tool is: called by the model itself, its arguments not in a hurry.

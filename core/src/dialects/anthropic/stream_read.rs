@@ -313,10 +313,12 @@ fn citation(raw: Raw<'_>) -> Delta {
 }
 
 /// Read beside the bytes. Nearly every event is a piece of a block, which its name tells; where servers leave the names
-/// out, four searches do.
+/// out, a few searches do.
 pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
     #[derive(Deserialize)]
-    struct Beside {
+    struct Beside<'a> {
+        #[serde(rename = "type", borrow, default)]
+        kind: Cow<'a, str>,
         #[serde(default)]
         message: Option<Used>,
         #[serde(default)]
@@ -334,29 +336,30 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
         #[serde(default)]
         stop_reason: Option<String>,
     }
-    if frame.name.starts_with("content_block") || frame.name == "ping" {
-        return;
-    }
-    let is = |word: &str| match frame.name.is_empty() {
-        false => frame.name == word,
-        true => memmem::find(&frame.data, format!("\"{word}\"").as_bytes()).is_some(),
+    const TELLING: [&str; 4] = ["message_start", "message_delta", "message_stop", "error"];
+    let tells = |name: &&str| match frame.name.is_empty() {
+        false => frame.name == *name,
+        true => memmem::find(&frame.data, name.as_bytes()).is_some(),
     };
-    if frame.is_error || is("error") {
+    if frame.is_error {
         notes.error = Some(error::in_stream(frame.data.trim_ascii()).message);
         return;
     }
-    if is("message_stop") {
-        notes.done = true;
+    if !TELLING.iter().any(tells) {
         return;
     }
-    if !is("message_start") && !is("message_delta") {
-        return;
-    }
-    let Ok(told) = serde_json::from_slice::<Beside>(&frame.data) else { return };
-    for usage in [told.message.and_then(|m| m.usage), told.usage].into_iter().flatten() {
-        usage.over(notes.usage.get_or_insert_default());
-    }
-    if let Some(reason) = told.delta.and_then(|d| d.stop_reason) {
-        notes.finish_reason = Some(reason);
+    let Ok(told) = serde_json::from_slice::<Beside<'_>>(&frame.data) else { return };
+    match &*told.kind {
+        "error" => notes.error = Some(error::in_stream(frame.data.trim_ascii()).message),
+        "message_stop" => notes.done = true,
+        "message_start" | "message_delta" => {
+            for usage in [told.message.and_then(|m| m.usage), told.usage].into_iter().flatten() {
+                usage.over(notes.usage.get_or_insert_default());
+            }
+            if let Some(reason) = told.delta.and_then(|d| d.stop_reason) {
+                notes.finish_reason = Some(reason);
+            }
+        }
+        _ => {}
     }
 }

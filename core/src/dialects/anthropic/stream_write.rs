@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use super::write_blocks::seal;
-use super::{answer, blocks, error, finish_name, made_id, tier_name, usage};
+use super::{answer, blocks, error, finish_name, fitting, made_id, tier_name, usage};
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::{Maker, Signature};
@@ -29,6 +29,7 @@ pub struct Writer {
     /// Blocks begun so far.
     blocks: u64,
     refuses: bool,
+    calls: bool,
     finish: Option<(Finish, Option<String>)>,
     usage: Usage,
     service_tier: Option<String>,
@@ -58,6 +59,7 @@ impl Writer {
             waiting_bytes: 0,
             blocks: 0,
             refuses: false,
+            calls: false,
             finish: None,
             usage: Usage::default(),
             service_tier: None,
@@ -108,7 +110,7 @@ impl Writer {
                 self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes(&delta));
                 speak(first, &delta, &mut self.blocks, out);
             }
-            // Texts and calls begin at once. What block thoughts are is told by their first piece.
+            // Texts begin at once. Thoughts may be another block, and a seal may stand before a call: their first piece tells.
             if matches!(first.kind, Begins::Text | Begins::Refusal) {
                 begin(first, &mut self.blocks, out);
             }
@@ -131,7 +133,7 @@ impl Writer {
         self.open.iter_mut().for_each(|open| open.ended = true);
         self.go_on(out);
         let (reason, sequence) = self.finish.take().unwrap_or((Finish::Stop, None));
-        let reason = if self.refuses && reason == Finish::Stop { Finish::Refusal } else { reason };
+        let reason = fitting(reason, self.calls, self.refuses);
         event("message_delta", out, |w| {
             w.object_member("delta", |w| {
                 w.member("stop_reason", finish_name(&reason));
@@ -165,6 +167,7 @@ impl StreamWriter for Writer {
             Event::Begin { choice: 0, part, kind } => {
                 self.start(out);
                 self.refuses |= *kind == Begins::Refusal;
+                self.calls |= matches!(kind, Begins::ToolCall { .. });
                 self.open.push_back(Part {
                     part: *part,
                     kind: kind.clone(),

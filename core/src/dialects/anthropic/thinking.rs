@@ -96,7 +96,8 @@ pub fn plan(request: &Request<'_>, to: &To<'_>, able: Able, lost: &mut Vec<Loss>
     let asked = request.max_tokens.map(|asked| asked.min(most));
     let default = to.output_tokens_max.map_or(ANSWER_DEFAULT, |most| most.min(ANSWER_DEFAULT_MAX));
     let mut plan = Plan { max_tokens: asked.unwrap_or(default), thinking: None, effort: None, display: None };
-    let Some(ask) = request.reasoning.as_ref().filter(|ask| asks(ask)) else { return plan };
+    let lacks = to.quirks.lacks.contains(&Element::ReasoningAsked);
+    let Some(ask) = request.reasoning.as_ref().filter(|ask| asks(ask) && !lacks) else { return plan };
     let not = |lost: &mut Vec<Loss>, why: String| lost.push(Loss::value(Element::ReasoningAsked, why));
     if ask.effort.as_deref() == Some("none") || ask.budget_tokens == Some(0) && ask.effort.is_none() {
         plan.thinking = (able.thinks != Thinks::Never).then_some(Thinking::Disabled);

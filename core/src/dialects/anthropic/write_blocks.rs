@@ -13,7 +13,7 @@ use crate::contract::write::Writer;
 use crate::dialects::sealed;
 
 /// The provider takes so many marks in one request.
-const MARKS_MAX: usize = 4;
+pub const MARKS_MAX: usize = 4;
 
 /// Marks for the prompt cache: where there are too many, the last ones stand behind the most.
 #[derive(Debug)]
@@ -26,8 +26,9 @@ impl Marks {
         Marks { skip: count.saturating_sub(MARKS_MAX) }
     }
 
-    pub fn too_many(&self) -> bool {
-        self.skip > 0
+    /// For a provider that takes none.
+    pub fn none() -> Self {
+        Marks { skip: usize::MAX }
     }
 
     pub fn write(&mut self, w: &mut Writer, mark: Option<CacheMark>) {

@@ -4,8 +4,8 @@
 //! the assistant's, it is the begin of the answer, as everywhere in this dialect.
 
 use super::thinking::{self, Able, Plan, Thinking, is_own_thought};
-use super::write_blocks::{Marks, content, is_own, sayable};
-use crate::contract::canonical::element::{Element, Loss};
+use super::write_blocks::{MARKS_MAX, Marks, content, is_own, sayable};
+use crate::contract::canonical::element::{Element, Loss, of_part};
 use crate::contract::canonical::part::{Kind, Message, Part, Role};
 use crate::contract::canonical::{Format, Function, Request, Tool, ToolChoice};
 use crate::contract::read::{Raw, find, loose};
@@ -23,10 +23,15 @@ pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
             w.member("stream", &true);
         }
         sampling(w, request, to, able, &mut lost);
-        about(w, request, &mut lost);
+        about(w, request, to, &mut lost);
         conversation(w, request, to, &plan, able, &mut lost);
     });
     Written { body, lost }
+}
+
+/// Does this provider carry what the dialect does?
+fn has(to: &To<'_>, element: Element) -> bool {
+    !to.quirks.lacks.contains(&element)
 }
 
 /// The same for counting: what is no input has no place there.
@@ -43,7 +48,8 @@ pub fn write_count(request: &Request<'_>, to: &To<'_>) -> Written {
 
 fn sampling(w: &mut Writer, request: &Request<'_>, to: &To<'_>, able: Able, lost: &mut Vec<Loss>) {
     let takes_none = |what: &str| format!("`{}` takes no `{what}`", to.model);
-    let temperature = request.temperature.as_ref().filter(|t| able.sampling || t.float() != 1.0);
+    let temperature = request.temperature.as_ref().filter(|_| has(to, Element::Temperature));
+    let temperature = temperature.filter(|t| able.sampling || t.float() != 1.0);
     match temperature {
         Some(_) if !able.sampling => lost.push(Loss::value(Element::Temperature, takes_none("temperature"))),
         Some(t) if t.float() > 1.0 => {
@@ -52,7 +58,8 @@ fn sampling(w: &mut Writer, request: &Request<'_>, to: &To<'_>, able: Able, lost
         Some(t) => w.member("temperature", t),
         None => {}
     }
-    let top_p = request.top_p.as_ref().filter(|p| able.both_sampling && able.sampling || p.float() != 1.0);
+    let top_p = request.top_p.as_ref().filter(|_| has(to, Element::TopP));
+    let top_p = top_p.filter(|p| able.both_sampling && able.sampling || p.float() != 1.0);
     match top_p {
         Some(_) if !able.sampling => lost.push(Loss::value(Element::TopP, takes_none("top_p"))),
         Some(_) if temperature.is_some() && !able.both_sampling => {
@@ -62,7 +69,7 @@ fn sampling(w: &mut Writer, request: &Request<'_>, to: &To<'_>, able: Able, lost
         Some(p) => w.member("top_p", p),
         None => {}
     }
-    match &request.top_k {
+    match &request.top_k.filter(|_| has(to, Element::TopK)) {
         Some(_) if !able.sampling => lost.push(Loss::value(Element::TopK, takes_none("top_k"))),
         Some(k) => w.member("top_k", k),
         None => {}
@@ -70,18 +77,18 @@ fn sampling(w: &mut Writer, request: &Request<'_>, to: &To<'_>, able: Able, lost
 }
 
 /// About the call: what ends the answer, for whom it is, how urgent it is.
-fn about(w: &mut Writer, request: &Request<'_>, lost: &mut Vec<Loss>) {
+fn about(w: &mut Writer, request: &Request<'_>, to: &To<'_>, lost: &mut Vec<Loss>) {
     let (blank, stop): (Vec<_>, Vec<_>) = request.stop.iter().cloned().partition(|s| s.trim().is_empty());
     if !blank.is_empty() {
         lost.push(Loss::value(Element::Stop, "a sequence of white space only ends nothing here"));
     }
-    if !stop.is_empty() {
+    if !stop.is_empty() && has(to, Element::Stop) {
         w.texts_member("stop_sequences", &stop);
     }
-    if let Some(user) = &request.user {
+    if let Some(user) = request.user.as_ref().filter(|_| has(to, Element::User)) {
         w.object_member("metadata", |w| w.member("user_id", user));
     }
-    match request.service_tier.as_deref() {
+    match request.service_tier.as_deref().filter(|_| has(to, Element::ServiceTier)) {
         None => {}
         Some("auto") => w.member("service_tier", "auto"),
         Some("default" | "standard" | "standard_only") => w.member("service_tier", "standard_only"),
@@ -93,9 +100,11 @@ fn about(w: &mut Writer, request: &Request<'_>, lost: &mut Vec<Loss>) {
 
 /// What is input, and what shapes the answer: the same for answers and for counts.
 fn conversation(w: &mut Writer, request: &Request<'_>, to: &To<'_>, plan: &Plan, able: Able, lost: &mut Vec<Loss>) {
-    let mut marks = Marks::of(marks(request));
-    if marks.too_many() {
-        lost.push(Loss::value(Element::CacheMarks, "at most four are taken: the last ones"));
+    let (marked, takes) = (marks(request), has(to, Element::CacheMarks));
+    let mut marks = if takes { Marks::of(marked) } else { Marks::none() };
+    if takes && marked > MARKS_MAX {
+        let told = format!("{marked} marks: at most {MARKS_MAX} are taken, the last ones");
+        lost.push(Loss::value(Element::CacheMarks, told));
     }
     think(w, plan);
     output_config(w, request, to, plan, able, lost);
@@ -113,12 +122,12 @@ fn conversation(w: &mut Writer, request: &Request<'_>, to: &To<'_>, plan: &Plan,
     }
     let hoisted = rest.iter().filter(|m| !able.midway && instructs(m));
     let instructions: Vec<&Part<'_>> =
-        system.iter().chain(hoisted).flat_map(|m| &m.parts).filter(|part| goes(part, lost)).collect();
+        system.iter().chain(hoisted).flat_map(|m| &m.parts).filter(|part| goes(part, to, lost)).collect();
     if !instructions.is_empty() {
         w.key("system");
         content(w, &instructions, &mut marks, lost);
     }
-    let turns = turns(rest.iter().filter(|m| able.midway || !instructs(m)), lost);
+    let turns = turns(rest.iter().filter(|m| able.midway || !instructs(m)), to, lost);
     w.list_member("messages", |w| {
         for (role, parts) in &turns {
             w.object(|w| {
@@ -146,7 +155,7 @@ fn think(w: &mut Writer, plan: &Plan) {
 }
 
 fn output_config(w: &mut Writer, request: &Request<'_>, to: &To<'_>, plan: &Plan, able: Able, lost: &mut Vec<Loss>) {
-    let schema = match &request.format {
+    let schema = match request.format.as_ref().filter(|_| has(to, Element::JsonSchema)) {
         Some(Format::Schema { .. }) if !able.schemas => {
             lost.push(Loss::value(Element::JsonSchema, format!("`{}` keeps to no schema", to.model)));
             None
@@ -201,7 +210,7 @@ fn write_tool(w: &mut Writer, tool: &Tool<'_>, to: &To<'_>, able: Able, marks: &
         w.member_some("description", &function.description);
         w.key("input_schema");
         input_schema(w, function.parameters);
-        if function.strict == Some(true) {
+        if function.strict == Some(true) && has(to, Element::ToolStrict) {
             match able.schemas {
                 true => w.member("strict", &true),
                 false => lost.push(Loss::value(Element::ToolStrict, format!("`{}` keeps to no schema", to.model))),
@@ -263,6 +272,7 @@ fn marks(request: &Request<'_>) -> usize {
 /// one that is all there is.
 fn turns<'r, 'a>(
     messages: impl Iterator<Item = &'r Message<'a>>,
+    to: &To<'_>,
     lost: &mut Vec<Loss>,
 ) -> Vec<(&'static str, Vec<&'r Part<'a>>)> {
     let mut turns: Vec<(&'static str, Vec<&Part<'_>>)> = Vec::new();
@@ -273,7 +283,7 @@ fn turns<'r, 'a>(
             Role::User | Role::Tool => "user",
             Role::Assistant => "assistant",
         };
-        let parts: Vec<&Part<'_>> = message.parts.iter().filter(|part| goes(part, lost)).collect();
+        let parts: Vec<&Part<'_>> = message.parts.iter().filter(|part| goes(part, to, lost)).collect();
         if parts.is_empty() {
             silent.get_or_insert(role);
             continue;
@@ -293,7 +303,12 @@ fn turns<'r, 'a>(
 }
 
 /// Does it go to the provider? What does not, and was not told by its element, is told.
-fn goes(part: &Part<'_>, lost: &mut Vec<Loss>) -> bool {
+fn goes(part: &Part<'_>, to: &To<'_>, lost: &mut Vec<Loss>) -> bool {
+    let mut lacks = false;
+    of_part(part, &mut |element| lacks |= !element.is_hint() && !has(to, element));
+    if lacks {
+        return false;
+    }
     let mut tell = |loss: Loss| {
         if !lost.contains(&loss) {
             lost.push(loss);

@@ -8,7 +8,7 @@ use super::model::Family;
 use super::write_blocks::ToModel;
 use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::{ReasoningAsk, Request, ToolChoice};
-use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_null, is_object};
+use crate::contract::read::{Number, Raw, Reading, Wrong, as_text, find, is_null, is_object};
 use crate::contract::write::Writer;
 
 /// Anthropic's models think with at least so many tokens.
@@ -135,14 +135,20 @@ impl<'p> Additional<'p> {
         let mut additional = Additional::default();
         if let Some(ask) = request.reasoning.as_ref().filter(|_| model.says(Element::ReasoningAsked)) {
             match model.family {
-                Family::Claude(..) => additional.claude(ask, request.max_tokens, model),
+                Family::Claude(..) => match in_the_way(request) {
+                    Some(what) if !is_off(ask) => {
+                        let why = format!("this model does not think where {what}");
+                        model.lose(Loss::value(Element::ReasoningAsked, why));
+                    }
+                    Some(_) | None => additional.claude(ask, request.max_tokens, model),
+                },
                 Family::GptOss => additional.reasoning_effort = effort(ask),
                 Family::Nova2 => additional.max_effort = effort(ask),
                 Family::Nova | Family::Other | Family::Unknown => {
                     model.lose(Loss::value(Element::ReasoningAsked, "this model is not told how much to think"));
                 }
             }
-            if ask.show.is_some() && !matches!(additional.thinking, Some(Thinking::Adaptive { .. })) {
+            if ask.show.is_some() && matches!(additional.thinking, Some(Thinking::Budget(_))) {
                 let why = "this model does not let choose whether thoughts are shown";
                 model.lose(Loss::value(Element::ReasoningShown, why));
             }
@@ -170,7 +176,7 @@ impl<'p> Additional<'p> {
             }
             return;
         }
-        if off {
+        if is_off(ask) {
             self.thinking = (ask.budget_tokens == Some(0)).then_some(Thinking::Disabled);
             return;
         }
@@ -187,9 +193,12 @@ impl<'p> Additional<'p> {
             };
             return;
         }
-        let asked = ask.budget_tokens.unwrap_or_else(|| budget(effort(ask))).max(BUDGET_MIN);
-        // The answer's bound holds thoughts and words: some must be left for words.
-        let budget = max_tokens.map_or(asked, |max| asked.min(max.saturating_sub(1)));
+        // The answer's bound holds thoughts and words: where nobody named a budget, half of it is left for words.
+        let (asked, most) = match ask.budget_tokens {
+            Some(named) => (named.max(BUDGET_MIN), max_tokens.map(|max| max.saturating_sub(1))),
+            None => (budget(effort(ask)), max_tokens.map(|max| max / 2)),
+        };
+        let budget = most.map_or(asked, |most| asked.min(most));
         if budget < BUDGET_MIN {
             model.lose(Loss::value(Element::ReasoningAsked, "the bound of the answer leaves no room for thoughts"));
             return;
@@ -263,6 +272,24 @@ fn write_choice(w: &mut Writer, choice: &Choice<'_>) {
         }
     }
     w.member("disable_parallel_tool_use", &true);
+}
+
+fn is_off(ask: &ReasoningAsk<'_>) -> bool {
+    ask.budget_tokens == Some(0) || (ask.budget_tokens.is_none() && ask.effort.as_deref() == Some("none"))
+}
+
+/// What Anthropic's models refuse beside thinking. Thinking gives way: without it the answer means the same.
+fn in_the_way(request: &Request<'_>) -> Option<&'static str> {
+    let other = |n: &Option<Number<'_>>, least: f64| n.as_ref().is_some_and(|n| n.float() < least);
+    match &request.tool_choice {
+        Some(ToolChoice::Required | ToolChoice::Named(_) | ToolChoice::Among { required: true, .. }) => {
+            Some("a tool must be called")
+        }
+        _ if other(&request.temperature, 1.0) => Some("a temperature below 1 is asked for"),
+        _ if other(&request.top_p, 0.95) => Some("a `top_p` below 0.95 is asked for"),
+        _ if request.top_k.is_some() => Some("`top_k` is asked for"),
+        Some(ToolChoice::Auto | ToolChoice::None | ToolChoice::Among { required: false, .. }) | None => None,
+    }
 }
 
 /// The three efforts that everybody knows, and none.

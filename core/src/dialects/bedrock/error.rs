@@ -122,7 +122,7 @@ pub fn write(refusal: &Refusal, request_id: &str) -> String {
     .to_string()
 }
 
-/// The kind that makes SDKs raise the class which fits; it belongs into the header `x-amzn-errortype` as well.
+/// The kind that makes SDKs raise the class which fits; it stands in the header `x-amzn-errortype` as well.
 pub fn http_kind(category: Category) -> &'static str {
     match category {
         Category::InvalidRequest

@@ -12,7 +12,11 @@ mod read_blocks;
 mod read_request;
 #[cfg(test)]
 mod replayed;
+#[cfg(test)]
+mod sealed_tests;
 mod stream_read;
+#[cfg(test)]
+mod stream_tests;
 mod stream_write;
 #[cfg(test)]
 mod tests;
@@ -20,9 +24,7 @@ mod usage;
 mod write_blocks;
 mod write_request;
 
-use http::{HeaderMap, StatusCode};
-
-pub use error::http_kind;
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::frames::{Frame, Framing};
 use super::{Codec, Given, Notes, Said, StreamReader, StreamWriter, To, Written};
@@ -30,7 +32,7 @@ use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::{Answer, Finish};
 use crate::contract::canonical::element::Element;
 use crate::contract::read::Wrong;
-use crate::contract::refusal::Refusal;
+use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
 
 pub struct Bedrock;
@@ -40,6 +42,8 @@ impl Codec for Bedrock {
         Framing::EventStream
     }
 
+    /// Of files it carries objects in S3; a choice of none or among some by leaving tools out; nothing is stored here. Only
+    /// some models take instructions midway: a provider's quirk says which.
     fn carries(&self, element: Element) -> bool {
         match element {
             Element::ImageBase64
@@ -48,7 +52,6 @@ impl Codec for Bedrock {
             | Element::DocumentBase64
             | Element::DocumentText
             | Element::DocumentCitations
-            // Objects in S3; other ids are told when they are met.
             | Element::FileId
             | Element::Refusals
             | Element::ToolCalls
@@ -61,13 +64,10 @@ impl Codec for Bedrock {
             | Element::CacheMarks
             | Element::Tools
             | Element::ToolStrict
-            // By leaving tools out; by Anthropic's own choice where the conversation has calls.
             | Element::ToolChoiceNone
             | Element::ToolChoiceRequired
             | Element::ToolChoiceNamed
-            // By leaving out the others.
             | Element::ToolChoiceAmong
-            // The way of every model here.
             | Element::ParallelTools
             | Element::OneToolAtATime
             | Element::Temperature
@@ -79,9 +79,7 @@ impl Codec for Bedrock {
             | Element::ReasoningShown
             | Element::ServiceTier
             | Element::Metadata
-            // Nothing is stored here.
             | Element::NotStored => true,
-            // Only some models take instructions midway: a provider's quirk says which.
             Element::SystemMidway
             | Element::MessageName
             | Element::ImageUrl
@@ -134,6 +132,18 @@ impl Codec for Bedrock {
 
     fn write_refusal(&self, refusal: &Refusal, request_id: &str) -> String {
         error::write(refusal, request_id)
+    }
+
+    /// A refusal for want of money is sent once only with a 400: of a 429 SDKs think that waiting helps.
+    fn refusal_status(&self, refusal: &Refusal) -> StatusCode {
+        if refusal.category == Category::BudgetExceeded {
+            return StatusCode::BAD_REQUEST;
+        }
+        if refusal.category == Category::Auth { StatusCode::FORBIDDEN } else { refusal.status() }
+    }
+
+    fn refusal_headers(&self, refusal: &Refusal, headers: &mut HeaderMap) {
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(error::http_kind(refusal.category)));
     }
 
     fn glance(&self, body: &[u8]) -> Notes {

@@ -84,6 +84,11 @@ impl Family {
         self >= (4, 5)
     }
 
+    /// It can be held to the schemas of its tools.
+    pub fn is_strict(self) -> bool {
+        self >= (4, 5)
+    }
+
     pub fn caches(self) -> bool {
         self.is_claude() || self.is_nova()
     }

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::media;
+use crate::contract::base64;
 use crate::contract::canonical::CacheMark;
 use crate::contract::canonical::part::{
     Citation, Kind, Maker, Part, Reasoning, Role, Signature, ToolCall, ToolResult, only_text,
@@ -109,9 +107,10 @@ impl Blocks {
     }
 }
 
-/// The one member of a block.
+/// The one member of a block. Some programs name its kind a second time, as other dialects do.
 fn only_member<'a>(r: &Reading<'a>, block: Raw<'a>) -> Result<(Cow<'a, str>, Raw<'a>), Wrong> {
-    let mut said = r.object(block)?.into_iter().filter(|(_, raw)| !is_null(raw));
+    let says_nothing = |name: &str, raw| is_null(raw) || (name == "type" && as_text(raw).is_some());
+    let mut said = r.object(block)?.into_iter().filter(|(name, raw)| !says_nothing(name, raw));
     match (said.next(), said.next()) {
         (Some(member), None) => Ok(member),
         (None, _) => Err(r.wrong("has no member: it must have the one that names its kind")),
@@ -155,7 +154,7 @@ fn result_block<'a>(r: &mut Reading<'a>, block: Raw<'a>, parts: &mut Vec<Part<'a
             "json" => Part::text(raw.get()),
             other => match media::kind_of(other) {
                 Some(kind) => media::read(r, kind, raw, block)?,
-                None => return Err(r.unsupported("is no part of a tool's result that can be read here")),
+                None => Kind::Native { kind: kind.clone(), json: block }.into(),
             },
         });
         Ok(())
@@ -164,7 +163,7 @@ fn result_block<'a>(r: &mut Reading<'a>, block: Raw<'a>, parts: &mut Vec<Part<'a
 
 /// Thoughts that only their provider can read. Anthropic's are a text inside the base64; ours bear their maker's name there.
 pub fn redacted<'a>(data: Cow<'a, str>, maker: Maker, parts: &mut Vec<Part<'a>>) {
-    let plain = STANDARD.decode(&*data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let plain = base64::decode(&data).and_then(|bytes| String::from_utf8(bytes).ok());
     let foreign = plain.as_deref().and_then(sealed::untag);
     let (encrypted, by, id): (Cow<'a, str>, _, _) = match (foreign, plain, maker) {
         (Some(seal), _, _) => match seal.data.split_once('.') {

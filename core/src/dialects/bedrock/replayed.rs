@@ -9,6 +9,7 @@ use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::dialects::frames::{Framer, event_stream};
 use crate::dialects::recorded::{Exchange, exchanges, given, meaning};
+use crate::dialects::retold::answers_only;
 use crate::dialects::{Codec, Notes, Quirks, To};
 
 static NONE: Quirks = Quirks {
@@ -254,6 +255,38 @@ fn recorded_streams_end_and_overlap_nowhere() {
             }
         }
     }
+}
+
+#[test]
+fn answers_without_their_requests_are_read() {
+    let mut read = 0;
+    for answer in answers_only("amazon-bedrock") {
+        let id = answer["id"].as_str().unwrap();
+        if let Some(chunks) = answer["chunks"].as_array() {
+            let mut bytes = Vec::new();
+            for (name, payload) in chunks.iter().flat_map(|c| c.as_object().unwrap()) {
+                let headers = [(":message-type", "event"), (":event-type", &**name)];
+                event_stream::write(&headers, payload.to_string().as_bytes(), &mut bytes);
+            }
+            let told = events("m", &bytes).unwrap();
+            let finish = told.iter().filter(|e| matches!(e, Event::Finish { .. })).count();
+            assert_eq!((finish, told.last()), (1, Some(&Event::Done)), "{id}");
+            let again = events("m", &written(&told)).unwrap();
+            let parts =
+                |events: &[Event]| joined(events).into_iter().filter(|e| !matches!(e, Event::Usage(_))).collect();
+            let (before, after): (Vec<Event>, Vec<Event>) = (parts(&told), parts(&again));
+            // A call without arguments gets an empty object.
+            let same = before == after || before.len() + 1 == after.len();
+            assert!(same, "{id}: {before:?} {after:?}");
+        } else {
+            let body = answer["body"].to_string();
+            let told = Bedrock.read_answer(body.as_bytes(), &given("m")).unwrap();
+            let blocks = answer["body"]["output"]["message"]["content"].as_array().unwrap().len();
+            assert_eq!(told.choices[0].parts.len(), blocks, "{id}");
+        }
+        read += 1;
+    }
+    println!("{read} answers without their requests");
 }
 
 #[test]

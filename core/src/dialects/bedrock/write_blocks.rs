@@ -2,15 +2,16 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 
 use super::media::{self, Names};
 use super::model::Family;
+use crate::contract::base64;
 use crate::contract::canonical::CacheMark;
 use crate::contract::canonical::element::{Element, Loss};
-use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall, ToolResult};
+use crate::contract::canonical::part::{
+    Citation, Kind, Maker, Media, Part, Reasoning, Signature, Source, ToolCall, ToolResult,
+};
 use crate::contract::read::{Raw, as_text, find, is_object, loose};
 use crate::contract::write::Writer;
 use crate::dialects::{Quirks, sealed};
@@ -162,9 +163,11 @@ impl ToModel<'_> {
         }
     }
 
-    fn media<'p>(&mut self, media: &'p crate::contract::canonical::part::Media<'_>, out: &mut Vec<Block<'p>>) {
+    fn media<'p>(&mut self, media: &'p Media<'_>, out: &mut Vec<Block<'p>>) {
         match media::Block::of(media, &mut self.names) {
             Ok(block) => out.push(Block::Media(block)),
+            // Told as lost before.
+            Err(_) if matches!(media.source, Source::Url(_)) => {}
             Err(loss) => self.lose(loss),
         }
     }
@@ -211,7 +214,7 @@ impl ToModel<'_> {
         let own = seal.is_some_and(|s| s.by == self.family.maker());
         match (&reasoning.encrypted, seal) {
             (Some(data), Some(seal)) if own => out.push(Block::Redacted(match seal.by {
-                Maker::Anthropic => STANDARD.encode(&**data).into(),
+                Maker::Anthropic => base64::encode(data.as_bytes()).into(),
                 Maker::Google | Maker::Openai | Maker::Other => Cow::Borrowed(data),
             })),
             (Some(_), _) => self.lose(Loss::value(Element::ReasoningEncrypted, "sealed by another maker")),
@@ -280,14 +283,14 @@ pub fn told_seal<'p>(seal: &'p Signature<'_>) -> Cow<'p, str> {
 /// Sealed thoughts as a caller is told them, in base64: SDKs decode it, and encode it again when they send it back.
 pub fn told_encrypted<'p>(data: &'p str, by: Option<Maker>, id: Option<&str>) -> Cow<'p, str> {
     match by {
-        Some(Maker::Anthropic) => STANDARD.encode(data).into(),
+        Some(Maker::Anthropic) => base64::encode(data.as_bytes()).into(),
         Some(by @ (Maker::Google | Maker::Openai)) => {
             let named = Signature { by, data: format!("{}.{data}", id.unwrap_or_default()).into() };
-            STANDARD.encode(sealed::tag(&named).unwrap_or_default()).into()
+            base64::encode(sealed::tag(&named).unwrap_or_default().as_bytes()).into()
         }
         // What came in base64 goes so; what nobody can give back is at least whole.
-        Some(Maker::Other) | None if STANDARD.decode(data).is_ok() => Cow::Borrowed(data),
-        Some(Maker::Other) | None => STANDARD.encode(data).into(),
+        Some(Maker::Other) | None if base64::decode(data).is_some() => Cow::Borrowed(data),
+        Some(Maker::Other) | None => base64::encode(data.as_bytes()).into(),
     }
 }
 

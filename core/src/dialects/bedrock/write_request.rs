@@ -177,10 +177,13 @@ impl<'p> Tools<'p> {
             named_before: Vec::new(),
             choice,
             marks: model.family.caches() && model.says(Element::CacheMarks),
-            strict: model.says(Element::ToolStrict),
+            strict: model.family.is_strict() && model.says(Element::ToolStrict),
         };
         if !tools.marks && tools.functions.iter().any(|f| f.cache.is_some()) {
             model.lose(Loss::value(Element::CacheMarks, "this model keeps no cache of prompts"));
+        }
+        if !tools.strict && tools.functions.iter().any(|f| f.strict == Some(true)) {
+            model.lose(Loss::value(Element::ToolStrict, "this model is not held to the schemas of its tools"));
         }
         tools.choose(request.parallel_tools == Some(false), model, additional);
         Some(tools)

@@ -6,6 +6,7 @@
 mod answer;
 mod citations;
 mod documents;
+pub mod embed;
 mod error;
 mod logprobs;
 mod message;

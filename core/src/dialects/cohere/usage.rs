@@ -64,9 +64,10 @@ pub struct Billed {
 }
 
 impl Billed {
-    /// As far as it is tokens.
+    /// Tokens, and searches.
     pub fn usage(&self) -> Usage {
-        Usage { input: self.input_tokens.saturating_add(self.image_tokens), ..Usage::default() }
+        let input = self.input_tokens.saturating_add(self.image_tokens);
+        Usage { input, search_units: self.search_units, ..Usage::default() }
     }
 }
 

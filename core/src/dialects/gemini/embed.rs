@@ -8,11 +8,40 @@ use super::read_parts;
 use crate::contract::canonical::element::Loss;
 use crate::contract::canonical::embed::{EmbedAnswer, EmbedRequest, Input, InputType, Vector};
 use crate::contract::canonical::part::only_text;
-use crate::contract::read::{Members, Raw, Reading, Wrong, find, is_null, is_object};
+use crate::contract::read::{Members, Raw, Reading, Wrong, find, is_null, is_object, loose};
 use crate::contract::skim::Skim;
 use crate::contract::usage::Usage;
 use crate::contract::write::Writer;
+use crate::dialects::embeddings::{EmbedCodec, Wanted};
 use crate::dialects::{Given, To, Written};
+
+pub struct GeminiEmbed {
+    /// `batchEmbedContents`.
+    pub batch: bool,
+}
+
+impl EmbedCodec for GeminiEmbed {
+    fn read_request<'a>(&self, body: &'a [u8], skim: &'a Skim, given: &Given<'a>) -> Result<EmbedRequest<'a>, Wrong> {
+        read_request(body, skim, given)
+    }
+
+    fn write_request(&self, request: &EmbedRequest<'_>, to: &To<'_>) -> Written {
+        write_request(request, to, self.batch)
+    }
+
+    fn read_answer<'a>(&self, body: &'a [u8]) -> Result<EmbedAnswer<'a>, Wrong> {
+        read_answer(body)
+    }
+
+    fn write_answer(&self, answer: &EmbedAnswer<'_>, _: &Wanted, _: &Given<'_>) -> Vec<u8> {
+        write_answer(answer, self.batch)
+    }
+
+    fn usage(&self, body: &[u8]) -> Option<Usage> {
+        let members = loose(serde_json::from_slice(body).ok()?);
+        find(&members, "usageMetadata").and_then(super::usage::Told::read).and_then(|told| told.disjoint())
+    }
+}
 
 /// Reads either body: that of many has `requests`.
 pub fn read_request<'a>(body: &'a [u8], skim: &'a Skim, given: &Given<'a>) -> Result<EmbedRequest<'a>, Wrong> {
@@ -123,6 +152,9 @@ pub fn write_request(request: &EmbedRequest<'_>, to: &To<'_>, batch: bool) -> Wr
         .collect();
     if texts.len() < request.inputs.len() {
         lost.push(told("input", false, "tokens are known to their own models only: send texts"));
+    }
+    if !batch && texts.len() > 1 {
+        lost.push(told("input", false, "one text at a time is asked for so"));
     }
     let task = request.input_type.as_ref().and_then(task_name);
     if request.input_type.is_some() && task.is_none() {

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use crate::contract::canonical::event::StreamError;
 use crate::contract::read::{Members, Raw, as_text, find, is_list, is_object, loose};
 use crate::contract::refusal::{Category, Refusal};
+use crate::contract::write::Writer;
 use crate::dialects::Said;
 
 /// Nobody is kept waiting longer, whatever is asked for.
@@ -122,27 +123,29 @@ fn status_name(category: Category) -> &'static str {
     }
 }
 
-/// `error` is the first member: Google's SDKs find an error in a stream by how the chunk begins.
+/// `error` is the first member: Google's SDKs find an error in a stream by how the chunk begins. The useful sentence comes
+/// before all details, for some show the text as it is.
 pub fn write(refusal: &Refusal, request_id: &str) -> String {
-    let mut details = vec![serde_json::json!({
-        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-        "reason": refusal.code.to_ascii_uppercase(),
-        "domain": "tollgate",
-    })];
-    if let Some(ms) = refusal.retry_after_ms {
-        details.push(serde_json::json!({
-            "@type": "type.googleapis.com/google.rpc.RetryInfo",
-            "retryDelay": format!("{}s", ms as f64 / 1_000.0),
-        }));
-    }
-    serde_json::json!({
-        "error": {
-            "code": refusal.status().as_u16(),
-            "message": refusal.message(),
-            "status": status_name(refusal.category),
-            "details": details,
-            "tollgate": refusal.tollgate_object(request_id),
-        }
-    })
-    .to_string()
+    let json = Writer::object_text(|w| {
+        w.object_member("error", |w| {
+            w.member("code", &u64::from(refusal.status().as_u16()));
+            w.member("message", &refusal.message());
+            w.member("status", status_name(refusal.category));
+            w.list_member("details", |w| {
+                w.object(|w| {
+                    w.member("@type", "type.googleapis.com/google.rpc.ErrorInfo");
+                    w.member("reason", &refusal.code.to_ascii_uppercase());
+                    w.member("domain", "tollgate");
+                });
+                if let Some(ms) = refusal.retry_after_ms {
+                    w.object(|w| {
+                        w.member("@type", "type.googleapis.com/google.rpc.RetryInfo");
+                        w.member("retryDelay", &format!("{}s", ms as f64 / 1_000.0));
+                    });
+                }
+            });
+            w.json_member("tollgate", &refusal.tollgate_object(request_id).to_string());
+        });
+    });
+    String::from_utf8(json).expect("a written text is a text")
 }

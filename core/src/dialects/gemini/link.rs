@@ -8,7 +8,9 @@ use crate::contract::canonical::part::{Kind, Maker, Message, Part, Role};
 pub fn append<'a>(messages: &mut Vec<Message<'a>>, message: Message<'a>) {
     match messages.last_mut() {
         Some(last) if last.role == Role::Assistant && message.role == Role::Assistant => {
-            message.parts.into_iter().for_each(|part| push(&mut last.parts, part));
+            let mut parts = message.parts;
+            join_text(&mut last.parts, &mut parts);
+            parts.into_iter().for_each(|part| push(&mut last.parts, part));
         }
         Some(_) | None => {
             let mut message = message;
@@ -18,6 +20,18 @@ pub fn append<'a>(messages: &mut Vec<Message<'a>>, message: Message<'a>) {
             }
             messages.push(message);
         }
+    }
+}
+
+/// A text that goes on where the turn before stopped is one text with it.
+fn join_text<'a>(before: &mut [Part<'a>], parts: &mut Vec<Part<'a>>) {
+    let (Some(last), Some(first)) = (before.last_mut(), parts.first()) else { return };
+    if last.signature.is_some() || first.signature.is_some() {
+        return;
+    }
+    if let (Kind::Text { text, .. }, Kind::Text { text: more, .. }) = (&mut last.kind, &first.kind) {
+        text.to_mut().push_str(more);
+        parts.remove(0);
     }
 }
 

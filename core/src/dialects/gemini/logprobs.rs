@@ -40,9 +40,9 @@ fn of_google(w: &mut Writer, raw: Raw<'_>) {
     w.member("bytes", &Null);
 }
 
-/// OpenAI's form as `logprobsResult`.
+/// OpenAI's form, the object or the bare list, as `logprobsResult`.
 pub fn write(w: &mut Writer, openai: Raw<'_>) {
-    let content = list(find(&loose(openai), "content"));
+    let content = list(find(&loose(openai), "content").or(Some(openai)));
     if content.is_empty() {
         return;
     }
@@ -83,6 +83,9 @@ mod tests {
         let expected = r#"{"content":[{"token":"a","logprob":-0.50,"bytes":null,"top_logprobs":[{"token":"a","logprob":-0.50,"bytes":null},{"token":"b","logprob":-2,"bytes":null}]}]}"#;
         assert_eq!(openai.get(), expected);
         let again = Writer::object_text(|w| write(w, &openai));
+        assert_eq!(String::from_utf8(again).unwrap(), format!("{{\"logprobsResult\":{google}}}"));
+        let bare = find(&loose(&openai), "content").unwrap();
+        let again = Writer::object_text(|w| write(w, bare));
         assert_eq!(String::from_utf8(again).unwrap(), format!("{{\"logprobsResult\":{google}}}"));
     }
 }

@@ -103,7 +103,6 @@ impl Codec for Gemini {
             | Element::LogitBias
             | Element::Verbosity
             | Element::User
-            // Vertex has labels: a quirk.
             | Element::Metadata
             | Element::Stored
             | Element::NotStored

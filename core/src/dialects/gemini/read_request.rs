@@ -124,15 +124,12 @@ fn answer<'a>(r: &mut Reading<'a>, name: &str, raw: Raw<'a>, draft: &mut Draft<'
             "text/plain" | "" => {}
             _ => return Ok(false),
         },
-        "responseSchema" if draft.schema.is_none() => {
-            draft.schema = Some(raw);
-            draft.schema_is_openapi = true;
-        }
-        "responseJsonSchema" => {
+        "responseSchema" | "responseJsonSchema" => {
             if draft.schema.is_some() {
-                return Err(r.wrong("stands beside `responseSchema`: only one of the two can hold"));
+                return Err(r.wrong("is a second schema of the answer: only one of the two can hold"));
             }
             draft.schema = Some(raw);
+            draft.schema_is_openapi = name == "responseSchema";
         }
         "responseLogprobs" => draft.logprobs = r.bool(raw)?,
         "logprobs" => draft.logprobs_top = Some(r.whole(raw)?),

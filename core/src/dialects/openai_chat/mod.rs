@@ -4,11 +4,14 @@
 
 mod answer;
 mod error;
+mod note;
+mod read_media;
 mod read_request;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]
 mod tests;
+mod write_answer;
 mod write_request;
 
 pub(super) use write_request::effort;
@@ -104,7 +107,7 @@ impl Codec for OpenaiChat {
     }
 
     fn write_answer(&self, answer: &Answer<'_>, given: &Given<'_>) -> Written {
-        answer::write(answer, given)
+        write_answer::write(answer, given)
     }
 
     fn stream_reader(&self, given: &Given<'_>) -> Box<dyn StreamReader> {
@@ -128,7 +131,7 @@ impl Codec for OpenaiChat {
     }
 
     fn note(&self, frame: &Frame<'_>, notes: &mut Notes) {
-        stream_read::note(frame, notes);
+        note::note(frame, notes);
     }
 }
 

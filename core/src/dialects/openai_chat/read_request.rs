@@ -3,8 +3,9 @@
 
 use std::borrow::Cow;
 
+use super::read_media::{audio, by_url, file};
 use crate::contract::canonical::part::{
-    Kind, Maker, Media, MediaKind, Message, Part, Reasoning, Role, Signature, Source, ToolCall, ToolResult, data_url,
+    Kind, Maker, MediaKind, Message, Part, Reasoning, Role, Signature, ToolCall, ToolResult,
 };
 use crate::contract::canonical::{CacheMark, Format, Function, Logprobs, ReasoningAsk, Request, Tool, ToolChoice};
 use crate::contract::read::{Members, Raw, Reading, Wrong, find, is_list, is_null, is_object};
@@ -200,63 +201,6 @@ fn part<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Part<'a>>, Wrong
         _ => Kind::Native { kind, json: raw }.into(),
     };
     Ok(Some(Part { cache: cache_mark(r, &members)?, ..read }))
-}
-
-/// `image_url: {url, detail}`, or the URL alone.
-fn by_url<'a>(r: &mut Reading<'a>, raw: Raw<'a>, what: MediaKind) -> Result<Media<'a>, Wrong> {
-    let mut detail = None;
-    let url = if is_object(raw) {
-        let members = r.object(raw)?;
-        detail = find(&members, "detail").map(|raw| r.within("detail", |r| r.text(raw))).transpose()?;
-        let raw = find(&members, "url").ok_or_else(|| r.wrong("has no `url`"))?;
-        r.within("url", |r| r.text(raw))?
-    } else {
-        r.text(raw)?
-    };
-    let media = match url {
-        Cow::Borrowed(text) => match data_url(text) {
-            Some((mime, data)) => Media::of(what, Source::Base64(data.into()), mime),
-            None => Media::of(what, Source::Url(text.into()), ""),
-        },
-        Cow::Owned(text) => match data_url(&text) {
-            Some((mime, data)) => Media::of(what, Source::Base64(data.to_owned().into()), mime.to_owned()),
-            None => Media::of(what, Source::Url(text.into()), ""),
-        },
-    };
-    Ok(Media { detail, ..media })
-}
-
-fn audio<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Media<'a>, Wrong> {
-    let members = r.object(raw)?;
-    let data = find(&members, "data").ok_or_else(|| r.wrong("has no `data`"))?;
-    let data = r.within("data", |r| r.text(data))?;
-    let format = find(&members, "format").map(|raw| r.within("format", |r| r.text(raw))).transpose()?;
-    let mime = match format.as_deref() {
-        Some("mp3") => "audio/mpeg".into(),
-        Some(format) => format!("audio/{format}"),
-        None => String::new(),
-    };
-    Ok(Media::of(MediaKind::Audio, Source::Base64(data), mime))
-}
-
-fn file<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Media<'a>, Wrong> {
-    let members = r.object(raw)?;
-    let text = |r: &mut Reading<'a>, name: &'static str| {
-        find(&members, name).map(|raw| r.within(name, |r| r.text(raw))).transpose()
-    };
-    let name = text(r, "filename")?;
-    let media = match (text(r, "file_id")?, text(r, "file_data")?) {
-        (Some(id), _) => Media::of(MediaKind::Document, Source::File(id), ""),
-        (None, Some(data)) => match data_url(&data) {
-            Some((mime, inside)) => {
-                Media::of(MediaKind::Document, Source::Base64(inside.to_owned().into()), mime.to_owned())
-            }
-            None if data.starts_with("http") => Media::of(MediaKind::Document, Source::Url(data), ""),
-            None => Media::of(MediaKind::Document, Source::Base64(data), "application/pdf"),
-        },
-        (None, None) => return Err(r.wrong("has neither `file_id` nor `file_data`")),
-    };
-    Ok(Media { name, ..media })
 }
 
 /// A part of thoughts, as some compatible providers put them into the content.

@@ -1,9 +1,9 @@
 //! A stream for a caller: one chunk an event, in the order in which the provider said it.
 
-use super::answer::{format_name, head, write_usage};
 use super::finish_name;
+use super::write_answer::{format_name, head, write_usage};
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::Signature;
+use crate::contract::canonical::part::Maker;
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write::{self, Null};
@@ -30,6 +30,8 @@ struct Part {
     /// Of a call: its place among the calls of its choice.
     index: u64,
     said: bool,
+    /// Whose models sealed it, where that was told.
+    by: Maker,
 }
 
 impl Writer {
@@ -93,7 +95,7 @@ impl Writer {
     fn begin(&mut self, choice: u64, part: u64, kind: &Begins, out: &mut Vec<u8>) {
         let is_call = |kind: &Begins| matches!(kind, Begins::ToolCall { .. });
         let index = self.parts.iter().filter(|p| p.choice == choice && is_call(&p.kind)).count() as u64;
-        self.parts.push(Part { choice, part, kind: kind.clone(), index, said: false });
+        self.parts.push(Part { choice, part, kind: kind.clone(), index, said: false, by: Maker::Other });
         if let Begins::ToolCall { id, name } = kind {
             self.piece(choice, None, out, |w| {
                 call(w, index, |w| {
@@ -111,6 +113,14 @@ impl Writer {
     fn delta(&mut self, choice: u64, part: u64, delta: &Delta, out: &mut Vec<u8>) {
         let Some(at) = self.parts.iter().rposition(|p| p.choice == choice && p.part == part) else { return };
         self.parts[at].said = true;
+        if let Delta::Signature(signature) = delta {
+            self.parts[at].by = signature.by;
+            if signature.data.is_empty() {
+                // It only tells whose the encrypted thoughts are that follow.
+                return;
+            }
+        }
+        let by = self.parts[at].by;
         let (kind, index) = (self.parts[at].kind.clone(), self.parts[at].index);
         match (delta, &kind) {
             (Delta::Text(text), Begins::Text) => self.piece(choice, None, out, |w| w.member("content", text)),
@@ -122,18 +132,13 @@ impl Writer {
                 call(w, index, |w| w.object_member("function", |w| w.member("arguments", text)));
             }),
             (Delta::Signature(signature), Begins::ToolCall { .. }) => self.piece(choice, None, out, |w| {
-                call(w, index, |w| super::answer::write_seal(w, Some(signature)));
+                call(w, index, |w| super::write_answer::write_seal(w, Some(signature)));
             }),
             (Delta::Signature(signature), Begins::Reasoning { .. }) => self.piece(choice, None, out, |w| {
-                detail(w, "reasoning.text", signature, |w| w.member("signature", &signature.data));
+                detail(w, "reasoning.text", by, |w| w.member("signature", &signature.data));
             }),
             (Delta::Encrypted(data), Begins::Reasoning { .. }) => self.piece(choice, None, out, |w| {
-                w.list_member("reasoning_details", |w| {
-                    w.object(|w| {
-                        w.member("type", "reasoning.encrypted");
-                        w.member("data", data);
-                    });
-                });
+                detail(w, "reasoning.encrypted", by, |w| w.member("data", data));
             }),
             (Delta::Citation { url: Some(url), title, start, end, .. }, _) => self.piece(choice, None, out, |w| {
                 w.list_member("annotations", |w| {
@@ -179,11 +184,11 @@ fn call(w: &mut write::Writer, index: u64, write: impl FnOnce(&mut write::Writer
     });
 }
 
-fn detail(w: &mut write::Writer, kind: &str, signature: &Signature<'_>, write: impl FnOnce(&mut write::Writer)) {
+fn detail(w: &mut write::Writer, kind: &str, by: Maker, write: impl FnOnce(&mut write::Writer)) {
     w.list_member("reasoning_details", |w| {
         w.object(|w| {
             w.member("type", kind);
-            w.member("format", format_name(signature.by));
+            w.member("format", format_name(by));
             write(w);
         });
     });

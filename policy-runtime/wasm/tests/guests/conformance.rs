@@ -1,13 +1,13 @@
 //! One decision in three languages has one digest; what guests are told is what the others are told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::json;
 use tollgate_core::evidence::digest;
 use tollgate_core::policy::effect::{At, Effect};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::schema::{Group, GroupSet};
+use tollgate_core::policy::schema::{EFFECTS, Group, GroupSet, Shape};
 use tollgate_core::policy::tree::{RevisionId, Tree};
 use tollgate_core::policy::verdict::{Engine, FailureKind, Layer, Outcome, Standing, Verdict};
 use tollgate_core::policy::{Hook, Mode};
@@ -15,6 +15,7 @@ use tollgate_policy_runtime::engine::{Bounds, Program, Unit};
 use tollgate_policy_runtime::expr::compile_rules;
 use tollgate_policy_runtime::script::compile_script;
 use tollgate_policy_wasm::{Wasm, wit};
+use wit_parser::{Resolve, Type, TypeDefKind};
 
 use crate::trying::{Trial, effects, facts};
 
@@ -72,6 +73,11 @@ fn all() -> GroupSet {
 }
 
 fn text(file: &str, text: &str) -> Box<dyn Program> {
+    text_at(file, text, Hook::PreRoute)
+}
+
+/// A rule or a script, compiled for one hook.
+pub fn text_at(file: &str, text: &str, hook: Hook) -> Box<dyn Program> {
     let path = format!("policies/p/{file}");
     let files = BTreeMap::from([(path.clone(), Arc::from(text.as_bytes()))]);
     let tree = Tree { signers: Vec::new(), id: RevisionId::new("t"), files };
@@ -80,17 +86,18 @@ fn text(file: &str, text: &str) -> Box<dyn Program> {
         tree: &tree,
         file: &path,
         shown: &path,
-        hooks: &[Hook::PreRoute],
+        hooks: &[hook],
         params: Arc::new(json!({})),
         budgets: &["month"],
         rates: &["rpm"],
         reads: Some(all()),
         bounds: Bounds::default(),
     };
-    match file.ends_with(".rhai") {
-        true => compile_script(&unit).unwrap(),
-        false => compile_rules(&unit).unwrap(),
-    }
+    let compiled = match file.ends_with(".rhai") {
+        true => compile_script(&unit),
+        false => compile_rules(&unit),
+    };
+    compiled.unwrap_or_else(|found| panic!("{text}\n{found:?}"))
 }
 
 fn sample() -> Arc<Facts> {
@@ -104,11 +111,22 @@ fn sample() -> Arc<Facts> {
 }
 
 fn verdict(engine: Engine, program: &dyn Program) -> Verdict {
-    let answer = program.decide(Hook::PreRoute, &sample()).unwrap();
+    verdict_at(engine, program, Hook::PreRoute, &sample())
+}
+
+/// The digest of what a program decides, which must not be nothing.
+pub fn digest_at(engine: Engine, program: &dyn Program, hook: Hook, facts: &Arc<Facts>) -> String {
+    let verdict = verdict_at(engine, program, hook, facts);
+    assert!(!verdict.effects().is_empty(), "nothing was said at {}", hook.name());
+    digest::decision([&verdict])
+}
+
+fn verdict_at(engine: Engine, program: &dyn Program, hook: Hook, facts: &Arc<Facts>) -> Verdict {
+    let answer = program.decide(hook, facts).unwrap();
     let declared = At { file: "m".into(), line: 1, column: 1 };
     Verdict {
         policy: Arc::new(Standing { name: "p".into(), layer: Layer::Platform, priority: 0, engine, declared }),
-        hook: Hook::PreRoute,
+        hook,
         mode: Mode::Enforce,
         lowered: None,
         outcome: Outcome::Decided(answer.effects),
@@ -120,7 +138,7 @@ fn verdict(engine: Engine, program: &dyn Program) -> Verdict {
 fn the_same_decision_in_three_languages_has_one_digest() {
     let wasm = Trial::default().compile(&Wasm::new(None), GUEST).unwrap();
     let said = verdict(Engine::Wasm, &*wasm);
-    let names: std::collections::BTreeSet<&str> = said.effects().iter().map(|said| said.effect.name()).collect();
+    let names: BTreeSet<&str> = said.effects().iter().map(|said| said.effect.name()).collect();
     assert_eq!(names.len(), Effect::NAMES.len(), "the guest says every effect that there is: {names:?}");
     let canonical = |verdict: &Verdict| digest::canonical([verdict]);
     assert_eq!(canonical(&said), canonical(&verdict(Engine::Rhai, &*text("policy.rhai", SCRIPT))));
@@ -155,6 +173,49 @@ fn an_effect_that_the_hook_does_not_know_is_refused() {
     let program = Trial::default().compile(&Wasm::new(None), GUEST).unwrap();
     let stop = program.decide(Hook::PostResponse, &sample()).unwrap_err();
     assert_eq!((stop.kind, &*stop.what), (FailureKind::Error, "`cap` has no effect at post-response"));
+}
+
+/// All names of members, cases and enumerations that a type of the world is made of.
+fn names_of(resolve: &Resolve, kind: &Type, names: &mut BTreeSet<String>) {
+    let Type::Id(id) = kind else { return };
+    match &resolve.types[*id].kind {
+        TypeDefKind::Record(record) => {
+            for field in &record.fields {
+                names.insert(field.name.replace('-', "_"));
+                names_of(resolve, &field.ty, names);
+            }
+        }
+        TypeDefKind::Variant(variant) => {
+            for case in &variant.cases {
+                names.insert(case.name.replace('-', "_"));
+                case.ty.iter().for_each(|kind| names_of(resolve, kind, names));
+            }
+        }
+        TypeDefKind::Enum(all) => names.extend(all.cases.iter().map(|case| case.name.replace('-', "_"))),
+        TypeDefKind::Type(other) | TypeDefKind::List(other) => names_of(resolve, other, names),
+        _ => {}
+    }
+}
+
+/// The world's effects are written by hand, with types of their own: this tells when the one list says more, or less.
+#[test]
+fn the_world_has_the_effects_and_members_of_the_list() {
+    let mut resolve = Resolve::default();
+    resolve.push_str("policy.wit", wit::WORLD).unwrap();
+    let (_, effect) = resolve.types.iter().find(|(_, kind)| kind.name.as_deref() == Some("effect")).unwrap();
+    let TypeDefKind::Variant(effect) = &effect.kind else { panic!("`effect` is a variant") };
+    let cases: Vec<&str> = effect.cases.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(cases, Effect::NAMES);
+    for (case, row) in effect.cases.iter().zip(EFFECTS) {
+        let mut names = BTreeSet::new();
+        case.ty.iter().for_each(|kind| names_of(&resolve, kind, &mut names));
+        for member in row.form.members() {
+            assert!(names.contains(member.name), "{} has no `{}`: {names:?}", row.name, member.name);
+            if let Shape::OneOf(all) = member.shape {
+                assert!(all.iter().all(|one| names.contains(*one)), "{}.{}: {names:?}", row.name, member.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod classifier;
 mod conformance;
+mod facts;
 mod refused;
 mod script;
 #[path = "../trying/mod.rs"]

@@ -1,0 +1,104 @@
+//! The words of calls that are no conversations: texts to be embedded, ranked, continued, judged, drawn or spoken.
+
+use serde_json::value::RawValue;
+
+use super::embeddings::embed_codec;
+use super::words::Words;
+use super::{Codec, Given, gemini};
+use crate::contract::Dialect;
+use crate::contract::canonical::Request;
+use crate::contract::canonical::embed::Input;
+use crate::contract::read::{Wrong, as_text, is_list, loose};
+use crate::contract::skim::Skim;
+use crate::contract::words::{PromptFacts, TextPart};
+
+/// Members whose texts are words of the caller, in these dialects.
+const MEMBERS: [&str; 6] = ["prompt", "suffix", "input", "instructions", "query", "documents"];
+/// How deep a text may lie in one of them: a list of documents, each an object, each with a list of parts.
+const DEPTH_MAX: usize = 6;
+
+/// Reads a call to count tokens as the conversation that it counts.
+pub fn counted<'a>(dialect: Dialect, body: &'a [u8], skim: &'a Skim, given: &Given<'a>) -> Result<Request<'a>, Wrong> {
+    match dialect == Dialect::GeminiCountTokens {
+        true => gemini::count_tokens::read_request(body, skim, given),
+        false => super::anthropic::Anthropic.read_request(body, skim, given),
+    }
+}
+
+/// Each text, in the order in which they stand.
+pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
+    let part = |text: &str| TextPart { role: "input".to_owned(), text: text.to_owned() };
+    let body = &words.body;
+    if let Some(codec) = embed_codec(words.dialect) {
+        let given = Given { call_id: "", now_s: 0, model: "", stream: false, include_usage: false, own_tools: &[] };
+        let request = codec.read_request(body, skim, &given)?;
+        let texts = request.inputs.iter().filter_map(|input| match input {
+            Input::Text(text) => Some(part(text)),
+            Input::Tokens(_) => None,
+        });
+        return Ok(texts.collect());
+    }
+    let mut found = Vec::new();
+    for name in MEMBERS {
+        if let Some(raw) = skim.raw(body, name).and_then(|raw| serde_json::from_slice(raw).ok()) {
+            gather(raw, DEPTH_MAX, &mut |text| found.push(part(text)));
+        }
+    }
+    Ok(found)
+}
+
+/// Such a prompt, described without its words.
+pub fn prompt(words: &Words, skim: &Skim) -> Result<PromptFacts, Wrong> {
+    Ok(PromptFacts { messages: texts(words, skim)?.len() as u64, ..PromptFacts::default() })
+}
+
+fn gather(raw: &RawValue, depth: usize, tell: &mut dyn FnMut(&str)) {
+    if let Some(text) = as_text(raw) {
+        return tell(&text);
+    }
+    if depth == 0 {
+        return;
+    }
+    match is_list(raw) {
+        true => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
+            items.into_iter().for_each(|item| gather(item, depth - 1, tell));
+        }
+        // Names of members, and of kinds, are the dialect's; the rest is the caller's.
+        false => {
+            let members = loose(raw).into_iter().filter(|(name, _)| name != "type");
+            members.for_each(|(_, value)| gather(value, depth - 1, tell));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn policies_read_the_words_of_every_operation() {
+        for (dialect, body, expected) in [
+            (Dialect::OpenaiCompletions, r#"{"model":"m","prompt":["a","b"],"suffix":"c"}"#, &["a", "b", "c"][..]),
+            (Dialect::CohereRerank, r#"{"query":"q","documents":["d",{"text":"e"}]}"#, &["q", "d", "e"]),
+            (
+                Dialect::CohereEmbed,
+                r#"{"texts":["t"],"inputs":[{"content":[{"type":"text","text":"u"}]}]}"#,
+                &["t", "u"],
+            ),
+            (Dialect::GeminiEmbed, r#"{"content":{"parts":[{"text":"g"}]}}"#, &["g"]),
+            (Dialect::GeminiBatchEmbed, r#"{"requests":[{"content":{"parts":[{"text":"h"}]}}]}"#, &["h"]),
+            (Dialect::OpenaiModerations, r#"{"input":[{"type":"text","text":"bad\n"}]}"#, &["bad\n"]),
+            (Dialect::OpenaiImages, r#"{"prompt":"a cat"}"#, &["a cat"]),
+            (Dialect::AnthropicCountTokens, r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, &["hi"]),
+            (Dialect::GeminiCountTokens, r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#, &["hi"]),
+        ] {
+            let words = Words { body: Bytes::from_static(body.as_bytes()), dialect };
+            let texts: Vec<String> = words.text().unwrap().into_iter().map(|part| part.text).collect();
+            assert_eq!(texts, expected, "{body}");
+            assert!(words.prompt().unwrap().tokens > 0);
+        }
+    }
+}
