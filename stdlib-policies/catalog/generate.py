@@ -166,8 +166,11 @@ def price(row):
     """None where the table does not know it: a zero for a model that is paid would be a wrong claim."""
     prices = {("reasoning" if kind == "reasoning_output" else kind): amount for kind, amount in row["prices"].items()}
     given, out = prices.get("input"), prices.get("output")
-    if row["mode"] == "rerank" or (row["provider"], row["model"]) in DOUBTFUL:
-        return None  # rerank is priced by the search, not by the token
+    if (row["provider"], row["model"]) in DOUBTFUL:
+        return None
+    if row["mode"] == "rerank":  # by the search, not by the token
+        by_search = (row.get("extra") or {}).get("input_cost_per_query")
+        return {"search_unit": per_million(by_search)} if by_search and Decimal(by_search) else None
     if row["mode"] == "embedding":
         return None if not given or not Decimal(given) else {"input": per_million(given), "output": "0"}
     if not given or not out or not Decimal(given) or not Decimal(out):
@@ -222,7 +225,7 @@ def price_text(told):
 def tier(row, told, as_of):
     if row.get("deprecation") and row["deprecation"] <= as_of:
         return "retired"
-    if told is None or SPECIAL.search(row["model"].lower()):
+    if row["mode"] == "rerank" or told is None or SPECIAL.search(row["model"].lower()):
         return "special"
     measure = Decimal(told["input"] if row["mode"] == "embedding" else told["output"])
     if row["mode"] == "embedding":

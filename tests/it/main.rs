@@ -10,6 +10,7 @@ mod findings;
 mod first_policy;
 mod house;
 mod lowered;
+mod models;
 mod reasons;
 mod refused;
 mod revisions;

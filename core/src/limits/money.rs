@@ -69,6 +69,9 @@ pub struct Rates {
 pub struct Price {
     #[serde(flatten)]
     pub rates: Rates,
+    /// A unit of a ranking, as its provider counts them; absent = not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_unit: Option<i64>,
     /// Rates of calls with long prompts, by rising `tokens`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub above: Vec<Above>,
@@ -91,6 +94,7 @@ pub struct Most {
     pub audio: bool,
     /// It may have the provider keep its prompt for an hour.
     pub hour: bool,
+    pub search_units: u64,
 }
 
 impl Rates {
@@ -118,8 +122,8 @@ impl Rates {
         self.output_audio.unwrap_or(self.output)
     }
 
-    fn cost(&self, usage: &Usage) -> i64 {
-        round_up(&[
+    fn cost(&self, usage: &Usage) -> i128 {
+        exactly(&[
             (usage.input, self.input),
             (usage.cached_input, self.cached_input()),
             (usage.cache_write, self.cache_write()),
@@ -132,7 +136,7 @@ impl Rates {
     }
 
     /// Every token at the dearest kind that it may be of.
-    fn worst(&self, most: &Most) -> i64 {
+    fn worst(&self, most: &Most) -> i128 {
         let mut input = self.input.max(self.cached_input()).max(self.cache_write());
         let mut output = self.output.max(self.reasoning());
         if most.hour {
@@ -142,15 +146,18 @@ impl Rates {
             input = input.max(self.input_audio());
             output = output.max(self.output_audio());
         }
-        round_up(&[(most.input, input), (most.output, output)])
+        exactly(&[(most.input, input), (most.output, output)])
     }
 }
 
-/// Tokens times their rates in nano-dollars: added exactly, rounded up once.
-fn round_up(tokens: &[(u64, i64)]) -> i64 {
-    let femto = tokens
-        .iter()
-        .fold(0_i128, |sum, (count, rate)| sum.saturating_add(i128::from(*count).saturating_mul(i128::from(*rate))));
+/// Counts times their rates, in femto-dollars.
+fn exactly(counts: &[(u64, i64)]) -> i128 {
+    let costs = counts.iter().map(|(count, rate)| i128::from(*count).saturating_mul(i128::from(*rate)));
+    costs.fold(0, i128::saturating_add)
+}
+
+/// In nano-dollars.
+fn round_up(femto: i128) -> i64 {
     let nano = femto.saturating_add(FEMTO_PER_NANO - 1).div_euclid(FEMTO_PER_NANO);
     i64::try_from(nano).unwrap_or(i64::MAX)
 }
@@ -171,14 +178,24 @@ impl Price {
     pub fn cost(&self, usage: &Usage) -> i64 {
         let input = usage.input_all();
         let above = self.above.iter().rev().find(|row| input > row.tokens);
-        above.map_or(&self.rates, |row| &row.rates).cost(usage)
+        let tokens = above.map_or(&self.rates, |row| &row.rates).cost(usage);
+        round_up(tokens.saturating_add(self.searches(usage.search_units)))
+    }
+
+    /// Does it know what all of this costs?
+    pub fn knows(&self, usage: &Usage) -> bool {
+        usage.search_units == 0 || self.search_unit.is_some()
+    }
+
+    fn searches(&self, units: u64) -> i128 {
+        exactly(&[(units, self.search_unit.unwrap_or(0))])
     }
 
     /// No usage within `most` costs more.
     pub fn worst(&self, most: &Most) -> i64 {
         let reached = self.above.iter().filter(|row| most.input > row.tokens);
         let dearer = reached.map(|row| row.rates.worst(most)).max().unwrap_or(0);
-        dearer.max(self.rates.worst(most))
+        round_up(dearer.max(self.rates.worst(most)).saturating_add(self.searches(most.search_units)))
     }
 }
 
@@ -218,7 +235,7 @@ mod tests {
             output: femto("0.60"),
             ..Rates::default()
         };
-        let price = Price { rates, above: Vec::new() };
+        let price = Price { rates, ..Price::default() };
         let usage = Usage { input: 10, cached_input: 1, output: 3, reasoning: 1, ..Usage::default() };
         // 10 x 150 + 1 x 37.5 + 4 x 600 = 3937.5 nano-dollars
         assert_eq!(price.cost(&usage), 3938);
@@ -240,7 +257,7 @@ mod tests {
         let one = |set: fn(&mut Usage)| {
             let mut usage = Usage::default();
             set(&mut usage);
-            [plain, minutes, full].map(|rates| Price { rates, above: Vec::new() }.cost(&usage))
+            [plain, minutes, full].map(|rates| Price { rates, ..Price::default() }.cost(&usage))
         };
         assert_eq!(one(|u| u.input = 10), [10, 10, 10]);
         assert_eq!(one(|u| u.cached_input = 10), [10, 1, 1]);
@@ -256,7 +273,7 @@ mod tests {
     fn a_long_prompt_makes_all_tokens_of_the_call_dearer() {
         let rates = |n: i64| Rates { input: n * 1_000_000, output: n * 2_000_000, ..Rates::default() };
         let above = [(200, 2), (400, 3)].map(|(tokens, n)| Above { tokens, rates: rates(n) });
-        let price = Price { rates: rates(1), above: above.to_vec() };
+        let price = Price { rates: rates(1), above: above.to_vec(), search_unit: None };
         for (input, cached_input, nano, why) in [
             (200, 0, 202, "not above"),
             (201, 0, 406, "above"),
@@ -299,7 +316,7 @@ mod tests {
         let above = proptest::collection::btree_map(0..400_000_u64, rates(), 0..3);
         (rates(), above).prop_map(|(rates, above)| {
             let above = above.into_iter().map(|(tokens, rates)| Above { tokens, rates }).collect();
-            Price { rates, above }
+            Price { rates, above, search_unit: None }
         })
     }
 
@@ -312,7 +329,7 @@ mod tests {
             (slack_in, slack_out) in (0..9_u64, 0..9_u64),
         ) {
             let [input, cached_input, cache_write, cache_write_1h, input_audio, output, reasoning, output_audio] = counts;
-            let all = Usage { input, cached_input, cache_write, cache_write_1h, input_audio, output, reasoning, output_audio, estimated: false };
+            let all = Usage { input, cached_input, cache_write, cache_write_1h, input_audio, output, reasoning, output_audio, estimated: false, search_units: 0 };
             for (audio, hour) in [(true, true), (false, true), (true, false), (false, false)] {
                 let mut usage = all;
                 if !audio {
@@ -322,7 +339,7 @@ mod tests {
                     usage.cache_write_1h = 0;
                 }
                 let (input, output) = (usage.input_all() + slack_in, usage.output_all() + slack_out);
-                let most = Most { input, output, audio, hour };
+                let most = Most { input, output, audio, hour, search_units: 0 };
                 prop_assert!(price.cost(&usage) <= price.worst(&most));
             }
         }
@@ -333,7 +350,7 @@ mod tests {
             rates in rates(),
             (a, b) in (proptest::array::uniform3(0..100_000_u64), proptest::array::uniform3(0..100_000_u64)),
         ) {
-            let price = Price { rates, above: Vec::new() };
+            let price = Price { rates, ..Price::default() };
             let cost = |n: [u64; 3]| price.cost(&Usage { input: n[0], cache_write: n[1], reasoning: n[2], ..Usage::default() });
             let both = cost([a[0] + b[0], a[1] + b[1], a[2] + b[2]]);
             prop_assert!(both <= cost(a) + cost(b) && cost(a) + cost(b) <= both + 1);
@@ -347,9 +364,19 @@ mod tests {
     }
 
     #[test]
+    fn rankings_cost_by_the_search_where_that_is_known() {
+        let price = Price { search_unit: Some(femto("2500")), ..Price::default() };
+        let usage = Usage { search_units: 3, ..Usage::default() };
+        assert_eq!(price.cost(&usage), 7_500_000, "three times a quarter of a cent");
+        assert!(price.knows(&usage) && !Price::default().knows(&usage) && Price::default().knows(&Usage::default()));
+        let most = Most { input: 0, output: 0, audio: false, hour: false, search_units: 3 };
+        assert_eq!(price.worst(&most), price.cost(&usage));
+    }
+
+    #[test]
     fn no_count_overflows() {
         let rates = Rates { input: i64::MAX, output: i64::MAX, ..Rates::default() };
         let usage = Usage { input: u64::MAX, output: u64::MAX, reasoning: u64::MAX, ..Usage::default() };
-        assert_eq!(Price { rates, above: Vec::new() }.cost(&usage), i64::MAX);
+        assert_eq!(Price { rates, ..Price::default() }.cost(&usage), i64::MAX);
     }
 }

@@ -56,7 +56,7 @@ impl<'a> Bound<'a> {
     }
 
     fn output(&self, target: &Target) -> u64 {
-        if target.operations == [Operation::Embeddings] {
+        if matches!(target.operations[..], [Operation::Embeddings | Operation::Rerank]) {
             return 0;
         }
         self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(OUTPUT_TOKENS_ASSUMED)
@@ -64,7 +64,23 @@ impl<'a> Bound<'a> {
 
     fn cost(&self, price: &Price, target: &Target) -> i64 {
         let (input, output) = (self.input(target), self.output(target));
-        price.worst(&Most { input, output, audio: self.audio, hour: self.hour })
+        let search_units = if self.operation() == Operation::Rerank { self.search_units(input) } else { 0 };
+        price.worst(&Most { input, output, audio: self.audio, hour: self.hour, search_units })
+    }
+
+    /// A unit ranks a hundred documents, of at most five hundred tokens with the query: longer ones count as several.
+    fn search_units(&self, input: u64) -> u64 {
+        let documents = self.facts.prompt().messages;
+        documents.saturating_add(input / 250).div_ceil(100)
+    }
+
+    fn operation(&self) -> Operation {
+        self.call.dialect.operation().granted_as()
+    }
+
+    /// The price of a target, where it has one for this operation.
+    fn price_of<'t>(&self, target: &'t Target) -> Option<&'t PriceRow> {
+        target.price.as_ref().filter(|row| self.operation() != Operation::Rerank || row.price.search_unit.is_some())
     }
 
     /// The dearest single attempt over the targets, in the unit of each rule.
@@ -73,7 +89,7 @@ impl<'a> Bound<'a> {
             return;
         }
         let tokens = targets.iter().map(|t| self.input(t).saturating_add(self.output(t))).max().unwrap_or(0);
-        let costs = targets.iter().filter_map(|t| t.price.as_ref().map(|row| self.cost(&row.price, t)));
+        let costs = targets.iter().filter_map(|t| self.price_of(t).map(|row| self.cost(&row.price, t)));
         let cost = costs.max().unwrap_or(0);
         for claim in claims {
             claim.worst = match claim.rule.unit {
@@ -87,7 +103,7 @@ impl<'a> Bound<'a> {
     /// Targets whose worst case is above the cap on cost leave; with none left, the cap is told.
     pub fn within_cost(&self, targets: &mut Vec<Arc<Target>>) -> Result<(), Refusal> {
         let Some(cap) = self.max_cost_nanousd else { return Ok(()) };
-        let known = |t: &Target| t.price.as_ref().filter(|row| !row.assumed).map(|row| self.cost(&row.price, t));
+        let known = |t: &Target| self.price_of(t).filter(|row| !row.assumed).map(|row| self.cost(&row.price, t));
         let cheapest = targets.iter().filter_map(|t| known(t).map(|cost| (cost, t.id.clone()))).min();
         // A target without a price cannot promise to stay below a cap.
         targets.retain(|t| known(t).is_some_and(|cost| cost <= cap));
@@ -107,12 +123,14 @@ impl<'a> Bound<'a> {
 
     /// Money is counted, and some targets have no price: the revision's rule says what becomes of them.
     pub fn price_unknown(&self, revision: &Revision, targets: &mut Vec<Arc<Target>>) -> Result<(), Refusal> {
-        let Some(first) = targets.iter().find(|t| t.price.is_none()).map(|t| t.id.clone()) else { return Ok(()) };
+        let Some(first) = targets.iter().find(|t| self.price_of(t).is_none()).map(|t| t.id.clone()) else {
+            return Ok(());
+        };
         match revision.limits.unknown_price {
             UnknownPrice::Flagged => return Ok(()),
-            UnknownPrice::Deny => targets.retain(|t| t.price.is_some()),
+            UnknownPrice::Deny => targets.retain(|t| self.price_of(t).is_some()),
             UnknownPrice::WorstCase => targets.retain_mut(|target| {
-                if target.price.is_none() {
+                if self.price_of(target).is_none() {
                     let Some(row) = self.dearest(&revision.catalog, target) else { return false };
                     *target = Arc::new(Target { price: Some(row), ..(**target).clone() });
                 }
@@ -130,10 +148,10 @@ impl<'a> Bound<'a> {
 
     /// The dearest price for this call among models for the same operation: of the same provider, else of the catalog.
     fn dearest(&self, catalog: &Catalog, unpriced: &Target) -> Option<PriceRow> {
-        let operation = self.call.dialect.operation().granted_as();
+        let operation = self.operation();
         let alike = |t: &&Arc<Target>| t.operations.contains(&operation);
         let priced = |t: &'_ Arc<Target>| {
-            let cost = t.price.as_ref().map(|row| self.cost(&row.price, unpriced))?;
+            let cost = self.price_of(t).map(|row| self.cost(&row.price, unpriced))?;
             Some((cost, t.clone()))
         };
         let of_provider = |t: &&Arc<Target>| alike(t) && t.provider == unpriced.provider;

@@ -85,7 +85,7 @@ fn told(target: &Target, configured: bool) -> Value {
 
 /// Prices as catalogs write them: dollars per million tokens, as exact texts.
 fn price_json(row: &PriceRow) -> Value {
-    let Price { rates, above } = &row.price;
+    let Price { rates, above, search_unit } = &row.price;
     let above: Vec<Value> = above
         .iter()
         .map(|row| {
@@ -95,6 +95,9 @@ fn price_json(row: &PriceRow) -> Value {
         })
         .collect();
     let mut told = rates_json(rates);
+    if let Some(rate) = search_unit {
+        told.insert("search_unit".to_owned(), Price::usd_per_million(*rate).into());
+    }
     if !above.is_empty() {
         told.insert("above".to_owned(), above.into());
     }

@@ -13,7 +13,7 @@ const RATES: [&str; 8] =
     ["input", "cached_input", "cache_write", "cache_write_1h", "input_audio", "output", "reasoning", "output_audio"];
 
 pub fn price(reading: &Reading<'_>, node: &Node, operations: &[Operation]) -> Option<Price> {
-    let table = reading.table(node, "`price`", &[&RATES[..], &["above"]].concat())?;
+    let table = reading.table(node, "`price`", &[&RATES[..], &["above", "search_unit"]].concat())?;
     let rates = rates(reading, &table, operations);
     let mut above: Vec<Above> = Vec::new();
     let rows = table.get("above").map_or(&[][..], |v| reading.list(v, "`price.above`"));
@@ -30,15 +30,24 @@ pub fn price(reading: &Reading<'_>, node: &Node, operations: &[Operation]) -> Op
         }
         above.push(Above { tokens, rates });
     }
-    Some(Price { rates: rates?, above })
+    let search_unit = match table.get("search_unit") {
+        None => None,
+        Some(_) => Some(amount(reading, &table, "search_unit")?),
+    };
+    Some(Price { rates: rates?, search_unit, above })
 }
 
 fn rates(reading: &Reading<'_>, table: &Table<'_, '_>, operations: &[Operation]) -> Option<Rates> {
-    let input =
-        table.need("input", "dollars per million tokens, like \"0.15\"").and_then(|_| amount(reading, table, "input"));
+    let input = match (table.get("input"), operations) {
+        // Rankings are paid by the search.
+        (None, [Operation::Rerank]) => Some(0),
+        (Some(_) | None, _) => table
+            .need("input", "dollars per million tokens, like \"0.15\"")
+            .and_then(|_| amount(reading, table, "input")),
+    };
     let output = match (table.get("output"), operations) {
-        // Embeddings have no output tokens.
-        (None, [Operation::Embeddings]) => Some(0),
+        // Embeddings and rankings have no output tokens.
+        (None, [Operation::Embeddings] | [Operation::Rerank]) => Some(0),
         (Some(_) | None, _) => table
             .need("output", "dollars per million tokens, like \"0.60\"")
             .and_then(|_| amount(reading, table, "output")),
