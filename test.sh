@@ -15,15 +15,8 @@ done
 export TOLLGATE_LONG="$long"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 
-# The official SDK is the judge of the callers' side. It lives in a folder of its own.
-python="${TOLLGATE_PYTHON:-target/venv/bin/python}"
-if [ ! -x "$python" ]; then
-  echo "test.sh: making target/venv with the official openai package"
-  mkdir -p target
-  python3 -m venv target/venv
-  target/venv/bin/pip install --quiet --disable-pip-version-check "openai==3.54.0"
-fi
-export TOLLGATE_PYTHON="$(cd "$(dirname "$python")" && pwd)/$(basename "$python")"
+# Official clients are the judges of the callers' side.
+tests/clients/install ${long:+long}
 
 # Policies over ssh are tried against a real sshd. Nobody's machine gets a server from a test, but CI's may.
 if [ -n "${CI:-}" ] && [ ! -x /usr/sbin/sshd ] && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then

@@ -39,6 +39,9 @@ const ALL_OF_OPENAI: &[Dialect] = &[
 /// What nearly every compatible server has.
 const COMPATIBLE: &[Dialect] = &[Dialect::OpenaiChat, Dialect::OpenaiEmbeddings, Dialect::OpenaiCompletions];
 
+const COMPATIBLE_AND_RESPONSES: &[Dialect] =
+    &[Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::OpenaiEmbeddings, Dialect::OpenaiCompletions];
+
 const PLAIN: Quirks = Quirks {
     max_tokens: None,
     lacks: &[],
@@ -46,6 +49,7 @@ const PLAIN: Quirks = Quirks {
     renamed: &[],
     tool_required: None,
     call_id_chars: None,
+    deployments: false,
     no_stream_options: false,
     no_developer: false,
 };
@@ -69,10 +73,12 @@ const fn api(name: &'static str, speaks: &'static [Dialect], key: Key, quirks: Q
     Api { name, speaks, key, always: &[], quirks }
 }
 
-static APIS: [Api; 15] = [
+static APIS: [Api; 16] = [
     api("openai", ALL_OF_OPENAI, Key::Bearer, PLAIN),
+    // Some of OpenAI's models are only there.
+    api("responses", &[Dialect::OpenaiResponses], Key::Bearer, PLAIN),
     api("compatible", COMPATIBLE, Key::Bearer, FOLLOWS),
-    api("azure", ALL_OF_OPENAI, Key::Header("api-key"), PLAIN),
+    api("azure", ALL_OF_OPENAI, Key::Header("api-key"), Quirks { deployments: true, ..PLAIN }),
     Api {
         always: &[("anthropic-version", "2023-06-01")],
         ..api(
@@ -137,7 +143,7 @@ static APIS: [Api; 15] = [
             ..FOLLOWS
         },
     ),
-    api("deepseek", COMPATIBLE, Key::Bearer, Quirks { has: &[Element::ReasoningText], ..FOLLOWS }),
+    api("deepseek", COMPATIBLE_AND_RESPONSES, Key::Bearer, Quirks { has: &[Element::ReasoningText], ..FOLLOWS }),
     api(
         "openrouter",
         &[Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::OpenaiEmbeddings],
@@ -239,16 +245,14 @@ impl Api {
         }
     }
 
-    /// The query of a call: the caller's own, and what the stream's framing needs.
-    pub fn query(&self, to: &Address, query: Option<String>, api_version: Option<&str>) -> Option<String> {
-        match (to.dialect, to.stream, query, api_version) {
-            // The caller's own query says how its stream is framed; where it has none, we ask for events.
-            (Dialect::Gemini, Some(true), None, _) => Some("alt=sse".to_owned()),
+    /// The query of a call: what goes on of the caller's own, and the version that is configured here.
+    pub fn query(&self, query: Option<String>, api_version: Option<&str>) -> Option<String> {
+        match (query, api_version) {
             // A version that the caller names is the one that its SDK was made for.
-            (_, _, Some(query), Some(_)) if names_version(&query) => Some(query),
-            (_, _, Some(query), Some(version)) => Some(format!("{query}&api-version={version}")),
-            (_, _, None, Some(version)) => Some(format!("api-version={version}")),
-            (_, _, query, None) => query,
+            (Some(query), Some(_)) if names_version(&query) => Some(query),
+            (Some(query), Some(version)) => Some(format!("{query}&api-version={version}")),
+            (None, Some(version)) => Some(format!("api-version={version}")),
+            (query, None) => query,
         }
     }
 

@@ -105,7 +105,7 @@ struct Endpoint {
     client: Client,
     /// Of the dialects whose calls all have one address.
     uris: Vec<(Dialect, Uri)>,
-    credential: Credential,
+    credential: Arc<Credential>,
 }
 
 impl Providers {
@@ -149,12 +149,12 @@ impl Endpoint {
         if let Some(why) = credential.missing() {
             warnings.push(format!("provider `{name}` has no secret now: {why}"));
         }
-        Ok(Endpoint { client, uris, credential, provider })
+        Ok(Endpoint { client, uris, credential: Arc::new(credential), provider })
     }
 
     fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
         let api = self.provider.api;
-        let query = api.query(to, query, self.provider.api_version.as_deref());
+        let query = api.query(query, self.provider.api_version.as_deref());
         let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
             Some((_, uri)) => uri.clone(),
             None => {
@@ -214,9 +214,11 @@ impl Upstream for Providers {
                 Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
                 Err(_) => return Err(Fault::FirstByte(first_ms)),
             };
-            // Amazon says so with a 403.
-            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                endpoint.credential.refused();
+            let status = response.status();
+            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                let credential = endpoint.credential.clone();
+                // A file or a program may be read. Where that panics the old one stays, and the panic is in the log.
+                let _ = tokio::task::spawn_blocking(move || credential.refused(status)).await;
             }
             let (head, body) = response.into_parts();
             let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);

@@ -103,12 +103,12 @@ OURS = {
     "cache_creation_input_token_cost_above_1hr": "cache_write_1h",
 }
 
-# Kinds in the order of a row, with the kind whose price they have where they have none.
+# Kinds in the order of a row, with the kind whose price they have where they have none. Writes to a cache stand always.
 KINDS = [
     ("input", None),
     ("cached_input", "input"),
-    ("cache_write", "input"),
-    ("cache_write_1h", "cache_write"),
+    ("cache_write", None),
+    ("cache_write_1h", None),
     ("input_audio", "input"),
     ("output", None),
     ("reasoning", "output"),

@@ -3,6 +3,7 @@
 
 mod author;
 mod calls;
+mod clients;
 mod cookbook;
 mod corpus;
 mod examples;
@@ -11,10 +12,10 @@ mod first_policy;
 mod house;
 mod lowered;
 mod models;
+mod operations;
 mod reasons;
 mod refused;
 mod revisions;
-mod sdk;
 mod shelf;
 mod signatures;
 mod sources;

@@ -30,7 +30,15 @@ pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
     let part = |text: &str| TextPart { role: "input".to_owned(), text: text.to_owned() };
     let body = &words.body;
     if let Some(codec) = embed_codec(words.dialect) {
-        let given = Given { call_id: "", now_s: 0, model: "", stream: false, include_usage: false, own_tools: &[] };
+        let given = Given {
+            call_id: "",
+            now_s: 0,
+            model: "",
+            stream: false,
+            include_usage: false,
+            as_array: false,
+            own_tools: &[],
+        };
         let request = codec.read_request(body, skim, &given)?;
         let texts = request.inputs.iter().filter_map(|input| match input {
             Input::Text(text) => Some(part(text)),
@@ -45,6 +53,17 @@ pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
         }
     }
     Ok(found)
+}
+
+/// How many tokens are given as such, in lists of numbers.
+pub fn tokens<'a>(dialect: Dialect, body: &'a [u8], skim: &'a Skim, given: &Given<'a>) -> Result<u64, Wrong> {
+    let Some(codec) = embed_codec(dialect) else { return Ok(0) };
+    let request = codec.read_request(body, skim, given)?;
+    let lists = request.inputs.iter().filter_map(|input| match input {
+        Input::Tokens(raw) => Some(raw.get().split(',').count() as u64),
+        Input::Text(_) => None,
+    });
+    Ok(lists.sum())
 }
 
 /// Such a prompt, described without its words.

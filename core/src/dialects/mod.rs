@@ -116,6 +116,8 @@ pub struct Given<'a> {
     pub stream: bool,
     /// The caller asked for usage in a stream, where its dialect makes that optional.
     pub include_usage: bool,
+    /// The caller takes a stream as one JSON array: where its dialect has both, and it did not ask for events.
+    pub as_array: bool,
     /// `Request::own_tools` of the caller's request: answers say calls of these in the form of the caller's dialect.
     pub own_tools: &'a [&'a str],
 }
@@ -146,6 +148,8 @@ pub struct Quirks {
     pub tool_required: Option<&'static str>,
     /// Ids of calls must be this many letters and digits.
     pub call_id_chars: Option<usize>,
+    /// Where the query names a version, the path names the model, and the body's is not read.
+    pub deployments: bool,
     /// It takes `stream_options` with a stream.
     pub no_stream_options: bool,
     /// Instructions of the developer go as the system's.

@@ -91,7 +91,10 @@ fn gemini(path: &str) -> Option<Address> {
     let below = ["/v1beta/", "/v1/", "/v1beta1/"].into_iter().find_map(|version| path.strip_prefix(version))?;
     let named = match below.strip_prefix("projects/") {
         Some(project) => project.split_once("/publishers/google/models/")?.1,
-        None => below.strip_prefix("models/").or_else(|| below.strip_prefix("tunedModels/"))?,
+        // Vertex with a key instead of a project.
+        None => {
+            ["models/", "tunedModels/", "publishers/google/models/"].iter().find_map(|at| below.strip_prefix(at))?
+        }
     };
     let (model, verb) = named.rsplit_once(':')?;
     let (_, dialect, stream) = GEMINI.iter().find(|(known, ..)| *known == verb)?;
@@ -160,6 +163,13 @@ mod tests {
                 Some("g"),
                 None,
                 "Vertex",
+            ),
+            (
+                "/v1beta1/publishers/google/models/g:generateContent",
+                Some(Dialect::Gemini),
+                Some("g"),
+                Some(false),
+                "Vertex with a key",
             ),
             (
                 "/model/eu.anthropic.claude%3A0/converse-stream",

@@ -90,6 +90,7 @@ pub fn given(model: &str) -> Given<'_> {
         model,
         stream: false,
         include_usage: true,
+        as_array: false,
         own_tools: &[],
     }
 }

@@ -14,8 +14,15 @@ use crate::contract::canonical::event::{Delta, Event};
 use crate::contract::read::Wrong;
 use crate::contract::skim::skim;
 
-pub const GIVEN: Given<'static> =
-    Given { call_id: "c1", now_s: 1_700_000_000, model: "asked", stream: false, include_usage: true, own_tools: &[] };
+pub const GIVEN: Given<'static> = Given {
+    call_id: "c1",
+    now_s: 1_700_000_000,
+    model: "asked",
+    stream: false,
+    include_usage: true,
+    as_array: false,
+    own_tools: &[],
+};
 
 fn corpus() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");

@@ -5,7 +5,7 @@ use super::words::{Words, each_part};
 use crate::contract::Operation;
 use crate::contract::canonical::part::{Kind, Media, MediaKind, Source};
 use crate::contract::canonical::{Format, Request, Tool};
-use crate::contract::tokens::{Counts, Size, size};
+use crate::contract::tokens::{Counts, PARTS, Size, size};
 
 /// Members that name what is not in the request, by how their path begins.
 const OUTSIDE: [&str; 10] = [
@@ -46,6 +46,9 @@ impl Words {
     fn texts_size(&self, body: Size) -> Size {
         let mut sum = Size::default();
         self.text().unwrap_or_default().iter().for_each(|part| sum += size(part.text.as_bytes()));
+        let tokens = self.read(|body, skim, given| inputs::tokens(self.dialect, body, skim, given));
+        let tokens = tokens.unwrap_or(0).saturating_mul(PARTS);
+        sum += Size { likely: tokens, most: tokens };
         if sum == Size::default() { body } else { sum }
     }
 }
@@ -275,9 +278,27 @@ mod tests {
         let body = format!(r#"{{"messages":[{{"role":"user","content":"data:image/png;base64,{data}"}}]}}"#);
         let counts = Words { body: body.into(), dialect: Dialect::OpenaiChat }.counts();
         assert!(counts.pictures == 0 && counts.body.most > 10_000, "{counts:?}");
-        let odd = format!(r#"{{"messages":"{data}","input":[1,2,3]}}"#);
-        let counts = Words { body: odd.into(), dialect: Dialect::OpenaiEmbeddings }.counts();
-        assert!(counts.text.likely > 5_000, "{counts:?}");
+        let tokens = Bytes::from_static(br#"{"model":"e","input":[[3923,374,279],[8134]]}"#);
+        let counts = Words { body: tokens, dialect: Dialect::OpenaiEmbeddings }.counts();
+        assert_eq!(counts.text.likely, 4 * PARTS, "what is given as tokens is four of them");
+    }
+
+    /// The quickest of some turns: others run on this machine, too.
+    #[test]
+    fn a_kilobyte_is_counted_in_microseconds() {
+        let text =
+            "Read the file src/main.rs, then say what `fn main()` does in 3 lines; größer ist besser.\\n".repeat(1_000);
+        let body = format!(r#"{{"model":"gpt-5","messages":[{{"role":"user","content":"{text}"}}]}}"#);
+        let kilobytes = body.len() as f64 / 1_024.0;
+        let words = Words { body: body.into(), dialect: Dialect::OpenaiChat };
+        let turn = || {
+            let begun = std::time::Instant::now();
+            assert_eq!(words.counts().messages, 1);
+            begun.elapsed()
+        };
+        let best = (0..20).map(|_| turn()).min().unwrap().as_secs_f64() * 1e6 / kilobytes;
+        println!("{best:.2} us a KB, of {kilobytes:.0} KB");
+        assert!(cfg!(debug_assertions) || best < 20.0, "{best} us a KB");
     }
 
     #[test]

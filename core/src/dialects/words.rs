@@ -149,7 +149,15 @@ impl Words {
     ) -> Result<T, Unclear> {
         let unclear = |member: String, twice| Unclear { member: member.into(), item: None, twice };
         let skim = skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?;
-        let given = Given { call_id: "", now_s: 0, model: "", stream: false, include_usage: false, own_tools: &[] };
+        let given = Given {
+            call_id: "",
+            now_s: 0,
+            model: "",
+            stream: false,
+            include_usage: false,
+            as_array: false,
+            own_tools: &[],
+        };
         tell(&self.body, &skim, &given).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
     }
 

@@ -46,10 +46,10 @@ pub struct Rates {
     pub input: i64,
     /// Input read from the provider's prompt cache; absent = `input`.
     pub cached_input: Option<i64>,
-    /// Input written to it for some minutes; absent = `input`.
+    /// Input written to it for some minutes; absent = `input` and a quarter, the dearest that is asked for it anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<i64>,
-    /// Input written to it for an hour; absent = `cache_write`.
+    /// Input written to it for an hour; absent = twice `input`, and no less than `cache_write`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write_1h: Option<i64>,
     /// Absent = `input`.
@@ -103,11 +103,11 @@ impl Rates {
     }
 
     fn cache_write(&self) -> i64 {
-        self.cache_write.unwrap_or(self.input)
+        self.cache_write.unwrap_or_else(|| self.input.saturating_add(self.input.saturating_add(3) / 4))
     }
 
     fn cache_write_1h(&self) -> i64 {
-        self.cache_write_1h.unwrap_or_else(|| self.cache_write())
+        self.cache_write_1h.unwrap_or_else(|| self.input.saturating_mul(2).max(self.cache_write()))
     }
 
     fn input_audio(&self) -> i64 {
@@ -246,8 +246,8 @@ mod tests {
         let plain = Rates { input: 1_000_000, output: 10_000_000, ..Rates::default() };
         let full = Rates {
             cached_input: Some(100_000),
-            cache_write: Some(1_250_000),
-            cache_write_1h: Some(2_000_000),
+            cache_write: Some(1_500_000),
+            cache_write_1h: Some(2_500_000),
             input_audio: Some(3_000_000),
             reasoning: Some(4_000_000),
             output_audio: Some(20_000_000),
@@ -261,8 +261,8 @@ mod tests {
         };
         assert_eq!(one(|u| u.input = 10), [10, 10, 10]);
         assert_eq!(one(|u| u.cached_input = 10), [10, 1, 1]);
-        assert_eq!(one(|u| u.cache_write = 10), [10, 13, 13], "12.5 is rounded up");
-        assert_eq!(one(|u| u.cache_write_1h = 10), [10, 13, 20]);
+        assert_eq!(one(|u| u.cache_write = 10), [13, 15, 15], "12.5 is rounded up");
+        assert_eq!(one(|u| u.cache_write_1h = 10), [20, 20, 25]);
         assert_eq!(one(|u| u.input_audio = 10), [10, 30, 30]);
         assert_eq!(one(|u| u.output = 10), [100, 100, 100]);
         assert_eq!(one(|u| u.reasoning = 10), [100, 40, 40]);

@@ -20,6 +20,7 @@ pub struct Course {
     model: String,
     framer: Box<dyn Framer>,
     framing: Framing,
+    framing_out: Framing,
     way: Way,
     pub notes: Notes,
     /// Frames that carried something: about one token each, where nobody counted.
@@ -65,12 +66,18 @@ impl Course {
             },
             (Some(_) | None, Some(_) | None) => Way::Same { codec: voice(theirs), strip_usage: !given.include_usage },
         };
+        let framing_out = match (&way, codec(ours)) {
+            (Way::Translated { .. }, Some(_)) if given.as_array => Framing::JsonArray,
+            (Way::Translated { .. }, Some(codec)) => codec.framing(),
+            (Way::Same { .. }, _) | (Way::Translated { .. }, None) => framing,
+        };
         Course {
             ours,
             call_id: given.call_id.to_owned(),
             model: given.model.to_owned(),
             framer: frames::framer(framing),
             framing,
+            framing_out,
             way,
             notes: Notes::default(),
             frames: 0,
@@ -123,18 +130,11 @@ impl Course {
 
     /// Comments may stand in it without disturbing its readers.
     pub fn takes_comments(&self) -> bool {
-        self.framing_out() == Framing::Sse
+        self.framing_out == Framing::Sse
     }
 
     pub fn content_type(&self) -> HeaderValue {
-        content_type(self.framing_out())
-    }
-
-    fn framing_out(&self) -> Framing {
-        match &self.way {
-            Way::Same { .. } => self.framing,
-            Way::Translated { .. } => codec(self.ours).map_or(self.framing, Codec::framing),
-        }
+        content_type(self.framing_out)
     }
 
     /// The provider's own error, where the caller has not been told yet.
@@ -153,8 +153,14 @@ impl Course {
             Way::Translated { writer, .. } => writer.refusal(refusal, request_id, &mut bytes),
             Way::Same { .. } => match codec(self.ours) {
                 Some(codec) => {
-                    let given = Given { call_id, now_s: 0, model, stream: true, include_usage: true, own_tools: &[] };
+                    let as_array = self.framing == Framing::JsonArray;
+                    let given =
+                        Given { call_id, now_s: 0, model, stream: true, include_usage: true, as_array, own_tools: &[] };
                     codec.stream_writer(&given).refusal(refusal, request_id, &mut bytes);
+                    if let Some(begins @ b'[') = bytes.first_mut().filter(|_| as_array && self.frames > 0) {
+                        // The array has begun already.
+                        *begins = b',';
+                    }
                 }
                 None => sse::write(None, refusal.openai_json(request_id).as_bytes(), &mut bytes),
             },
@@ -275,4 +281,40 @@ pub fn comment(text: &str) -> Bytes {
     line.extend_from_slice(text.as_bytes());
     line.extend_from_slice(b"\n\n");
     line.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::refusal::Category;
+
+    #[test]
+    fn a_refusal_ends_an_array_that_has_begun() {
+        let given = Given {
+            call_id: "c",
+            now_s: 0,
+            model: "m",
+            stream: true,
+            include_usage: true,
+            as_array: true,
+            own_tools: &[],
+        };
+        for (theirs, piece, framing) in [
+            (Dialect::Gemini, "[{\"candidates\":[]}\n,", Framing::JsonArray),
+            (Dialect::Gemini, "", Framing::JsonArray),
+            (
+                Dialect::OpenaiChat,
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n",
+                Framing::Sse,
+            ),
+        ] {
+            let (mut course, mut out) = (Course::new(framing, Dialect::Gemini, theirs, &given), Vec::new());
+            course.feed(Bytes::from_static(piece.as_bytes()), &mut out).unwrap();
+            out.push(course.refusal(&Refusal::new(Category::Interrupted, "x", "why"), "r"));
+            let whole: Vec<serde_json::Value> = serde_json::from_slice(&out.concat()).unwrap();
+            assert_eq!(whole.len(), 1 + usize::from(!piece.is_empty()), "{whole:?}");
+            assert!(whole.last().is_some_and(|last| last["error"]["code"].is_number()), "{whole:?}");
+            assert!(course.content_type().as_bytes().starts_with(b"application/json"));
+        }
+    }
 }

@@ -50,6 +50,8 @@ pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
         let text = name.as_str();
         if text == "content-type"
             || text == "retry-after"
+            // The class of an error at Bedrock.
+            || text == "x-amzn-errortype"
             || text.starts_with(family)
             || text.starts_with("x-ratelimit-")
         {

@@ -90,7 +90,7 @@ impl Shape {
         };
         // What a caller tells its own provider in the URL and in headers means nothing to another.
         let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
-        let query = call.head.query.clone().filter(|_| same);
+        let query = translate::query(call, at.dialect);
         let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
         Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools, wanted: said.wanted })
     }
@@ -98,7 +98,11 @@ impl Shape {
     /// In the caller's own dialect: no byte changes that need not.
     fn same(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<bytes::Bytes, Refusal> {
         let mut edits = self.edits.clone();
-        if spots::model_in_body(call.dialect) && (*at.target.upstream_model != *intent.asked || call.asked.is_some()) {
+        // At a path with deployments the path alone counts, in and out.
+        let versioned = call.head.query.as_deref().is_some_and(|query| query.contains("api-version="));
+        let in_path =
+            !spots::model_in_body(call.dialect) || (at.quirks.deployments && versioned && call.asked.is_some());
+        if !in_path && (*at.target.upstream_model != *intent.asked || call.asked.is_some()) {
             edits.set("model", serde_json::Value::from(&*at.target.upstream_model).to_string());
         }
         if !self.include_usage && !at.quirks.no_stream_options {

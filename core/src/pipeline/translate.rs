@@ -44,7 +44,27 @@ pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> G
         model: asked,
         stream: call.stream,
         include_usage,
+        as_array: as_array(call),
         own_tools: &[],
+    }
+}
+
+/// Google streams one JSON array to who does not ask for server-sent events.
+fn as_array(call: &Identified) -> bool {
+    let asked = call.head.query.iter().flat_map(|query| query.split('&')).any(|pair| pair == EVENTS);
+    call.dialect == Dialect::Gemini && !asked
+}
+
+/// How Google is asked for server-sent events.
+const EVENTS: &str = "alt=sse";
+
+/// The query of a call to a provider: in one dialect the caller's own, whatever it says; between two nothing, but where the
+/// framing of the stream is asked for there.
+pub fn query(call: &Identified, theirs: Dialect) -> Option<String> {
+    match (call.dialect == theirs, theirs) {
+        (true, _) => call.head.query.clone(),
+        (false, Dialect::Gemini) if call.stream => Some(EVENTS.to_owned()),
+        (false, _) => None,
     }
 }
 

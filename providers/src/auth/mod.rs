@@ -8,7 +8,7 @@ pub mod google;
 use std::sync::RwLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
 
 use crate::api::Api;
@@ -70,13 +70,14 @@ impl Credential {
         }
     }
 
-    /// The provider refused it: there may be a new one by now.
-    pub fn refused(&self) {
+    /// The provider refused it: there may be a new one by now. Elsewhere than at Amazon a 403 is about what was asked for.
+    pub fn refused(&self, status: StatusCode) {
+        let is_401 = status == StatusCode::UNAUTHORIZED;
         match self {
-            Credential::None => {}
-            Credential::Key(key) => key.refresh(),
+            Credential::Key(key) if is_401 || key.ends_with_403 => key.refresh(),
             Credential::Aws(signer) => signer.refresh(),
-            Credential::Google(tokens) => tokens.forget(),
+            Credential::Google(tokens) if is_401 => tokens.forget(),
+            Credential::None | Credential::Key(_) | Credential::Google(_) => {}
         }
     }
 }
@@ -86,13 +87,16 @@ pub(crate) struct Key {
     source: SecretSource,
     header: HeaderName,
     prefix: &'static str,
+    /// Amazon tells the end of a key with a 403.
+    ends_with_403: bool,
     read: RwLock<Result<HeaderValue, String>>,
 }
 
 impl Key {
     fn new(source: SecretSource, api: &'static Api) -> Key {
         let (header, prefix) = (api.key_header(), api.key_prefix());
-        Key { read: RwLock::new(read(&source, prefix)), source, header, prefix }
+        let ends_with_403 = api.name == "bedrock";
+        Key { read: RwLock::new(read(&source, prefix)), source, header, prefix, ends_with_403 }
     }
 
     fn now(&self) -> Result<HeaderValue, String> {

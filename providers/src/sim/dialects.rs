@@ -9,7 +9,7 @@ use tollgate_core::contract::canonical::answer::{Answer, Choice, Finish};
 use tollgate_core::contract::canonical::event::{Begins, Delta, Event};
 use tollgate_core::contract::canonical::part::{Kind, Maker, Part, Reasoning, Signature, ToolCall};
 use tollgate_core::dialects::frames::{self, Framing, event_stream};
-use tollgate_core::dialects::{Codec, Given, gemini};
+use tollgate_core::dialects::{Codec, Given};
 
 use super::answer::Chat;
 use super::body::{self, Ready};
@@ -29,6 +29,7 @@ pub fn ready(chat: &Chat, asked: &Asked, codec: &dyn Codec, own_tools: &[&str]) 
         model: &asked.model,
         stream: asked.stream,
         include_usage: true,
+        as_array: asked.as_array,
         own_tools,
     };
     if !asked.stream {
@@ -36,10 +37,8 @@ pub fn ready(chat: &Chat, asked: &Asked, codec: &dyn Codec, own_tools: &[&str]) 
         let pieces = body::whole(bytes.into(), &asked.script);
         return Ready { pieces, stream: false, content_type: "application/json" };
     }
-    let (framing, mut writer) = match asked.as_array {
-        true => (Framing::JsonArray, gemini::array_writer(&given)),
-        false => (codec.framing(), codec.stream_writer(&given)),
-    };
+    let framing = if asked.as_array { Framing::JsonArray } else { codec.framing() };
+    let mut writer = codec.stream_writer(&given);
     let mut bytes = Vec::new();
     events(chat, asked).iter().for_each(|event| writer.event(event, &mut bytes));
     Ready { pieces: scripted(bytes.into(), framing, asked), stream: true, content_type: content_type(framing) }

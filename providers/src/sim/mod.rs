@@ -118,7 +118,7 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
     let mut sent = Sent::new(number, path, &headers, &body);
     let known = place(path);
     let dialect = known.as_ref().map_or(Dialect::OpenaiChat, |address| address.dialect);
-    let response = match asked(number, known, &uri, &headers, body) {
+    let response = match asked(number, known, (&method, &uri), &headers, body) {
         Err(error) => error,
         Ok(asked) => {
             sent.model.clone_from(&asked.model);
@@ -148,9 +148,15 @@ fn place(path: &str) -> Option<Address> {
     address(path).or_else(|| address(&format!("/v1{path}"))).or_else(|| address(&format!("/v1{}", below?)))
 }
 
-fn asked(number: u64, place: Option<Address>, uri: &Uri, headers: &HeaderMap, bytes: Bytes) -> Result<Asked, Response> {
+fn asked(
+    number: u64,
+    place: Option<Address>,
+    (method, uri): (&Method, &Uri),
+    headers: &HeaderMap,
+    bytes: Bytes,
+) -> Result<Asked, Response> {
     let Some(place) = place else {
-        let told = format!("nothing is at `{}`", uri.path());
+        let told = format!("nothing is at `{method} {}`", uri.path());
         return Err(wrong(Dialect::OpenaiChat, StatusCode::NOT_FOUND, "unknown_url", &told));
     };
     let dialect = place.dialect;
@@ -200,7 +206,7 @@ fn respond(asked: &Asked, path: &str) -> Told {
     match spoken(asked, &skimmed) {
         Ok(Some(told)) => told,
         Ok(None) => {
-            let why = format!("nothing is at `{path}`");
+            let why = format!("nothing is at `POST {path}`");
             Told::Whole(wrong(asked.dialect, StatusCode::NOT_FOUND, "unknown_url", &why))
         }
         Err(why) => refuse("invalid_type", &why.to_string()),
@@ -227,6 +233,7 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         model: &asked.model,
         stream: asked.stream,
         include_usage: true,
+        as_array: asked.as_array,
         own_tools: &[],
     };
     if let Some(codec) = codec(asked.dialect) {

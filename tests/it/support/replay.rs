@@ -1,17 +1,15 @@
-//! A provider that serves recordings: each request is told which one by the `user-agent` header, and is kept.
+//! A provider that serves recordings, one after the other: it is told what to answer next, and keeps what reached it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use serde_json::Value;
 
 /// One recorded answer.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Recorded {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -21,54 +19,45 @@ pub struct Recorded {
 /// What reached the provider.
 #[derive(Clone)]
 pub struct Received {
+    pub path: String,
+    pub query: Option<String>,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
 #[derive(Clone, Default)]
 pub struct Replay {
-    answers: Arc<Mutex<HashMap<String, Recorded>>>,
-    pub received: Arc<Mutex<HashMap<String, Received>>>,
+    next: Arc<Mutex<Option<Recorded>>>,
+    received: Arc<Mutex<Vec<Received>>>,
 }
 
 impl Replay {
-    /// Serves on a free port; gives the base URL.
+    /// Serves on a free port; gives its address.
     pub async fn serve(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app =
             Router::new().fallback(answer).with_state(self.clone()).layer(axum::extract::DefaultBodyLimit::disable());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        format!("http://{address}/v1")
+        format!("http://{address}")
     }
 
-    pub fn put(&self, id: &str, recorded: Recorded) {
-        self.answers.lock().unwrap().insert(id.to_owned(), recorded);
+    /// The next request is answered so.
+    pub fn answer_next(&self, recorded: Recorded) {
+        self.received.lock().unwrap().clear();
+        *self.next.lock().unwrap() = Some(recorded);
     }
-}
 
-impl Recorded {
-    /// The answer of an exchange of the corpus.
-    pub fn of(exchange: &Value) -> Recorded {
-        let response = &exchange["response"];
-        let body = match response["body_encoding"].as_str() {
-            Some("text") => response["body"].as_str().unwrap().as_bytes().to_vec(),
-            _ => serde_json::to_vec(&response["body"]).unwrap(),
-        };
-        let headers = response["headers"].as_object().into_iter().flatten();
-        Recorded {
-            status: response["status"].as_u64().unwrap() as u16,
-            headers: headers.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect(),
-            body,
-        }
+    /// What came since: one request, or none where the call was refused before.
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut *self.received.lock().unwrap())
     }
 }
 
-async fn answer(State(replay): State<Replay>, headers: HeaderMap, body: Bytes) -> Response {
-    let id = headers.get("user-agent").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let received = Received { headers, body: body.to_vec() };
-    replay.received.lock().unwrap().insert(id.clone(), received);
-    let Some(recorded) = replay.answers.lock().unwrap().get(&id).cloned() else {
+async fn answer(State(replay): State<Replay>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let (path, query) = (uri.path().to_owned(), uri.query().map(str::to_owned));
+    replay.received.lock().unwrap().push(Received { path, query, headers, body: body.to_vec() });
+    let Some(recorded) = replay.next.lock().unwrap().clone() else {
         return Response::builder().status(StatusCode::NOT_IMPLEMENTED).body(Body::from("no recording")).unwrap();
     };
     let mut response = Response::builder().status(recorded.status);

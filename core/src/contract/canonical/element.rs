@@ -221,6 +221,10 @@ pub fn of_part(part: &Part<'_>, tell: &mut impl FnMut(Element)) {
             if media.cite {
                 tell(Element::DocumentCitations);
             }
+            if let (kind @ (MediaKind::Audio | MediaKind::Video), Source::File(_)) = (media.what, &media.source) {
+                // A file of a kind that cannot be said is none either.
+                tell(if kind == MediaKind::Audio { Element::AudioBase64 } else { Element::VideoBase64 });
+            }
             tell(match (media.what, &media.source) {
                 (_, Source::File(_)) => Element::FileId,
                 (MediaKind::Image, Source::Url(_)) => Element::ImageUrl,

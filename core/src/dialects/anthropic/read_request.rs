@@ -217,8 +217,10 @@ fn tool<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Tool<'a>, Wrong> {
             "input_schema" => return r.within("input_schema", |r| Err(r.wrong("must be an object"))),
             "strict" => read.strict = Some(r.within("strict", |r| r.bool(raw))?),
             "cache_control" => read.cache = r.within("cache_control", |r| blocks::cache_mark(r, raw))?,
-            // As nearly every tool is: called by the model itself, its arguments not in a hurry.
-            "defer_loading" | "eager_input_streaming" if raw.get() == "false" => {}
+            // As nearly every tool is: known to the model from the begin.
+            "defer_loading" if raw.get() == "false" => {}
+            // Arguments unchecked and at once: so they come elsewhere anyway.
+            "eager_input_streaming" if matches!(raw.get(), "true" | "false") => {}
             other => r.extra(other, raw),
         }
     }

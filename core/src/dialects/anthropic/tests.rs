@@ -22,6 +22,7 @@ pub fn to(model: &str) -> To<'_> {
         renamed: &[],
         tool_required: None,
         call_id_chars: None,
+        deployments: false,
         no_stream_options: false,
         no_developer: false,
     };

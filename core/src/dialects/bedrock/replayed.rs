@@ -19,6 +19,7 @@ static NONE: Quirks = Quirks {
     renamed: &[],
     tool_required: None,
     call_id_chars: None,
+    deployments: false,
     no_stream_options: false,
     no_developer: false,
 };

@@ -120,7 +120,8 @@ pub fn glance(body: &[u8]) -> Notes {
     let members = loose(root);
     let reason = find(&members, "finish_reason").and_then(as_text);
     Notes {
-        usage: find(&members, "usage").and_then(usage::read),
+        // Embeddings and rankings tell it elsewhere; a ranking bills searches, and no token.
+        usage: find(&members, "usage").and_then(usage::read).or_else(|| Some(usage::embed(body)?.usage())),
         done: reason.is_some(),
         finish_reason: reason.map(Cow::into_owned),
         ..Notes::default()

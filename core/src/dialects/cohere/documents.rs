@@ -61,6 +61,30 @@ pub fn read<'a>(r: &mut Reading<'a>, raw: Raw<'a>, cite: bool) -> Result<Part<'a
     Ok(Kind::Media(document).into())
 }
 
+/// A document in a result is how a tool's data is given here: elsewhere it is the result's own text, all members of it.
+pub fn as_text_of_tool(part: &mut Part<'_>) {
+    let Kind::Media(Media { what: MediaKind::Document, source: Source::Text(text), name, context, .. }) =
+        &mut part.kind
+    else {
+        return;
+    };
+    let more = context.as_deref().and_then(|context| serde_json::from_str::<&RawValue>(context).ok()).map(loose);
+    let more = more.and_then(|members| find(&members, "data")).map(loose).unwrap_or_default();
+    let said = std::mem::take(text);
+    let text = match name.is_none() && more.is_empty() {
+        true => said.into_owned(),
+        false => {
+            let json = Writer::object_text(|w| {
+                w.member_some("title", name);
+                w.member("text", &said);
+                more.iter().for_each(|(name, raw)| w.member(name, *raw));
+            });
+            String::from_utf8_lossy(&json).into_owned()
+        }
+    };
+    part.kind = Part::text(text).kind;
+}
+
 fn part<'a>(source: Source<'a>, cite: bool) -> Part<'a> {
     Kind::Media(Media { cite, ..Media::of(MediaKind::Document, source, "") }).into()
 }

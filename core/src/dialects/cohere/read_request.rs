@@ -182,7 +182,12 @@ fn read_message<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Message<'a>, Wr
     for (name, raw) in members {
         match &*name {
             "role" => {}
-            "content" if !is_null(raw) => parts = r.within("content", |r| message::read_content(r, raw))?,
+            "content" if !is_null(raw) => {
+                parts = r.within("content", |r| message::read_content(r, raw))?;
+                if role == Role::Tool {
+                    parts.iter_mut().for_each(documents::as_text_of_tool);
+                }
+            }
             "tool_call_id" if role == Role::Tool && !is_null(raw) => {
                 call_id = Some(r.within("tool_call_id", |r| r.text(raw))?);
             }

@@ -12,12 +12,22 @@ use crate::dialects::retold::{
 };
 
 /// What may differ, for it says the same: nulls; a text and a list of that one text; an empty text beside calls; `stream`
-/// without words.
+/// without words; what a tool gave as a document and as the JSON of that document.
 fn normal_request(mut body: Value) -> Value {
     body.as_object_mut().unwrap().entry("stream").or_insert(Value::Bool(false));
     for message in body["messages"].as_array_mut().unwrap() {
         if let Some(text) = message["content"].as_str().map(str::to_owned) {
             message["content"] = json!([{"type": "text", "text": text}]);
+        }
+        let given_by_tool = message["role"] == "tool";
+        for part in message["content"].as_array_mut().into_iter().flatten().filter(|_| given_by_tool) {
+            let data = match part["type"] == "document" {
+                true => part["document"]["data"].clone(),
+                false => serde_json::from_str(part["text"].as_str().unwrap_or_default()).unwrap_or(Value::Null),
+            };
+            if data.is_object() {
+                *part = data;
+            }
         }
         let said = message["content"] == json!([{"type": "text", "text": ""}]) && message.get("tool_calls").is_some();
         if said || message["content"].is_null() {
@@ -144,6 +154,7 @@ fn recorded_embeddings_and_rankings_tell_what_they_bill() {
                 search_units: count("search_units"),
             });
             assert_eq!(read(body.as_bytes()), expected, "{name}");
+            assert_eq!(Cohere.glance(body.as_bytes()).usage, expected.map(|billed| billed.usage()), "{name}");
         }
     }
     let billed = usage::embed(br#"{"meta":{"billed_units":{"input_tokens":3,"image_tokens":4.0}}}"#).unwrap();

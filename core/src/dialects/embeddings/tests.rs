@@ -1,3 +1,5 @@
+//! Requests and answers between all dialects of embeddings, as tables.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -5,8 +7,15 @@ use crate::contract::canonical::embed::Input;
 use crate::contract::skim::skim;
 use crate::dialects::Quirks;
 
-const GIVEN: Given<'_> =
-    Given { call_id: "c1", now_s: 0, model: "asked", stream: false, include_usage: true, own_tools: &[] };
+const GIVEN: Given<'_> = Given {
+    call_id: "c1",
+    now_s: 0,
+    model: "asked",
+    stream: false,
+    include_usage: true,
+    as_array: false,
+    own_tools: &[],
+};
 
 fn codec(dialect: Dialect) -> &'static dyn EmbedCodec {
     embed_codec(dialect).unwrap()

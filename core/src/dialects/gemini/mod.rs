@@ -39,11 +39,6 @@ use crate::contract::skim::Skim;
 
 pub struct Gemini;
 
-/// Writes a stream for a caller that did not ask for server-sent events (`alt=sse`): one JSON array, element by element.
-pub fn array_writer(given: &Given<'_>) -> Box<dyn StreamWriter> {
-    Box::new(stream_write::Writer::new(given, Framing::JsonArray))
-}
-
 impl Codec for Gemini {
     fn framing(&self) -> Framing {
         Framing::Sse
@@ -131,7 +126,7 @@ impl Codec for Gemini {
     }
 
     fn stream_writer(&self, given: &Given<'_>) -> Box<dyn StreamWriter> {
-        Box::new(stream_write::Writer::new(given, Framing::Sse))
+        Box::new(stream_write::Writer::new(given))
     }
 
     fn read_error(&self, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<Said> {

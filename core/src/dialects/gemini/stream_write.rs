@@ -13,8 +13,8 @@ use crate::contract::canonical::part::{Maker, Signature};
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write;
+use crate::dialects::frames::FRAME_BYTES_MAX;
 use crate::dialects::frames::json_array::ArrayWriter;
-use crate::dialects::frames::{FRAME_BYTES_MAX, Framing};
 use crate::dialects::{Given, StreamWriter};
 
 /// Sources of one answer that are told.
@@ -54,9 +54,9 @@ struct Choice {
 }
 
 impl Writer {
-    pub fn new(given: &Given<'_>, framing: Framing) -> Self {
+    pub fn new(given: &Given<'_>) -> Self {
         Writer {
-            array: (framing == Framing::JsonArray).then(ArrayWriter::default),
+            array: given.as_array.then(ArrayWriter::default),
             id: String::new(),
             model: given.model.to_owned(),
             created_s: None,
@@ -88,6 +88,7 @@ impl Writer {
             model: &self.model,
             stream: true,
             include_usage: true,
+            as_array: false,
             own_tools: &[],
         };
         let json = write::Writer::object_text(|w| {
@@ -200,6 +201,10 @@ impl Writer {
 
     /// The last chunk: why each choice ended, what they rest on, and what all of it used.
     fn done(&mut self, out: &mut Vec<u8>) {
+        // Of providers that give no reason to finish.
+        for part in std::mem::take(&mut self.open) {
+            self.end(part, out);
+        }
         let mut choices = std::mem::take(&mut self.choices);
         if choices.is_empty() {
             choices.push(Choice::default());

@@ -41,7 +41,9 @@ fn choice<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<Ch
     for (name, raw) in r.object(raw)?.into_iter().filter(|(_, raw)| !is_null(raw)) {
         match &*name {
             "index" => choice.index = r.whole(raw)?,
-            "finish_reason" => choice.finish = as_text(raw).map(|name| finish_of(&name)),
+            "finish_reason" => {
+                choice.finish = as_text(raw).filter(|name| !name.is_empty()).map(|name| finish_of(&name));
+            }
             "logprobs" => choice.logprobs = Some(raw),
             "message" => choice.parts = r.within("message", |r| message(r, raw, given))?,
             _ => {}
@@ -73,7 +75,8 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<V
         let citations = r.within("annotations", |r| r.each(raw, |_, item| Ok(citation(item))))?;
         cite(&mut parts, citations.into_iter().flatten().collect());
     }
-    if let Some(text) = find(&members, "refusal").and_then(as_text) {
+    // Some servers send every member, empty where it says nothing.
+    if let Some(text) = find(&members, "refusal").and_then(as_text).filter(|text| !text.is_empty()) {
         parts.push(Kind::Refusal(text).into());
     }
     if let Some(raw) = find(&members, "tool_calls").filter(|raw| is_list(raw)) {
@@ -85,7 +88,8 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<V
             })
         })?);
     }
-    if let Some(function) = find(&members, "function_call").filter(|raw| is_object(raw)) {
+    let is_named = |raw: &Raw<'_>| find(&loose(raw), "name").and_then(as_text).is_some_and(|name| !name.is_empty());
+    if let Some(function) = find(&members, "function_call").filter(|raw| is_object(raw) && is_named(raw)) {
         parts.push(named_call(function, None, given, 0).into());
     }
     Ok(parts)

@@ -197,7 +197,11 @@ impl Choice {
         for piece in said.tool_calls.into_iter().flatten() {
             self.call(at, piece, call_id, out)?;
         }
-        if let Some(function) = said.function_call {
+        let is_empty = |f: &Function<'_>| {
+            f.name.as_deref().unwrap_or_default().is_empty()
+                && f.arguments.is_none_or(|raw| as_text(raw).is_some_and(|text| text.is_empty()))
+        };
+        if let Some(function) = said.function_call.filter(|function| !is_empty(function)) {
             let piece = CallPiece { index: Some(0), id: None, function: Some(function), extra_content: None };
             self.call(at, piece, call_id, out)?;
         }
@@ -298,7 +302,15 @@ impl Choice {
                 }
                 self.close(at, out);
                 let part = self.next();
-                let given = Given { call_id, now_s: 0, model: "", stream: true, include_usage: false, own_tools: &[] };
+                let given = Given {
+                    call_id,
+                    now_s: 0,
+                    model: "",
+                    stream: true,
+                    include_usage: false,
+                    as_array: false,
+                    own_tools: &[],
+                };
                 let id = id.unwrap_or_else(|| made_id(&given, self.calls.len()));
                 let kind = Begins::ToolCall { id: id.clone(), name: function.name.unwrap_or_default() };
                 out.push(Event::Begin { choice: at, part, kind });

@@ -56,6 +56,7 @@ impl Writer {
             model: &self.model,
             stream: true,
             include_usage: self.include_usage,
+            as_array: false,
             own_tools: &[],
         };
         let json = write::Writer::object_text(|w| {

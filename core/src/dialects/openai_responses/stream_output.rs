@@ -230,7 +230,14 @@ impl Output {
         let members = loose(raw);
         match find(&members, "type").and_then(as_text).as_deref() {
             Some("message") => {
-                for (index, part) in (0..).zip(list(&members, "content")) {
+                let contents = list(&members, "content");
+                // Some servers count contents otherwise while they are said: what was said is not said again.
+                let said = |piece: &Piece| match piece {
+                    Piece::Text(index) | Piece::Refusal(index) => *index >= contents.len() as u64,
+                    Piece::Summary(_) | Piece::Thought(_) | Piece::Sealed => false,
+                };
+                let otherwise = self.item(at)?.said.iter().any(said);
+                for (index, part) in (0..).zip(contents).filter(|_| !otherwise) {
                     self.content(at, index, part, out)?;
                 }
             }

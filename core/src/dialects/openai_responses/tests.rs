@@ -36,6 +36,7 @@ static SAME: Quirks = Quirks {
     renamed: &[],
     tool_required: None,
     call_id_chars: None,
+    deployments: false,
     no_stream_options: false,
     no_developer: false,
 };
@@ -48,6 +49,7 @@ static OTHER: Quirks = Quirks {
     renamed: &[],
     tool_required: None,
     call_id_chars: None,
+    deployments: false,
     no_stream_options: false,
     no_developer: false,
 };

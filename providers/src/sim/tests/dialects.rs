@@ -42,7 +42,15 @@ const SPOKEN: [(&str, &str, &str); 8] = [
 ];
 
 fn given() -> Given<'static> {
-    Given { call_id: "c", now_s: 0, model: "sim-1", stream: false, include_usage: true, own_tools: &[] }
+    Given {
+        call_id: "c",
+        now_s: 0,
+        model: "sim-1",
+        stream: false,
+        include_usage: true,
+        as_array: false,
+        own_tools: &[],
+    }
 }
 
 /// One call, streamed or not, in the dialect of a row.
@@ -158,8 +166,9 @@ async fn what_is_scripted_happens_in_every_dialect() {
         // What only ends the array was the last event.
         let is_array = framing(&response) == Framing::JsonArray;
         let (events, _) = told(dialect, response).await;
-        // OpenAI's chat is complete without its last event where a reason to finish was told.
-        let lenient = is_array || matches!(dialect, Dialect::OpenaiChat | Dialect::CohereChat);
+        // These are complete without their last event where a reason to finish was told.
+        let told_before = matches!(dialect, Dialect::OpenaiChat | Dialect::CohereChat | Dialect::BedrockConverse);
+        let lenient = is_array || told_before;
         assert!(lenient || !events.contains(&Event::Done), "{row:?}: {events:?}");
         let (_, response) = call(&base, row, "sim-1?cut=2", true).await;
         assert!(response.bytes().await.is_err(), "{row:?}: a cut stream looked whole");

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::{array_writer, count_tokens, embed, schema, usage};
+use super::super::{count_tokens, embed, schema, usage};
 use super::{Gemini, all, in_order, quirks, said, through, to};
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::element::Element;
@@ -12,7 +12,7 @@ use crate::contract::usage::Usage;
 use crate::dialects::frames::{Framer, json_array};
 use crate::dialects::recorded::{Exchange, events, exchanges, given, meaning};
 use crate::dialects::retold::answers_only;
-use crate::dialects::{Codec, Quirks};
+use crate::dialects::{Codec, Given, Quirks};
 
 /// What only Google can do, and says so when it goes elsewhere.
 const GOOGLES_OWN: [&str; 8] = [
@@ -252,7 +252,8 @@ fn streams_tell_the_same_events_when_written_again() {
         let usage = told.iter().rev().find_map(|e| if let Event::Usage(u) = e { Some(*u) } else { None });
         assert_eq!(usage, recorded_usage(exchange), "{}", exchange.id);
         let (mut sse, mut array) = (Vec::new(), Vec::new());
-        let (mut in_sse, mut in_array) = (Gemini.stream_writer(&given), array_writer(&given));
+        let (mut in_sse, mut in_array) =
+            (Gemini.stream_writer(&given), Gemini.stream_writer(&Given { as_array: true, ..given }));
         for event in &told {
             in_sse.event(event, &mut sse);
             in_array.event(event, &mut array);

@@ -9,9 +9,9 @@ use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::{Maker, Signature};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
-use crate::dialects::Codec;
 use crate::dialects::frames::{Frame, Framer, sse};
 use crate::dialects::recorded::{events, given};
+use crate::dialects::{Codec, Given};
 
 fn stream(chunks: &[&str]) -> Vec<Event> {
     let text: String = chunks.iter().map(|chunk| format!("data: {chunk}\r\n\r\n")).collect();
@@ -116,7 +116,7 @@ fn a_refusal_inside_a_stream_is_an_error_chunk() {
     let said = Event::Delta { choice: 0, part: 0, delta: Delta::Text("a".into()) };
     for (mut writer, out) in [
         (Gemini.stream_writer(&given("m")), &mut events_out),
-        (super::super::array_writer(&given("m")), &mut array_out),
+        (Gemini.stream_writer(&Given { as_array: true, ..given("m") }), &mut array_out),
     ] {
         writer.event(&text, out);
         writer.event(&said, out);
