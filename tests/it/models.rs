@@ -13,7 +13,7 @@ models:
   - { provider: sim, model: bare, family: own, tier: cheap, region: eu, operations: [chat], features: [tools] }
 ";
 
-const MANIFEST: &str = "api: tollgate.policy/v1\n";
+const MANIFEST: &str = "api: tollgate.policy/v1\npolicies: []\n";
 
 fn limits(unknown_price: &str) -> String {
     format!("budgets: {{ month: {{ per: [tenant], limit_usd: \"100\", period: month }} }}\n{unknown_price}\n")

@@ -1,11 +1,16 @@
 //! What a request holds, counted: the ground of every estimate of its tokens.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
 use super::inputs;
 use super::words::{Words, each_part};
-use crate::contract::Operation;
 use crate::contract::canonical::part::{Kind, Media, MediaKind, Source};
 use crate::contract::canonical::{Format, Request, Tool};
+use crate::contract::tokens::families::Family;
 use crate::contract::tokens::{Counts, PARTS, Size, size};
+use crate::contract::{Dialect, Operation};
 
 /// Members that name what is not in the request, by how their path begins.
 const OUTSIDE: [&str; 10] = [
@@ -42,6 +47,25 @@ impl Words {
         }
     }
 
+    /// The family of the model in the body; where none is named there, the usual one of the dialect.
+    fn family(&self) -> &'static Family {
+        #[derive(Deserialize)]
+        struct Named<'a> {
+            #[serde(borrow, default)]
+            model: Option<Cow<'a, str>>,
+        }
+        let named = serde_json::from_slice::<Named<'_>>(&self.body).ok().and_then(|named| named.model);
+        match named {
+            Some(model) if Family::knows(&model) => Family::of(&model),
+            Some(_) | None => Family::of(usual_model(self.dialect)),
+        }
+    }
+
+    /// Input tokens, as they likely are.
+    pub fn estimate(&self) -> u64 {
+        self.family().estimate(&self.counts())
+    }
+
     /// Of a call that is no conversation. Where no text is found, all of the body counts: it is no small prompt.
     fn texts_size(&self, body: Size) -> Size {
         let mut sum = Size::default();
@@ -50,6 +74,25 @@ impl Words {
         let tokens = tokens.unwrap_or(0).saturating_mul(PARTS);
         sum += Size { likely: tokens, most: tokens };
         if sum == Size::default() { body } else { sum }
+    }
+}
+
+/// What is usually asked in a dialect; an empty name has the family of all others.
+fn usual_model(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::OpenaiChat
+        | Dialect::OpenaiResponses
+        | Dialect::OpenaiCompletions
+        | Dialect::OpenaiImages
+        | Dialect::OpenaiAudio
+        | Dialect::OpenaiModerations
+        | Dialect::OpenaiFiles
+        | Dialect::OpenaiBatches => "gpt",
+        Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => "claude",
+        Dialect::Gemini | Dialect::GeminiCountTokens => "gemini",
+        Dialect::OpenaiEmbeddings | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed | Dialect::CohereEmbed => "embed",
+        Dialect::CohereChat => "command",
+        Dialect::BedrockConverse | Dialect::CohereRerank | Dialect::OllamaChat => "",
     }
 }
 
@@ -135,8 +178,6 @@ mod tests {
 
     use super::super::recorded::{Exchange, exchanges};
     use super::*;
-    use crate::contract::Dialect;
-    use crate::contract::tokens::families::Family;
 
     /// APIs of the recordings with the dialect that they speak.
     const APIS: [(&str, Dialect); 30] = [

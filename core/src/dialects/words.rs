@@ -1,7 +1,5 @@
 //! The words of a prompt, behind a handle: counted when a policy asks, decoded when one reads them.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +11,6 @@ use crate::contract::canonical::{self, Format, Request};
 use crate::contract::read::Wrong;
 use crate::contract::skim;
 use crate::contract::skim::Skim;
-use crate::contract::tokens::families::Family;
 use crate::contract::words::{PromptFacts, TextPart, Unclear};
 use crate::contract::{Dialect, Operation};
 
@@ -112,21 +109,7 @@ impl Words {
                 None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
         };
-        Ok(PromptFacts { tokens: self.family().estimate(&self.counts()), ..facts })
-    }
-
-    /// The family of the model in the body; where none is named there, the usual one of the dialect.
-    fn family(&self) -> &'static Family {
-        #[derive(Deserialize)]
-        struct Named<'a> {
-            #[serde(borrow, default)]
-            model: Option<Cow<'a, str>>,
-        }
-        let named = serde_json::from_slice::<Named<'_>>(&self.body).ok().and_then(|named| named.model);
-        match named {
-            Some(model) if Family::knows(&model) => Family::of(&model),
-            Some(_) | None => Family::of(usual_model(self.dialect)),
-        }
+        Ok(PromptFacts { tokens: self.estimate(), ..facts })
     }
 
     pub fn text(&self) -> Result<Vec<TextPart>, Unclear> {
@@ -260,25 +243,6 @@ fn one<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Res
 
 fn unclear(member: &'static str, item: Option<usize>, why: &serde_json::Error) -> Unclear {
     Unclear { member: member.into(), item, twice: why.to_string().starts_with("duplicate field") }
-}
-
-/// What is usually asked in a dialect; an empty name has the family of all others.
-fn usual_model(dialect: Dialect) -> &'static str {
-    match dialect {
-        Dialect::OpenaiChat
-        | Dialect::OpenaiResponses
-        | Dialect::OpenaiCompletions
-        | Dialect::OpenaiImages
-        | Dialect::OpenaiAudio
-        | Dialect::OpenaiModerations
-        | Dialect::OpenaiFiles
-        | Dialect::OpenaiBatches => "gpt",
-        Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => "claude",
-        Dialect::Gemini | Dialect::GeminiCountTokens => "gemini",
-        Dialect::OpenaiEmbeddings | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed | Dialect::CohereEmbed => "embed",
-        Dialect::CohereChat => "command",
-        Dialect::BedrockConverse | Dialect::CohereRerank | Dialect::OllamaChat => "",
-    }
 }
 
 fn role_name(role: Role) -> &'static str {

@@ -150,7 +150,10 @@ fn table(targets: &[&Arc<Target>], served: &BTreeSet<String>) -> String {
             Some(row) => {
                 let more = if row.price.above.is_empty() { "" } else { "+" };
                 let usd = |rate| format!("{}{more}", Price::usd_per_million(rate));
-                let (input, output) = (usd(row.price.rates.input), usd(row.price.rates.output));
+                let (input, output) = match row.price.search_unit {
+                    Some(rate) => (format!("{} (searches)", usd(rate)), "-".to_owned()),
+                    None => (usd(row.price.rates.input), usd(row.price.rates.output)),
+                };
                 (input, output, format!("{}, {}", row.as_of, row.source))
             }
         };
