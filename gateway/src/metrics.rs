@@ -165,8 +165,12 @@ impl Metrics {
             for (kind, count) in [
                 ("input", usage.input),
                 ("cached_input", usage.cached_input),
+                ("cache_write", usage.cache_write),
+                ("cache_write_1h", usage.cache_write_1h),
+                ("input_audio", usage.input_audio),
                 ("output", usage.output),
                 ("reasoning", usage.reasoning),
+                ("output_audio", usage.output_audio),
             ] {
                 if count > 0 {
                     self.tokens.get_or_create(&Tokens { target: target.clone(), kind }).inc_by(count);
@@ -209,7 +213,7 @@ fn status(code: u16) -> Cow<'static, str> {
 
 /// Targets of the catalog by their id; models that callers make up share one label.
 fn label(receipt: &Receipt, target: &Arc<str>) -> Arc<str> {
-    match receipt.price.is_some() {
+    match receipt.price.as_ref().is_some_and(|row| !row.assumed) {
         true => target.clone(),
         false => target.split('/').next().map_or_else(|| "unlisted".into(), |p| format!("{p}/unlisted").into()),
     }

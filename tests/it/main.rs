@@ -12,6 +12,7 @@ mod first_policy;
 mod framed;
 mod house;
 mod lowered;
+mod models;
 mod operations;
 mod reasons;
 mod refused;

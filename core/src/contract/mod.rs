@@ -11,6 +11,7 @@ pub mod read;
 pub mod refusal;
 pub mod skim;
 pub mod splice;
+pub mod tokens;
 pub mod usage;
 pub mod words;
 pub mod write;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PromptFacts {
-    /// An estimate: about four bytes of text a token.
+    /// An estimate, by the family of the model that is asked for.
     pub tokens: u64,
     pub messages: u64,
     pub roles: Vec<String>,

@@ -10,7 +10,7 @@ use crate::contract::canonical::Request;
 use crate::contract::canonical::embed::Input;
 use crate::contract::read::{Wrong, as_text, is_list, loose};
 use crate::contract::skim::Skim;
-use crate::contract::words::{PromptFacts, TextPart, tokens_estimate};
+use crate::contract::words::{PromptFacts, TextPart};
 
 /// Members whose texts are words of the caller, in these dialects.
 const MEMBERS: [&str; 6] = ["prompt", "suffix", "input", "instructions", "query", "documents"];
@@ -55,13 +55,20 @@ pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
     Ok(found)
 }
 
-/// Such a prompt, described without its words. What is not text (tokens, pictures) counts by its bytes.
+/// How many tokens are given as such, in lists of numbers.
+pub fn tokens<'a>(dialect: Dialect, body: &'a [u8], skim: &'a Skim, given: &Given<'a>) -> Result<u64, Wrong> {
+    let Some(codec) = embed_codec(dialect) else { return Ok(0) };
+    let request = codec.read_request(body, skim, given)?;
+    let lists = request.inputs.iter().filter_map(|input| match input {
+        Input::Tokens(raw) => Some(raw.get().split(',').count() as u64),
+        Input::Text(_) => None,
+    });
+    Ok(lists.sum())
+}
+
+/// Such a prompt, described without its words.
 pub fn prompt(words: &Words, skim: &Skim) -> Result<PromptFacts, Wrong> {
-    let texts = texts(words, skim)?;
-    let bytes: usize = texts.iter().map(|part| part.text.len()).sum();
-    // Nothing found is no small prompt: all of the body counts.
-    let bytes = if texts.is_empty() { words.body.len() } else { bytes };
-    Ok(PromptFacts { messages: texts.len() as u64, tokens: tokens_estimate(bytes), ..PromptFacts::default() })
+    Ok(PromptFacts { messages: texts(words, skim)?.len() as u64, ..PromptFacts::default() })
 }
 
 fn gather(raw: &RawValue, depth: usize, tell: &mut dyn FnMut(&str)) {

@@ -23,6 +23,7 @@ mod recorded;
 mod retold;
 pub mod sealed;
 pub mod spots;
+mod weigh;
 pub mod words;
 
 use std::time::Duration;

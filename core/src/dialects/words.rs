@@ -11,7 +11,7 @@ use crate::contract::canonical::{self, Format, Request};
 use crate::contract::read::Wrong;
 use crate::contract::skim;
 use crate::contract::skim::Skim;
-use crate::contract::words::{PromptFacts, TextPart, Unclear, tokens_estimate};
+use crate::contract::words::{PromptFacts, TextPart, Unclear};
 use crate::contract::{Dialect, Operation};
 
 /// Roles and tools beyond this many are not listed in facts.
@@ -97,18 +97,19 @@ enum Input {
 
 impl Words {
     pub fn prompt(&self) -> Result<PromptFacts, Unclear> {
-        match self.dialect {
-            Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_prompt(),
+        let facts = match self.dialect {
+            Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_prompt()?,
             other => match codec(other) {
                 Some(codec) => {
-                    self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| conversation(&r)))
+                    self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| conversation(&r)))?
                 }
                 None if other.operation() == Operation::CountTokens => {
-                    self.read(|body, skim, given| inputs::counted(other, body, skim, given).map(|r| conversation(&r)))
+                    self.read(|body, skim, given| inputs::counted(other, body, skim, given).map(|r| conversation(&r)))?
                 }
-                None => self.read(|_, skim, _| inputs::prompt(self, skim)),
+                None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
-        }
+        };
+        Ok(PromptFacts { tokens: self.estimate(), ..facts })
     }
 
     pub fn text(&self) -> Result<Vec<TextPart>, Unclear> {
@@ -125,7 +126,10 @@ impl Words {
     }
 
     /// Reads the body as its dialect says.
-    fn read<T>(&self, tell: impl for<'a> Fn(&'a [u8], &'a Skim, &Given<'a>) -> Result<T, Wrong>) -> Result<T, Unclear> {
+    pub(super) fn read<T>(
+        &self,
+        tell: impl for<'a> Fn(&'a [u8], &'a Skim, &Given<'a>) -> Result<T, Wrong>,
+    ) -> Result<T, Unclear> {
         let unclear = |member: String, twice| Unclear { member: member.into(), item: None, twice };
         let skim = skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?;
         let given = Given {
@@ -143,44 +147,38 @@ impl Words {
     fn openai_prompt(&self) -> Result<PromptFacts, Unclear> {
         let mut facts = PromptFacts::default();
         let asked = self.asked()?;
-        let mut bytes = 0;
         let messages: Vec<Message> = list("messages", asked.messages)?;
         facts.messages = messages.len() as u64;
         for message in messages {
             match message.content {
-                Some(Content::Text(text)) => bytes += text.len(),
                 Some(Content::Parts(parts)) => {
                     for part in parts {
                         match part {
-                            Part::Plain(text) => bytes += text.len(),
+                            Part::Plain(_) => {}
                             Part::Typed(part) => {
                                 facts.has_images |= part.kind == "image_url";
                                 facts.has_audio |= part.kind == "input_audio";
-                                bytes += part.text.map_or(0, |t| t.len());
                             }
                         }
                     }
                 }
-                None => {}
+                Some(Content::Text(_)) | None => {}
             }
             if facts.roles.len() < LISTED_MAX {
                 facts.roles.push(message.role.unwrap_or_default());
             }
         }
-        if let (Some(input), Some(raw)) = (one::<Input>("input", asked.input)?, asked.input) {
+        if let Some(input) = one::<Input>("input", asked.input)? {
             facts.messages = match input {
                 Input::Many(many) if many.iter().any(|v| !v.is_number()) => many.len() as u64,
                 Input::One(_) | Input::Many(_) => 1,
             };
-            bytes += raw.get().len();
         }
         for (member, raw) in [("tools", asked.tools), ("functions", asked.functions)] {
             let tools: Vec<Tool> = list(member, raw)?;
             let names = tools.into_iter().filter_map(|t| t.function.or(t.custom).map(|f| f.name).or(t.name));
             facts.tools.extend(names.take(LISTED_MAX - facts.tools.len()));
-            bytes += raw.map_or(0, |t| t.get().len());
         }
-        facts.tokens = tokens_estimate(bytes) + 4 * facts.messages;
         let needs = [
             (!facts.tools.is_empty(), "tools"),
             (facts.has_images, "vision"),
@@ -260,29 +258,19 @@ fn role_name(role: Role) -> &'static str {
 /// A conversation, described without its words.
 fn conversation(request: &Request<'_>) -> PromptFacts {
     let mut facts = PromptFacts { messages: request.messages.len() as u64, ..PromptFacts::default() };
-    let mut bytes = 0;
-    each_part(request, &mut |_, part| match &part.kind {
-        Kind::Text { text, .. } | Kind::Refusal(text) => bytes += text.len(),
-        Kind::Media(media) => {
+    each_part(request, &mut |_, part| {
+        if let Kind::Media(media) = &part.kind {
             facts.has_images |= media.what == MediaKind::Image;
             facts.has_audio |= media.what == MediaKind::Audio;
         }
-        Kind::ToolCall(call) => bytes += call.arguments.len(),
-        Kind::Reasoning(reasoning) => bytes += reasoning.text.len(),
-        Kind::ToolResult(_) | Kind::Native { .. } => {}
     });
     facts.roles = request.messages.iter().take(LISTED_MAX).map(|m| role_name(m.role).to_owned()).collect();
     for tool in request.tools.iter().take(LISTED_MAX) {
         match tool {
-            canonical::Tool::Function(function) => {
-                facts.tools.push(function.name.to_string());
-                bytes += function.parameters.map_or(0, |p| p.get().len());
-                bytes += function.description.as_ref().map_or(0, |d| d.len());
-            }
+            canonical::Tool::Function(function) => facts.tools.push(function.name.to_string()),
             canonical::Tool::Native { kind, .. } => facts.tools.push(kind.to_string()),
         }
     }
-    facts.tokens = tokens_estimate(bytes) + 4 * facts.messages;
     let needs = [
         (!facts.tools.is_empty(), "tools"),
         (facts.has_images, "vision"),
@@ -305,7 +293,7 @@ fn texts(request: &Request<'_>) -> Vec<TextPart> {
 }
 
 /// Every part, those inside results of tools included.
-fn each_part<'r>(request: &'r Request<'_>, tell: &mut dyn FnMut(Role, &'r canonical::part::Part<'r>)) {
+pub fn each_part<'r>(request: &'r Request<'_>, tell: &mut dyn FnMut(Role, &'r canonical::part::Part<'r>)) {
     for message in &request.messages {
         for part in &message.parts {
             match &part.kind {

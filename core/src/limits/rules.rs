@@ -10,6 +10,32 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default)]
 pub struct Limits {
     pub rules: Vec<Arc<Rule>>,
+    pub unknown_price: UnknownPrice,
+}
+
+/// What becomes of targets without a price, in calls that a rule in money applies to. It is never taken for zero in silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum UnknownPrice {
+    /// They are not called.
+    Deny,
+    /// They are held and booked at the dearest price of their provider; where it has none, of the whole catalog.
+    #[default]
+    WorstCase,
+    /// They are called and book no money; the receipt says that the cost is not known.
+    Flagged,
+}
+
+impl UnknownPrice {
+    pub const ALL: [UnknownPrice; 3] = [UnknownPrice::Deny, UnknownPrice::WorstCase, UnknownPrice::Flagged];
+
+    /// As `limits.yaml` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            UnknownPrice::Deny => "deny",
+            UnknownPrice::WorstCase => "worst_case",
+            UnknownPrice::Flagged => "flagged",
+        }
+    }
 }
 
 /// One budget or rate.

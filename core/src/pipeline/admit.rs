@@ -4,23 +4,22 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Core;
+use super::bound::Bound;
 use super::identify::Identified;
 use super::plan::Planned;
 use super::settle::After;
 use crate::contract::glob::Glob;
 use crate::contract::refusal::{Category, Refusal};
-use crate::contract::words::tokens_estimate;
 use crate::evidence::receipt::Receipt;
 use crate::limits::claim::{Claim, Refused};
 use crate::limits::money::usd_text;
 use crate::limits::rules::{Limits, Per, Rule, Unit};
 use crate::policy::facts::{Caller, Facts, Intent};
+use crate::policy::revision::Revision;
 use crate::policy::terms::Terms;
 use crate::ports::{Begun, Kept};
 use crate::routing::catalog::Target;
 
-/// Output tokens assumed where neither caller, policy nor catalog bounds them.
-const OUTPUT_TOKENS_ASSUMED: u64 = 4_096;
 /// An idempotency key may be this long.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 
@@ -61,8 +60,7 @@ pub async fn admit(
             }
         }
     }
-    within_cost(&call, &facts.intent, &terms, &mut targets)?;
-    worst_case(&mut claims, &call, &facts.intent, &terms, &targets);
+    bounded(&Bound::of(&call, &facts, &terms), &call.revision, &mut claims, &mut targets)?;
     if !claims.is_empty() {
         match core.ledger.hold(call.hold_id, &claims, call.time_ms).await {
             Ok(held) => {
@@ -77,6 +75,21 @@ pub async fn admit(
         }
     }
     Ok(Admitted { call, facts, terms, targets, stored: None })
+}
+
+/// Targets that may cost too much leave, and each claim is told how much the call may use.
+fn bounded(
+    bound: &Bound<'_>,
+    revision: &Revision,
+    claims: &mut [Claim],
+    targets: &mut Vec<Arc<Target>>,
+) -> Result<(), Refusal> {
+    if claims.iter().any(|claim| claim.rule.unit == Unit::Nanousd) {
+        bound.price_unknown(revision, targets)?;
+    }
+    bound.within_cost(targets)?;
+    bound.worst_case(claims, targets);
+    Ok(())
 }
 
 /// The rules that apply to a call, each with the scope it counts in. How much is claimed comes later.
@@ -111,78 +124,6 @@ fn scope(rule: &Rule, call: &Identified, intent: &Intent) -> Box<str> {
         write!(text, "|{name}={}:{value}", value.len()).expect("writing to a text cannot fail");
     }
     text.into()
-}
-
-/// The dearest single attempt over the targets, in the unit of each rule.
-fn worst_case(claims: &mut [Claim], call: &Identified, intent: &Intent, terms: &Terms, targets: &[Arc<Target>]) {
-    if claims.is_empty() {
-        return;
-    }
-    let input = input_bound(call);
-    let tokens = targets.iter().map(|t| input + output_bound(t, intent, terms)).max().unwrap_or(input);
-    let cost = targets
-        .iter()
-        .filter_map(|t| t.price.as_ref().map(|row| worst_cost(&row.price, input, output_bound(t, intent, terms))))
-        .max()
-        .unwrap_or(0);
-    for claim in claims {
-        claim.worst = match claim.rule.unit {
-            Unit::Nanousd => u64::try_from(cost).unwrap_or(0),
-            Unit::Tokens => tokens,
-            Unit::Requests | Unit::InFlight => 1,
-        };
-    }
-}
-
-fn worst_cost(price: &crate::limits::money::Price, input: u64, output: u64) -> i64 {
-    // Cached input may be dearer than plain input at no provider known; plain is the bound.
-    price.cost(&crate::contract::usage::Usage { input, output, ..Default::default() })
-}
-
-/// No tokenizer makes more tokens than bytes; four bytes a token and a half more is the bound for texts met in practice.
-fn input_bound(call: &Identified) -> u64 {
-    let estimate = tokens_estimate(call.body.len());
-    estimate + estimate / 2
-}
-
-fn output_bound(target: &Target, intent: &Intent, terms: &Terms) -> u64 {
-    if target.operations == [crate::contract::Operation::Embeddings] {
-        return 0;
-    }
-    [terms.max_tokens, intent.max_tokens, target.output_tokens_max]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(OUTPUT_TOKENS_ASSUMED)
-}
-
-/// Targets whose worst case is above the cap on cost leave; with none left, the cap is told.
-fn within_cost(
-    call: &Identified,
-    intent: &Intent,
-    terms: &Terms,
-    targets: &mut Vec<Arc<Target>>,
-) -> Result<(), Refusal> {
-    let Some(cap) = [terms.max_cost_nanousd, intent.max_cost_nanousd].into_iter().flatten().min() else {
-        return Ok(());
-    };
-    let input = input_bound(call);
-    let worst = |t: &Target| t.price.as_ref().map(|row| worst_cost(&row.price, input, output_bound(t, intent, terms)));
-    let cheapest = targets.iter().filter_map(|t| worst(t).map(|cost| (cost, t.id.clone()))).min();
-    // A target without a price cannot promise to stay below a cap.
-    targets.retain(|t| worst(t).is_some_and(|cost| cost <= cap));
-    if !targets.is_empty() {
-        return Ok(());
-    }
-    let told = match cheapest {
-        Some((cost, target)) => format!(
-            "the call may cost up to {} USD at `{target}`, the cap is {} USD: lower `max_tokens`, shorten the prompt, or raise the cap",
-            usd_text(cost),
-            usd_text(cap)
-        ),
-        None => "the call has a cap on cost, and no target has a known price".to_owned(),
-    };
-    Err(Refusal::new(Category::BudgetExceeded, "cost_cap_exceeded", told))
 }
 
 fn limit_refusal(refused: &Refused) -> Refusal {

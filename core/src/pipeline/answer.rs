@@ -156,7 +156,7 @@ pub async fn answer(
 /// A count where the target has none: no provider is asked.
 fn estimated(ours: Dialect, facts: Arc<Facts>, target: &Arc<Target>, receipt: &mut Receipt) -> Answer {
     receipt.degraded.push(count::ESTIMATED.into());
-    let (status, headers, bytes) = count::estimated(ours, &facts);
+    let (status, headers, bytes) = count::estimated(ours, &facts, &target.upstream_model);
     let body = LiveBody::Whole(bytes, count::notes());
     Answer { facts, content: Content::Live { target: target.clone(), status, headers, body } }
 }

@@ -8,8 +8,8 @@ use super::shape::At;
 use super::translate::{Said, accepted, voice};
 use crate::contract::refusal::Refusal;
 use crate::contract::skim::Skim;
+use crate::contract::tokens::families::Family;
 use crate::contract::usage::Usage;
-use crate::contract::words::tokens_estimate;
 use crate::contract::{Dialect, Operation};
 use crate::dialects::{Given, Notes, To, Written, anthropic, codec, gemini, inputs};
 use crate::policy::facts::Facts;
@@ -70,12 +70,11 @@ fn write(ours: Dialect, tokens: u64) -> Bytes {
     }
 }
 
-/// Our own count, as an answer that no provider gave.
-pub fn estimated(ours: Dialect, facts: &Facts) -> (StatusCode, HeaderMap, Bytes) {
-    let tokens = match facts.prompt().tokens {
-        0 => tokens_estimate(facts.call.body_bytes as usize),
-        tokens => tokens,
-    };
+/// Our own count for this model, as an answer that no provider gave.
+pub fn estimated(ours: Dialect, facts: &Facts, model: &str) -> (StatusCode, HeaderMap, Bytes) {
+    let counted =
+        facts.words.as_ref().filter(|_| Family::knows(model)).map(|w| Family::of(model).estimate(&w.counts()));
+    let tokens = counted.unwrap_or_else(|| facts.prompt().tokens).max(1);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     (StatusCode::OK, headers, write(ours, tokens))

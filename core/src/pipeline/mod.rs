@@ -8,6 +8,7 @@ pub mod admit;
 pub mod answer;
 pub mod arrive;
 pub mod body;
+mod bound;
 pub mod count;
 pub mod course;
 pub mod embed;

@@ -118,9 +118,10 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Opti
 
 /// The cost of what was used, by the target's dated price row.
 pub fn price(receipt: &mut Receipt, target: &Target) {
-    // Searches have no price in a row of tokens, and an unknown price is never zero.
-    let priced = receipt.usage.as_ref().filter(|usage| usage.search_units == 0);
-    if let (Some(usage), Some(row)) = (priced, &target.price) {
+    // A row that prices tokens need not price searches, and an unknown price is never zero.
+    if let (Some(usage), Some(row)) = (&receipt.usage, &target.price)
+        && row.price.knows(usage)
+    {
         receipt.cost_nanousd = Some(row.price.cost(usage));
         receipt.price = Some(row.clone());
     }
@@ -153,6 +154,7 @@ pub fn post_response(
         status: status.as_u16(),
         input_tokens: usage.input,
         cached_input_tokens: usage.cached_input,
+        cache_write_tokens: usage.cache_write.saturating_add(usage.cache_write_1h),
         output_tokens: usage.output,
         reasoning_tokens: usage.reasoning,
         estimated: usage.estimated,

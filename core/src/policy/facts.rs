@@ -219,6 +219,7 @@ pub struct AnswerFacts {
     pub status: u16,
     pub input_tokens: u64,
     pub cached_input_tokens: u64,
+    pub cache_write_tokens: u64,
     pub output_tokens: u64,
     pub reasoning_tokens: u64,
     pub estimated: bool,

@@ -113,6 +113,7 @@ fields! {
     Answer.status: Int = |f| f.answer.as_ref().map_or(FactValue::Int(0), |a| FactValue::Int(a.status.into())), "HTTP status";
     Answer.input_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.input_tokens)), "input tokens, without cached ones";
     Answer.cached_input_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.cached_input_tokens)), "input tokens read from the provider's cache";
+    Answer.cache_write_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.cache_write_tokens)), "input tokens written to the provider's cache";
     Answer.output_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.output_tokens)), "output tokens, without reasoning";
     Answer.reasoning_tokens: Int = |f| count(f.answer.as_ref().map_or(0, |a| a.reasoning_tokens)), "reasoning tokens";
     Answer.estimated: Bool = |f| FactValue::Bool(f.answer.as_ref().is_some_and(|a| a.estimated)), "the usage is our estimate";

@@ -37,6 +37,9 @@ pub struct PriceRow {
     pub price: Price,
     pub as_of: Arc<str>,
     pub source: Arc<str>,
+    /// The target has no price: this is the dearest one it could have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
 }
 
 /// What a call may need of a model.

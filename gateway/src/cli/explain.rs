@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use tollgate_core::contract::nearest;
+use tollgate_core::contract::usage::Usage;
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::targets;
@@ -269,17 +270,11 @@ fn end(out: &mut String, r: &Receipt) {
     }
     if let Some(u) = &r.usage {
         let estimated = if u.estimated { " (estimated)" } else { "" };
-        line(
-            out,
-            1,
-            &format!(
-                "used: {} input, {} cached input, {} output, {} reasoning tokens{estimated}",
-                u.input, u.cached_input, u.output, u.reasoning
-            ),
-        );
+        line(out, 1, &format!("used: {}{estimated}", kinds(u)));
         match (&r.cost_nanousd, &r.price) {
             (Some(cost), Some(row)) => {
-                line(out, 1, &format!("cost: {} USD (price of {}, {})", usd_text(*cost), row.as_of, row.source));
+                let price = if row.assumed { "no price is known; worst case, price" } else { "price" };
+                line(out, 1, &format!("cost: {} USD ({price} of {}, {})", usd_text(*cost), row.as_of, row.source));
             }
             _ => line(out, 1, "cost: not known, the catalog has no price for this target"),
         }
@@ -289,4 +284,20 @@ fn end(out: &mut String, r: &Receipt) {
     if !r.decision_digest.is_empty() {
         line(out, 1, &format!("decision digest {}", r.decision_digest));
     }
+}
+
+/// The kinds of tokens that were used: the usual four always, the others where there are any.
+fn kinds(usage: &Usage) -> String {
+    let kinds = [
+        ("input", usage.input, true),
+        ("cached input", usage.cached_input, true),
+        ("cache write", usage.cache_write, false),
+        ("cache write for an hour", usage.cache_write_1h, false),
+        ("audio input", usage.input_audio, false),
+        ("output", usage.output, true),
+        ("audio output", usage.output_audio, false),
+        ("reasoning", usage.reasoning, true),
+    ];
+    let told = kinds.iter().filter(|(_, n, always)| *always || *n > 0).map(|(kind, n, _)| format!("{n} {kind}"));
+    format!("{} tokens", told.collect::<Vec<_>>().join(", "))
 }

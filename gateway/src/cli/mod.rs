@@ -9,6 +9,7 @@ pub use diagnostics::{print, render};
 mod explain;
 mod formats;
 mod key;
+mod models;
 mod operate;
 mod policy;
 mod reason;
@@ -72,6 +73,8 @@ enum Verb {
     /// For policy authors; needs no server
     #[command(subcommand)]
     Policy(Policy),
+    /// The targets of the catalog: what they can do, and what they cost
+    Models(models::Models),
     /// Tell how one call was decided
     Explain(Explain),
     /// Where a request would go
@@ -308,6 +311,7 @@ fn run() -> ExitCode {
         Some(Verb::Policy(Policy::Eject { name, into })) => author::eject(&name, &into),
         Some(Verb::Policy(Policy::Wit)) => policy::wit(),
         Some(Verb::Policy(Policy::Bundle { places, out })) => policy::bundle(&places, &out),
+        Some(Verb::Models(args)) => models::run(&args),
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Route(verb)) => route::run(&verb),
         Some(Verb::Replay(args)) => replay::run(&args),

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tollgate_core::contract::{Operation, nearest};
-use tollgate_core::limits::money::Price;
 use tollgate_core::policy::tree::Tree;
 use tollgate_core::routing::catalog::{Catalog, Feature, PriceRow, Target};
 
+use super::price::price;
 use crate::diagnostic::Diagnostic;
-use crate::reading::{Reading, TABLES, Table};
+use crate::reading::{Reading, TABLES};
 use crate::yaml::{Node, Place};
 
 /// No catalog has more rows.
@@ -196,38 +196,8 @@ fn row(reading: &Reading<'_>, node: &Node, as_of: &Arc<str>, source: &Arc<str>) 
         features,
         context_tokens: count("context_tokens"),
         output_tokens_max: count("output_tokens_max"),
-        price: price.map(|price| PriceRow { price, as_of: as_of.clone(), source: source.clone() }),
+        price: price.map(|price| PriceRow { price, as_of: as_of.clone(), source: source.clone(), assumed: false }),
         provider,
         model,
     })
-}
-
-fn price(reading: &Reading<'_>, node: &Node, operations: &[Operation]) -> Option<Price> {
-    let table = reading.table(node, "`price`", &["input", "cached_input", "output"])?;
-    let input =
-        table.need("input", "dollars per million tokens, like \"0.15\"").and_then(|_| amount(reading, &table, "input"));
-    let output = match (table.get("output"), operations) {
-        // Embeddings have no output tokens.
-        (None, [Operation::Embeddings]) => Some(0),
-        (Some(_) | None, _) => table
-            .need("output", "dollars per million tokens, like \"0.60\"")
-            .and_then(|_| amount(reading, &table, "output")),
-    };
-    let cached_input = match table.get("cached_input") {
-        None => None,
-        Some(_) => Some(amount(reading, &table, "cached_input")?),
-    };
-    Some(Price { input: input?, cached_input, output: output? })
-}
-
-fn amount(reading: &Reading<'_>, table: &Table<'_, '_>, key: &str) -> Option<i64> {
-    let node = table.get(key)?;
-    let text = reading.decimal(node, &format!("`price.{key}`"))?;
-    match Price::femto_from_usd_per_million(&text) {
-        Ok(femto) => Some(femto),
-        Err(why) => {
-            reading.tell("TG0211", node.at, format!("`price.{key}`: {why}"));
-            None
-        }
-    }
 }

@@ -1,11 +1,11 @@
-//! `limits.yaml`: named budgets and rates.
+//! `limits.yaml`: named budgets and rates, and what becomes of prices that nobody knows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use tollgate_core::limits::money::nanousd_from_usd;
-use tollgate_core::limits::rules::{Calendar, Limits, Per, Rule, ScopeGlobs, Unit, Window};
+use tollgate_core::limits::rules::{Calendar, Limits, Per, Rule, ScopeGlobs, Unit, UnknownPrice, Window};
 
 use crate::diagnostic::Diagnostic;
 use crate::reading::{Reading, TABLES, Table, millis_of};
@@ -50,7 +50,10 @@ fn document(reading: &Reading<'_>, node: &Node) -> Read {
     if node.is_null() {
         return read;
     }
-    let Some(table) = reading.table(node, "the file", &["budgets", "rates"]) else { return read };
+    let Some(table) = reading.table(node, "the file", &["budgets", "rates", "unknown_price"]) else { return read };
+    if let Some(named) = table.pick("unknown_price", &UnknownPrice::ALL.map(|rule| (rule.name(), rule))) {
+        read.limits.unknown_price = named;
+    }
     let mut lines: HashMap<&str, u32> = HashMap::new();
     for kind in ["budgets", "rates"] {
         let Some(rules) = table.get(kind).and_then(|v| reading.open_table(v, &format!("`{kind}`"))) else { continue };

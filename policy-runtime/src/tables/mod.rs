@@ -2,4 +2,5 @@
 
 pub mod catalog;
 pub mod limits;
+mod price;
 pub mod tenants;

@@ -25,9 +25,28 @@ fn the_catalog_of_the_repository_lies_over_the_built_in_one() {
     let mini = catalog.target("openai/mini").unwrap();
     assert_eq!(&*mini.tier, "standard", "the repository's row replaced the built-in one");
     let price = mini.price.as_ref().unwrap();
-    assert_eq!((price.price.input, price.price.cached_input), (100_000_000, Some(50_000_000)));
+    let rates = &price.price.rates;
+    assert_eq!((rates.input, rates.cached_input), (100_000_000, Some(50_000_000)));
     assert_eq!((&*price.as_of, &*price.source), ("2026-11-20", "contract"));
     assert_eq!(catalog.of_model("tiny").count(), 1, "aliases of aliases are resolved at load");
+}
+
+#[test]
+fn a_price_has_kinds_of_tokens_and_rows_for_long_prompts() {
+    let text = "as_of: 2026-11-20\nsource: contract\nmodels:\n\
+        \x20 - provider: x\n    model: m\n    family: f\n    tier: high\n    operations: [chat]\n    price:\n\
+        \x20     { input: '1', cached_input: '0.1', cache_write: '1.25', cache_write_1h: '2', input_audio: '3', output: '5', reasoning: '6', output_audio: '7',\n\
+        \x20       above: [{ tokens: 200000, input: '2', output: '10' }, { tokens: 400000, input: '3', cache_write: '4', output: '11' }] }\n";
+    let loaded = with_file("catalog/own.yaml", text);
+    let revision = loaded.revision.unwrap_or_else(|| panic!("{}", listed(&loaded.findings)));
+    let price = &revision.catalog.target("x/m").unwrap().price.as_ref().unwrap().price;
+    const USD: i64 = 1_000_000_000;
+    let rates = &price.rates;
+    assert_eq!((rates.input, rates.output, rates.cached_input), (USD, 5 * USD, Some(USD / 10)));
+    assert_eq!((rates.cache_write, rates.cache_write_1h), (Some(USD * 5 / 4), Some(2 * USD)));
+    assert_eq!((rates.input_audio, rates.reasoning, rates.output_audio), (Some(3 * USD), Some(6 * USD), Some(7 * USD)));
+    let above: Vec<_> = price.above.iter().map(|a| (a.tokens, a.rates.input, a.rates.cache_write)).collect();
+    assert_eq!(above, [(200_000, 2 * USD, None), (400_000, 3 * USD, Some(4 * USD))]);
 }
 
 /// Each row: a file, its text with a mark where the finding points, code, words, why.
@@ -54,6 +73,27 @@ fn wrong_tables_are_told_with_their_places() {
             "TG0204",
             "needs `output`",
             "chat has output",
+        ),
+        (
+            "catalog/a.yaml",
+            "as_of: x\nsource: y\nmodels:\n- { MODEL, price: { input: '1', output: '1', cache_write: §'1e3' } }",
+            "TG0211",
+            "`price.cache_write`",
+            "a kind whose price is no decimal",
+        ),
+        (
+            "catalog/a.yaml",
+            "as_of: x\nsource: y\nmodels:\n- { MODEL, price: { input: '1', output: '1', above: [{ tokens: 9, input: '1', output: '1' }, §{ tokens: 9, input: '1', output: '1' }] } }",
+            "TG0211",
+            "`price.above`",
+            "rows for long prompts out of order",
+        ),
+        (
+            "catalog/a.yaml",
+            "as_of: x\nsource: y\nmodels:\n- { MODEL, price: { input: '1', output: '1', above: [§{ input: '1', output: '1' }] } }",
+            "TG0204",
+            "needs `tokens`",
+            "a row for long prompts that does not say for which",
         ),
         ("catalog/a.yaml", "models:\n- { MODEL }\n- §{ MODEL }", "TG0212", "there twice", "one row twice"),
         (

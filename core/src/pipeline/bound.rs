@@ -1,0 +1,166 @@
+//! What a call may use at most, before it leaves: holds and caps on cost rest on it.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use super::identify::Identified;
+use crate::contract::Operation;
+use crate::contract::refusal::{Category, Refusal};
+use crate::contract::tokens::Counts;
+use crate::contract::tokens::families::Family;
+use crate::dialects::words::Words;
+use crate::limits::claim::Claim;
+use crate::limits::money::{Most, Price, usd_text};
+use crate::limits::rules::{Unit, UnknownPrice};
+use crate::policy::facts::Facts;
+use crate::policy::revision::Revision;
+use crate::policy::terms::Terms;
+use crate::routing::catalog::{Catalog, PriceRow, Target};
+
+/// Output tokens assumed where neither caller, policy nor catalog bounds them.
+const OUTPUT_TOKENS_ASSUMED: u64 = 4_096;
+
+/// What is known of a call's size.
+pub struct Bound<'a> {
+    call: &'a Identified,
+    facts: &'a Facts,
+    /// The least of the bounds that caller and policies set.
+    max_tokens: Option<u64>,
+    max_cost_nanousd: Option<i64>,
+    audio: bool,
+    hour: bool,
+    /// Counted when somebody asks.
+    counts: OnceCell<Counts>,
+}
+
+impl<'a> Bound<'a> {
+    pub fn of(call: &'a Identified, facts: &'a Facts, terms: &Terms) -> Self {
+        let intent = &facts.intent;
+        let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
+        // Dearer kinds count where the body has their word anywhere: that may be too dear, and never too cheap.
+        let says = |word: &str| memchr::memmem::find(&call.body, word.as_bytes()).is_some();
+        Bound {
+            call,
+            facts,
+            max_tokens: least(terms.max_tokens, intent.max_tokens),
+            max_cost_nanousd: terms.max_cost_nanousd.into_iter().chain(intent.max_cost_nanousd).min(),
+            audio: says("audio"),
+            hour: says("\"1h\""),
+            counts: OnceCell::new(),
+        }
+    }
+
+    fn input(&self, target: &Target) -> u64 {
+        let counts = self.counts.get_or_init(|| self.facts.words.as_ref().map(Words::counts).unwrap_or_default());
+        Family::of(&target.upstream_model).bound(counts, target.context_tokens)
+    }
+
+    fn output(&self, target: &Target) -> u64 {
+        if matches!(target.operations[..], [Operation::Embeddings | Operation::Rerank]) {
+            return 0;
+        }
+        self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(OUTPUT_TOKENS_ASSUMED)
+    }
+
+    fn cost(&self, price: &Price, target: &Target) -> i64 {
+        let (input, output) = (self.input(target), self.output(target));
+        let search_units = if self.operation() == Operation::Rerank { self.search_units(input) } else { 0 };
+        price.worst(&Most { input, output, audio: self.audio, hour: self.hour, search_units })
+    }
+
+    /// A unit ranks a hundred documents, of at most five hundred tokens with the query: longer ones count as several.
+    fn search_units(&self, input: u64) -> u64 {
+        let documents = self.facts.prompt().messages;
+        documents.saturating_add(input / 250).div_ceil(100)
+    }
+
+    fn operation(&self) -> Operation {
+        self.call.dialect.operation().granted_as()
+    }
+
+    /// The price of a target, where it has one for this operation.
+    fn price_of<'t>(&self, target: &'t Target) -> Option<&'t PriceRow> {
+        target.price.as_ref().filter(|row| self.operation() != Operation::Rerank || row.price.search_unit.is_some())
+    }
+
+    /// The dearest single attempt over the targets, in the unit of each rule.
+    pub fn worst_case(&self, claims: &mut [Claim], targets: &[Arc<Target>]) {
+        if claims.is_empty() {
+            return;
+        }
+        let tokens = targets.iter().map(|t| self.input(t).saturating_add(self.output(t))).max().unwrap_or(0);
+        let costs = targets.iter().filter_map(|t| self.price_of(t).map(|row| self.cost(&row.price, t)));
+        let cost = costs.max().unwrap_or(0);
+        for claim in claims {
+            claim.worst = match claim.rule.unit {
+                Unit::Nanousd => u64::try_from(cost).unwrap_or(0),
+                Unit::Tokens => tokens,
+                Unit::Requests | Unit::InFlight => 1,
+            };
+        }
+    }
+
+    /// Targets whose worst case is above the cap on cost leave; with none left, the cap is told.
+    pub fn within_cost(&self, targets: &mut Vec<Arc<Target>>) -> Result<(), Refusal> {
+        let Some(cap) = self.max_cost_nanousd else { return Ok(()) };
+        let known = |t: &Target| self.price_of(t).filter(|row| !row.assumed).map(|row| self.cost(&row.price, t));
+        let cheapest = targets.iter().filter_map(|t| known(t).map(|cost| (cost, t.id.clone()))).min();
+        // A target without a price cannot promise to stay below a cap.
+        targets.retain(|t| known(t).is_some_and(|cost| cost <= cap));
+        if !targets.is_empty() {
+            return Ok(());
+        }
+        let told = match cheapest {
+            Some((cost, target)) => format!(
+                "the call may cost up to {} USD at `{target}`, the cap is {} USD: lower `max_tokens`, shorten the prompt, or raise the cap",
+                usd_text(cost),
+                usd_text(cap)
+            ),
+            None => "the call has a cap on cost, and no target has a known price".to_owned(),
+        };
+        Err(Refusal::new(Category::BudgetExceeded, "cost_cap_exceeded", told))
+    }
+
+    /// Money is counted, and some targets have no price: the revision's rule says what becomes of them.
+    pub fn price_unknown(&self, revision: &Revision, targets: &mut Vec<Arc<Target>>) -> Result<(), Refusal> {
+        let Some(first) = targets.iter().find(|t| self.price_of(t).is_none()).map(|t| t.id.clone()) else {
+            return Ok(());
+        };
+        match revision.limits.unknown_price {
+            UnknownPrice::Flagged => return Ok(()),
+            UnknownPrice::Deny => targets.retain(|t| self.price_of(t).is_some()),
+            UnknownPrice::WorstCase => targets.retain_mut(|target| {
+                if self.price_of(target).is_none() {
+                    let Some(row) = self.dearest(&revision.catalog, target) else { return false };
+                    *target = Arc::new(Target { price: Some(row), ..(**target).clone() });
+                }
+                true
+            }),
+        }
+        if !targets.is_empty() {
+            return Ok(());
+        }
+        let told = format!(
+            "a limit in money applies, and nobody knows the price of `{first}`: write one into the catalog, or set `unknown_price` in limits.yaml"
+        );
+        Err(Refusal::new(Category::BudgetExceeded, "price_unknown", told))
+    }
+
+    /// The dearest price for this call among models for the same operation: of the same provider, else of the catalog.
+    fn dearest(&self, catalog: &Catalog, unpriced: &Target) -> Option<PriceRow> {
+        let operation = self.operation();
+        let alike = |t: &&Arc<Target>| t.operations.contains(&operation);
+        let priced = |t: &'_ Arc<Target>| {
+            let cost = self.price_of(t).map(|row| self.cost(&row.price, unpriced))?;
+            Some((cost, t.clone()))
+        };
+        let of_provider = |t: &&Arc<Target>| alike(t) && t.provider == unpriced.provider;
+        let targets = catalog.targets();
+        let dearest = targets.iter().filter(of_provider).filter_map(priced).max_by_key(|(cost, _)| *cost);
+        let (_, dearest) =
+            dearest.or_else(|| targets.iter().filter(alike).filter_map(priced).max_by_key(|(cost, _)| *cost))?;
+        let row = dearest.price.as_ref()?;
+        let source = format!("the dearest that it could be: that of `{}`, {}", dearest.id, row.source);
+        Some(PriceRow { price: row.price.clone(), as_of: row.as_of.clone(), source: source.into(), assumed: true })
+    }
+}
