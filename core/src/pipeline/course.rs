@@ -10,7 +10,7 @@ use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
 use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
-use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec};
+use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, cohere};
 use crate::ports::ReplyBody;
 
 pub struct Course {
@@ -162,6 +162,13 @@ impl Course {
                         *begins = b',';
                     }
                 }
+                None if self.ours == Dialect::CohereV1Chat => {
+                    bytes.extend_from_slice(cohere::v1::refusal_line(refusal, request_id).as_bytes());
+                }
+                None if self.framing == Framing::Ndjson => {
+                    bytes.extend_from_slice(voice(self.ours).write_refusal(refusal, request_id).as_bytes());
+                    bytes.push(b'\n');
+                }
                 None => sse::write(None, refusal.openai_json(request_id).as_bytes(), &mut bytes),
             },
         }
@@ -237,6 +244,8 @@ pub async fn framing(headers: &HeaderMap, mut body: ReplyBody) -> (ReplyBody, Op
         (&b"text/event-stream"[..], Framing::Sse),
         (b"application/vnd.amazon.eventstream", Framing::EventStream),
         (b"application/x-ndjson", Framing::Ndjson),
+        // Cohere's first version.
+        (b"application/stream+json", Framing::Ndjson),
     ] {
         if kind.starts_with(begin) {
             return (body, Some(framing));

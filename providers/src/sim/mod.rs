@@ -260,7 +260,15 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         | Dialect::BedrockConverse
         | Dialect::CohereChat
         | Dialect::CohereRerank
-        | Dialect::OllamaChat => return Ok(None),
+        | Dialect::OllamaChat
+        | Dialect::OllamaGenerate
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        | Dialect::VertexPredict => return Ok(None),
     };
     Ok(Some(Told::Whole(whole)))
 }
