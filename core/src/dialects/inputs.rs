@@ -58,6 +58,7 @@ pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
             include_usage: false,
             as_array: false,
             own_tools: &[],
+            asked: &[],
         };
         let request = codec.read_request(body, skim, &given)?;
         let texts = request.inputs.iter().filter_map(|input| match input {

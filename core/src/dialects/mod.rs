@@ -123,6 +123,8 @@ pub struct Given<'a> {
     pub as_array: bool,
     /// `Request::own_tools` of the caller's request: answers say calls of these in the form of the caller's dialect.
     pub own_tools: &'a [&'a str],
+    /// The caller's request as it came, for dialects whose answers tell it again; empty = not at hand.
+    pub asked: &'a [u8],
 }
 
 /// Where a request is written for.

@@ -162,6 +162,7 @@ impl Words {
             include_usage: false,
             as_array: false,
             own_tools: &[],
+            asked: &[],
         };
         tell(&self.body, &skim, &given).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
     }

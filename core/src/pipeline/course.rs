@@ -154,8 +154,16 @@ impl Course {
             Way::Same { .. } => match codec(self.ours) {
                 Some(codec) => {
                     let as_array = self.framing == Framing::JsonArray;
-                    let given =
-                        Given { call_id, now_s: 0, model, stream: true, include_usage: true, as_array, own_tools: &[] };
+                    let given = Given {
+                        call_id,
+                        now_s: 0,
+                        model,
+                        stream: true,
+                        include_usage: true,
+                        as_array,
+                        own_tools: &[],
+                        asked: &[],
+                    };
                     codec.stream_writer(&given).refusal(refusal, request_id, &mut bytes);
                     if let Some(begins @ b'[') = bytes.first_mut().filter(|_| as_array && self.frames > 0) {
                         // The array has begun already.
@@ -307,6 +315,7 @@ mod tests {
             include_usage: true,
             as_array: true,
             own_tools: &[],
+            asked: &[],
         };
         for (theirs, piece, framing) in [
             (Dialect::Gemini, "[{\"candidates\":[]}\n,", Framing::JsonArray),

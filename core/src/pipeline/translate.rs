@@ -49,6 +49,7 @@ pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> G
         include_usage,
         as_array: as_array(call),
         own_tools: &[],
+        asked: &call.body,
     }
 }
 

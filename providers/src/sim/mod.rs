@@ -235,6 +235,7 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         include_usage: true,
         as_array: asked.as_array,
         own_tools: &[],
+        asked: &[],
     };
     if let Some(codec) = codec(asked.dialect) {
         let request = codec.read_request(&asked.bytes, skimmed, &given)?;
