@@ -59,6 +59,9 @@ pub trait Upstream: Send + Sync {
     /// How it differs from the first speaker of its dialect.
     fn quirks(&self, provider: &str) -> &Quirks;
 
+    /// Who speaks this dialect, by name: who could take a call that names no model.
+    fn speakers(&self, dialect: Dialect) -> Vec<&str>;
+
     /// The provider that takes every model that nobody knows, where one is configured so.
     fn default_provider(&self) -> Option<&str>;
 

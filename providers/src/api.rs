@@ -94,10 +94,32 @@ static APIS: [Api; 16] = [
         Key::Header("x-goog-api-key"),
         PLAIN,
     ),
-    api("vertex", &[Dialect::Gemini, Dialect::GeminiCountTokens], Key::Bearer, PLAIN),
-    api("bedrock", &[Dialect::BedrockConverse], Key::Bearer, PLAIN),
-    api("cohere", &[Dialect::CohereChat, Dialect::CohereEmbed, Dialect::CohereRerank], Key::Bearer, PLAIN),
-    api("ollama", &[Dialect::OllamaChat, Dialect::OpenaiChat, Dialect::OpenaiEmbeddings], Key::Bearer, FOLLOWS),
+    api("vertex", &[Dialect::Gemini, Dialect::GeminiCountTokens, Dialect::VertexPredict], Key::Bearer, PLAIN),
+    api(
+        "bedrock",
+        &[Dialect::BedrockConverse, Dialect::BedrockInvoke, Dialect::BedrockInvokeEmbed, Dialect::BedrockCountTokens],
+        Key::Bearer,
+        PLAIN,
+    ),
+    api(
+        "cohere",
+        &[
+            Dialect::CohereChat,
+            Dialect::CohereEmbed,
+            Dialect::CohereRerank,
+            Dialect::CohereV1Chat,
+            Dialect::CohereV1Embed,
+            Dialect::CohereV1Rerank,
+        ],
+        Key::Bearer,
+        PLAIN,
+    ),
+    api(
+        "ollama",
+        &[Dialect::OllamaChat, Dialect::OllamaGenerate, Dialect::OpenaiChat, Dialect::OpenaiEmbeddings],
+        Key::Bearer,
+        FOLLOWS,
+    ),
     api(
         "mistral",
         COMPATIBLE,
@@ -159,6 +181,7 @@ static APIS: [Api; 16] = [
             Dialect::AnthropicMessages,
             Dialect::Gemini,
             Dialect::BedrockConverse,
+            Dialect::BedrockInvoke,
             Dialect::CohereChat,
             Dialect::OllamaChat,
             Dialect::AnthropicCountTokens,
@@ -203,6 +226,7 @@ impl Api {
             "azure" => azure(root, model, rest, query),
             _ => format!("{base}{rest}"),
         };
+        let bedrock = |verb: &str| format!("{root}/model/{}/{verb}", encoded(model, b""));
         match to.dialect {
             Dialect::OpenaiChat => openai("/chat/completions"),
             Dialect::OpenaiResponses => openai("/responses"),
@@ -220,14 +244,20 @@ impl Api {
             Dialect::GeminiCountTokens => self.google(root, base, model, "countTokens"),
             Dialect::GeminiEmbed => self.google(root, base, model, "embedContent"),
             Dialect::GeminiBatchEmbed => self.google(root, base, model, "batchEmbedContents"),
-            Dialect::BedrockConverse => {
-                let verb = if stream { "converse-stream" } else { "converse" };
-                format!("{root}/model/{}/{verb}", encoded(model, b""))
-            }
+            Dialect::VertexPredict => self.google(root, base, model, "predict"),
+            Dialect::BedrockConverse if stream => bedrock("converse-stream"),
+            Dialect::BedrockConverse => bedrock("converse"),
+            Dialect::BedrockInvoke if stream => bedrock("invoke-with-response-stream"),
+            Dialect::BedrockInvoke | Dialect::BedrockInvokeEmbed => bedrock("invoke"),
+            Dialect::BedrockCountTokens => bedrock("count-tokens"),
             Dialect::CohereChat => format!("{root}/v2/chat"),
             Dialect::CohereEmbed => format!("{root}/v2/embed"),
             Dialect::CohereRerank => format!("{root}/v2/rerank"),
+            Dialect::CohereV1Chat => format!("{root}/v1/chat"),
+            Dialect::CohereV1Embed => format!("{root}/v1/embed"),
+            Dialect::CohereV1Rerank => format!("{root}/v1/rerank"),
             Dialect::OllamaChat => format!("{root}/api/chat"),
+            Dialect::OllamaGenerate => format!("{root}/api/generate"),
         }
     }
 
@@ -309,6 +339,16 @@ mod tests {
                 "http://h/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
             ),
             ("bedrock", "http://h", Dialect::BedrockConverse, "a:0", false, "http://h/model/a%3A0/converse"),
+            (
+                "bedrock",
+                "http://h",
+                Dialect::BedrockInvoke,
+                "a:0",
+                true,
+                "http://h/model/a%3A0/invoke-with-response-stream",
+            ),
+            ("bedrock", "http://h", Dialect::BedrockCountTokens, "a", false, "http://h/model/a/count-tokens"),
+            ("cohere", "http://h", Dialect::CohereV1Embed, "m", false, "http://h/v1/embed"),
             ("cohere", "http://h", Dialect::CohereChat, "m", false, "http://h/v2/chat"),
             ("ollama", "http://h/v1", Dialect::OllamaChat, "m", true, "http://h/api/chat"),
         ] {

@@ -189,6 +189,18 @@ impl Upstream for Providers {
         &self.table.get(provider).map_or(api::compatible(), |e| e.provider.api).quirks
     }
 
+    /// The scripted provider stands back where there is another.
+    fn speakers(&self, dialect: Dialect) -> Vec<&str> {
+        let speaks = |of: &&Endpoint| of.provider.api.speaks.contains(&dialect);
+        let mut found: Vec<&Provider> = self.table.values().filter(speaks).map(|of| &of.provider).collect();
+        if found.iter().any(|provider| provider.api != api::sim()) {
+            found.retain(|provider| provider.api != api::sim());
+        }
+        let mut names: Vec<&str> = found.into_iter().map(|provider| &*provider.name).collect();
+        names.sort_unstable();
+        names
+    }
+
     fn default_provider(&self) -> Option<&str> {
         self.default.as_deref()
     }

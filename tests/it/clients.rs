@@ -128,7 +128,8 @@ fn the_official_client_in_node_is_content() {
 #[test]
 fn further_clients_in_python_are_content() {
     if is_long() {
-        python("python-long", &["mistralai", "cohere", "ollama", "boto3", "langchain", "litellm", "pydantic_ai"]);
+        let further = ["mistralai", "cohere", "ollama", "boto3", "langchain", "litellm", "pydantic_ai"];
+        python("python-long", &[&["anthropic_bedrock"][..], &further].concat());
         python("instructor", &["instructor"]);
     }
 }

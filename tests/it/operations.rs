@@ -65,6 +65,8 @@ async fn answer(State(cloud): State<Cloud>, uri: Uri, headers: HeaderMap, body: 
         }
         "countTokens" => ("application/json", json!({ "totalTokens": 31 }).to_string()),
         "count_tokens" => ("application/json", json!({ "input_tokens": 14 }).to_string()),
+        "count-tokens" => ("application/json", json!({ "inputTokens": 12 }).to_string()),
+        "generations" => ("application/json", json!({ "created": 1, "data": [] }).to_string()),
         "completions" if sent["stream"] == true => ("text/event-stream", stream().to_owned()),
         "converse" => {
             let body = json!({ "output": { "message": { "role": "assistant", "content": [{ "text": "hi" }] } },
@@ -106,6 +108,62 @@ async fn call(gateway: &Gateway, path: &str, body: Value) -> (u16, Value, String
     let body = sent.text().await.unwrap();
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
     (status, body, degraded, gateway.receipt(&id))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_names_no_model_goes_to_the_one_provider_that_can_choose() {
+    let cloud = Cloud::default();
+    let gateway = start(&cloud).await;
+    for (path, body, target) in [
+        ("/v1/images/generations", json!({ "prompt": "a cat" }), "openai/"),
+        ("/v1/rerank", json!({ "query": "q", "documents": ["d"] }), "cohere/"),
+    ] {
+        let (status, answer, _, receipt) = call(&gateway, path, body.clone()).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert_eq!((&cloud.last().2, &receipt["attempts"][0]["target"]), (&body, &json!(target)), "{path}");
+    }
+    let asked = cloud.calls();
+    let (status, answer, ..) = call(&gateway, "/v1/chat/completions", json!({ "messages": [] })).await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("missing_model")), "a chat names its model: {answer}");
+    let at = cloud.serve().await;
+    let two = format!(
+        "providers:\n  one: {{ api: openai, base_url: \"{at}/v1\" }}\n  two: {{ api: openai, base_url: \"{at}/v1\" }}\n"
+    );
+    let gateway = Gateway::with(&[], Some(&two));
+    let (status, answer, ..) = call(&gateway, "/v1/images/generations", json!({ "prompt": "a cat" })).await;
+    let told = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(status == 400 && told.contains("`one`, `two`") && told.contains("`default`"), "{status} {answer}");
+    assert_eq!(cloud.calls(), asked, "nobody was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bedrocks_own_ways_reach_who_can_follow_them() {
+    let cloud = Cloud::default();
+    let gateway = start(&cloud).await;
+    let said = json!([{ "role": "user", "content": "Hello there" }]);
+    let body = json!({ "anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": said });
+    let (status, answer, _, receipt) = call(&gateway, "/model/sim%2Fsim-1/invoke", body).await;
+    assert_eq!((status, &answer["type"]), (200, &json!("message")), "{answer}");
+    assert_eq!(receipt["usage"]["output"], answer["usage"]["output_tokens"], "{receipt}");
+
+    let asked = cloud.calls();
+    let (status, answer, ..) = call(&gateway, "/model/openai%2Fgpt/invoke", json!({ "prompt": "hi" })).await;
+    assert_eq!((status, &answer["__type"]), (400, &json!("ValidationException")), "{answer}");
+    assert!(answer["message"].as_str().unwrap_or_default().contains("`anthropic_version` is missing"), "{answer}");
+    assert_eq!(cloud.calls(), asked, "another vendor's form is Bedrock's alone");
+
+    let counted =
+        json!({ "input": { "converse": { "messages": [{ "role": "user", "content": [{ "text": "hi" }] }] } } });
+    for (model, tokens, path) in
+        [("signed%2Fclaude", 12, "/model/claude/count-tokens"), ("anthropic%2Fclaude", 14, "/v1/messages/count_tokens")]
+    {
+        let (status, answer, ..) = call(&gateway, &format!("/model/{model}/count-tokens"), counted.clone()).await;
+        assert_eq!((status, &answer["inputTokens"]), (200, &json!(tokens)), "{model}: {answer}");
+        assert_eq!(cloud.last().0, path);
+    }
+    let (status, answer, degraded, _) = call(&gateway, "/model/openai%2Fgpt/count-tokens", counted).await;
+    assert!(status == 200 && answer["inputTokens"].as_u64() > Some(0), "{answer}");
+    assert_eq!(degraded, "estimated", "who counts nothing is not asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -121,4 +121,12 @@ dialects! {
     CohereEmbed "cohere.embed" Embeddings,
     CohereRerank "cohere.rerank" Rerank,
     OllamaChat "ollama.chat" Chat,
+    OllamaGenerate "ollama.generate" Completions,
+    BedrockInvoke "bedrock.invoke" Chat,
+    BedrockInvokeEmbed "bedrock.invoke_embed" Embeddings,
+    BedrockCountTokens "bedrock.count_tokens" CountTokens,
+    CohereV1Chat "cohere.v1.chat" Chat,
+    CohereV1Embed "cohere.v1.embed" Embeddings,
+    CohereV1Rerank "cohere.v1.rerank" Rerank,
+    VertexPredict "vertex.predict" Embeddings,
 }

@@ -60,7 +60,15 @@ pub fn embed_codec(dialect: Dialect) -> Option<&'static dyn EmbedCodec> {
         | Dialect::BedrockConverse
         | Dialect::CohereChat
         | Dialect::CohereRerank
-        | Dialect::OllamaChat => None,
+        | Dialect::OllamaChat
+        | Dialect::OllamaGenerate
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        | Dialect::VertexPredict => None,
     }
 }
 

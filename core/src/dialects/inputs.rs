@@ -1,5 +1,7 @@
 //! The words of calls that are no conversations: texts to be embedded, ranked, continued, judged, drawn or spoken.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::embeddings::embed_codec;
@@ -8,12 +10,30 @@ use super::{Codec, Given, gemini};
 use crate::contract::Dialect;
 use crate::contract::canonical::Request;
 use crate::contract::canonical::embed::Input;
-use crate::contract::read::{Wrong, as_text, is_list, loose};
+use crate::contract::read::{Wrong, as_text, find, is_list, loose};
 use crate::contract::skim::Skim;
 use crate::contract::words::{PromptFacts, TextPart};
 
 /// Members whose texts are words of the caller, in these dialects.
-const MEMBERS: [&str; 6] = ["prompt", "suffix", "input", "instructions", "query", "documents"];
+const MEMBERS: [&str; 13] = [
+    "system",
+    "preamble",
+    "chat_history",
+    "prompt",
+    "suffix",
+    "input",
+    "instructions",
+    "query",
+    "documents",
+    "message",
+    "texts",
+    "instances",
+    "template",
+];
+/// Members whose texts name what stands beside them.
+const NAMES: [&str; 2] = ["type", "role"];
+/// Tools beyond this many are not listed.
+const TOOLS_MAX: usize = 1_000;
 /// How deep a text may lie in one of them: a list of documents, each an object, each with a list of parts.
 const DEPTH_MAX: usize = 6;
 
@@ -38,6 +58,7 @@ pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
             include_usage: false,
             as_array: false,
             own_tools: &[],
+            asked: &[],
         };
         let request = codec.read_request(body, skim, &given)?;
         let texts = request.inputs.iter().filter_map(|input| match input {
@@ -47,7 +68,10 @@ pub fn texts(words: &Words, skim: &Skim) -> Result<Vec<TextPart>, Wrong> {
         return Ok(texts.collect());
     }
     let mut found = Vec::new();
-    for name in MEMBERS {
+    // In a form that nobody here knows, words may stand anywhere.
+    let anywhere = words.dialect == Dialect::BedrockInvokeEmbed;
+    let all = skim.members.iter().map(|member| member.name(body)).filter(|name| anywhere && *name != "tollgate");
+    for name in MEMBERS.into_iter().filter(|_| !anywhere).chain(all) {
         if let Some(raw) = skim.raw(body, name).and_then(|raw| serde_json::from_slice(raw).ok()) {
             gather(raw, DEPTH_MAX, &mut |text| found.push(part(text)));
         }
@@ -68,7 +92,20 @@ pub fn tokens<'a>(dialect: Dialect, body: &'a [u8], skim: &'a Skim, given: &Give
 
 /// Such a prompt, described without its words.
 pub fn prompt(words: &Words, skim: &Skim) -> Result<PromptFacts, Wrong> {
-    Ok(PromptFacts { messages: texts(words, skim)?.len() as u64, ..PromptFacts::default() })
+    let tools = tools(&words.body, skim);
+    let features = if tools.is_empty() { Vec::new() } else { vec!["tools".to_owned()] };
+    Ok(PromptFacts { messages: texts(words, skim)?.len() as u64, tools, features, ..PromptFacts::default() })
+}
+
+/// Names of tools: Cohere's first version has them, and bodies in a vendor's own form.
+fn tools(body: &[u8], skim: &Skim) -> Vec<String> {
+    let list = skim.raw(body, "tools").and_then(|raw| serde_json::from_slice::<Vec<&RawValue>>(raw).ok());
+    let name = |tool: &RawValue| {
+        let members = loose(tool);
+        let inside = find(&members, "function").map(loose).unwrap_or_default();
+        find(&members, "name").or_else(|| find(&inside, "name")).and_then(as_text).map(Cow::into_owned)
+    };
+    list.unwrap_or_default().into_iter().filter_map(name).take(TOOLS_MAX).collect()
 }
 
 fn gather(raw: &RawValue, depth: usize, tell: &mut dyn FnMut(&str)) {
@@ -85,7 +122,7 @@ fn gather(raw: &RawValue, depth: usize, tell: &mut dyn FnMut(&str)) {
         }
         // Names of members, and of kinds, are the dialect's; the rest is the caller's.
         false => {
-            let members = loose(raw).into_iter().filter(|(name, _)| name != "type");
+            let members = loose(raw).into_iter().filter(|(name, _)| !NAMES.contains(&&**name));
             members.for_each(|(_, value)| gather(value, depth - 1, tell));
         }
     }
@@ -113,6 +150,39 @@ mod tests {
             (Dialect::OpenaiImages, r#"{"prompt":"a cat"}"#, &["a cat"]),
             (Dialect::AnthropicCountTokens, r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#, &["hi"]),
             (Dialect::GeminiCountTokens, r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#, &["hi"]),
+            (Dialect::OllamaGenerate, r#"{"model":"m","system":"s","prompt":"p"}"#, &["s", "p"]),
+            (
+                Dialect::CohereV1Chat,
+                r#"{"message":"m","chat_history":[{"role":"USER","message":"h"}],"preamble":"p"}"#,
+                &["p", "h", "m"],
+            ),
+            (Dialect::CohereV1Embed, r#"{"texts":["t"]}"#, &["t"]),
+            (Dialect::CohereV1Rerank, r#"{"query":"q","documents":["d"]}"#, &["q", "d"]),
+            (Dialect::VertexPredict, r#"{"instances":[{"content":"c","title":"t"}]}"#, &["c", "t"]),
+            (Dialect::BedrockInvoke, r#"{"prompt":"p","max_gen_len":1}"#, &["p"]),
+            (Dialect::BedrockInvoke, r#"{"inputText":"i"}"#, &["i"]),
+            (
+                Dialect::BedrockInvoke,
+                r#"{"anthropic_version":"v","max_tokens":1,"system":"s","messages":[{"role":"user","content":"m"}]}"#,
+                &["s", "m"],
+            ),
+            (
+                Dialect::BedrockInvoke,
+                r#"{"schemaVersion":"messages-v1","messages":[{"role":"user","content":[{"text":"n"}]}]}"#,
+                &["n"],
+            ),
+            (Dialect::BedrockInvokeEmbed, r#"{"texts":["t"],"tollgate":{"user":"u"}}"#, &["t"]),
+            (
+                Dialect::BedrockCountTokens,
+                r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"hi"}]}]}}}"#,
+                &["hi"],
+            ),
+            (
+                Dialect::BedrockCountTokens,
+                // {"prompt":"p"}
+                r#"{"input":{"invokeModel":{"body":"eyJwcm9tcHQiOiJwIn0="}}}"#,
+                &["p"],
+            ),
         ] {
             let words = Words { body: Bytes::from_static(body.as_bytes()), dialect };
             let texts: Vec<String> = words.text().unwrap().into_iter().map(|part| part.text).collect();

@@ -84,6 +84,9 @@ pub trait Codec: Sync {
     /// Usage and finish reason of a whole answer, read beside its bytes.
     fn glance(&self, body: &[u8]) -> Notes;
 
+    /// What the head of a whole answer tells, where the body does not.
+    fn glance_head(&self, _headers: &HeaderMap, _notes: &mut Notes) {}
+
     /// Notes what one frame of a stream tells, read beside its bytes. It is asked for every frame: a search that finds
     /// nothing is its usual end.
     fn note(&self, frame: &Frame<'_>, notes: &mut Notes);
@@ -120,6 +123,8 @@ pub struct Given<'a> {
     pub as_array: bool,
     /// `Request::own_tools` of the caller's request: answers say calls of these in the form of the caller's dialect.
     pub own_tools: &'a [&'a str],
+    /// The caller's request as it came, for dialects whose answers tell it again; empty = not at hand.
+    pub asked: &'a [u8],
 }
 
 /// Where a request is written for.
@@ -208,6 +213,7 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         Dialect::BedrockConverse => Some(&bedrock::Bedrock),
         Dialect::CohereChat => Some(&cohere::Cohere),
         Dialect::OllamaChat => Some(&ollama::Ollama),
+        Dialect::BedrockInvoke => Some(&bedrock::invoke::Invoke),
         Dialect::OpenaiCompletions
         | Dialect::OpenaiEmbeddings
         | Dialect::OpenaiImages
@@ -220,6 +226,13 @@ pub fn codec(dialect: Dialect) -> Option<&'static dyn Codec> {
         | Dialect::GeminiEmbed
         | Dialect::GeminiBatchEmbed
         | Dialect::CohereEmbed
-        | Dialect::CohereRerank => None,
+        | Dialect::CohereRerank
+        | Dialect::OllamaGenerate
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        | Dialect::VertexPredict => None,
     }
 }

@@ -42,7 +42,11 @@ const FIXED: &[(&str, Dialect, &str)] = &[
     ("/v2/chat", Dialect::CohereChat, ""),
     ("/v2/embed", Dialect::CohereEmbed, ""),
     ("/v2/rerank", Dialect::CohereRerank, ""),
+    ("/v1/chat", Dialect::CohereV1Chat, ""),
+    ("/v1/embed", Dialect::CohereV1Embed, ""),
+    ("/v1/rerank", Dialect::CohereV1Rerank, ""),
     ("/api/chat", Dialect::OllamaChat, ""),
+    ("/api/generate", Dialect::OllamaGenerate, ""),
 ];
 
 /// Behind `models/MODEL:`.
@@ -52,6 +56,16 @@ const GEMINI: &[(&str, Dialect, Option<bool>)] = &[
     ("countTokens", Dialect::GeminiCountTokens, None),
     ("embedContent", Dialect::GeminiEmbed, None),
     ("batchEmbedContents", Dialect::GeminiBatchEmbed, None),
+    ("predict", Dialect::VertexPredict, None),
+];
+
+/// Behind `/model/MODEL/`.
+const BEDROCK: &[(&str, Dialect, Option<bool>)] = &[
+    ("converse", Dialect::BedrockConverse, Some(false)),
+    ("converse-stream", Dialect::BedrockConverse, Some(true)),
+    ("invoke", Dialect::BedrockInvoke, Some(false)),
+    ("invoke-with-response-stream", Dialect::BedrockInvoke, Some(true)),
+    ("count-tokens", Dialect::BedrockCountTokens, None),
 ];
 
 /// A path that calls are posted to; `None` = nothing is there.
@@ -70,13 +84,11 @@ pub fn address(path: &str) -> Option<Address> {
     }
     if let Some(rest) = path.strip_prefix("/model/") {
         let (model, verb) = rest.rsplit_once('/')?;
-        let stream = match verb {
-            "converse" => false,
-            "converse-stream" => true,
-            _ => return None,
-        };
-        let model = Some(decoded(model)?);
-        return Some(Address { model, stream: Some(stream), ..Address::of(Dialect::BedrockConverse) });
+        let (_, dialect, stream) = BEDROCK.iter().find(|(known, ..)| *known == verb)?;
+        let model = decoded(model)?;
+        // The path is the same whatever a model does; those that make vectors say so in their names.
+        let dialect = if verb == "invoke" && model.contains("embed") { &Dialect::BedrockInvokeEmbed } else { dialect };
+        return Some(Address { model: Some(model), stream: *stream, ..Address::of(*dialect) });
     }
     gemini(path)
 }
@@ -179,6 +191,30 @@ mod tests {
                 "Bedrock",
             ),
             ("/model/a%2/converse", None, None, None, "a broken escape"),
+            (
+                "/model/us.anthropic.claude/invoke-with-response-stream",
+                Some(Dialect::BedrockInvoke),
+                Some("us.anthropic.claude"),
+                Some(true),
+                "a vendor's own form",
+            ),
+            (
+                "/model/amazon.titan-embed-text-v2%3A0/invoke",
+                Some(Dialect::BedrockInvokeEmbed),
+                Some("amazon.titan-embed-text-v2:0"),
+                Some(false),
+                "vectors",
+            ),
+            ("/model/a/count-tokens", Some(Dialect::BedrockCountTokens), Some("a"), None, "Bedrock counts"),
+            (
+                "/v1/projects/p/locations/l/publishers/google/models/e:predict",
+                Some(Dialect::VertexPredict),
+                Some("e"),
+                None,
+                "Vertex's prediction service",
+            ),
+            ("/v1/chat", Some(Dialect::CohereV1Chat), None, None, "Cohere's first version"),
+            ("/api/generate", Some(Dialect::OllamaGenerate), None, None, "a text that goes on"),
             ("/v1/models/g", None, None, None, "no call"),
             ("/v1beta/models/:generateContent", None, None, None, "no model"),
             ("/api/chat", Some(Dialect::OllamaChat), None, None, "Ollama"),

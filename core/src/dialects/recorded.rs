@@ -92,6 +92,7 @@ pub fn given(model: &str) -> Given<'_> {
         include_usage: true,
         as_array: false,
         own_tools: &[],
+        asked: &[],
     }
 }
 

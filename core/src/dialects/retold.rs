@@ -22,6 +22,7 @@ pub const GIVEN: Given<'static> = Given {
     include_usage: true,
     as_array: false,
     own_tools: &[],
+    asked: &[],
 };
 
 fn corpus() -> PathBuf {

@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::bedrock::invoke::form;
 use crate::contract::Dialect;
 use crate::contract::skim::{Skim, skim};
 use crate::contract::splice::{Edits, with_member};
@@ -16,11 +17,11 @@ pub struct Spot<'a> {
 }
 
 const fn top(member: &str) -> Spot<'_> {
-    Spot { object: None, member }
+    Spot::top(member)
 }
 
 const fn inside(object: &'static str, member: &'static str) -> Spot<'static> {
-    Spot { object: Some(object), member }
+    Spot::inside(object, member)
 }
 
 /// Members that bound the answer's tokens; where several stand, the smallest counts.
@@ -28,10 +29,13 @@ pub fn max_tokens(dialect: Dialect) -> &'static [Spot<'static>] {
     match dialect {
         Dialect::OpenaiChat => const { &[top("max_completion_tokens"), top("max_tokens")] },
         Dialect::OpenaiResponses => const { &[top("max_output_tokens")] },
-        Dialect::OpenaiCompletions | Dialect::AnthropicMessages | Dialect::CohereChat => const { &[top("max_tokens")] },
+        Dialect::OpenaiCompletions | Dialect::AnthropicMessages | Dialect::CohereChat | Dialect::CohereV1Chat => {
+            const { &[top("max_tokens")] }
+        }
+        Dialect::BedrockInvoke => form::BOUNDS,
         Dialect::Gemini => const { &[inside("generationConfig", "maxOutputTokens")] },
         Dialect::BedrockConverse => const { &[inside("inferenceConfig", "maxTokens")] },
-        Dialect::OllamaChat => const { &[inside("options", "num_predict")] },
+        Dialect::OllamaChat | Dialect::OllamaGenerate => const { &[inside("options", "num_predict")] },
         Dialect::OpenaiEmbeddings
         | Dialect::OpenaiImages
         | Dialect::OpenaiAudio
@@ -43,7 +47,12 @@ pub fn max_tokens(dialect: Dialect) -> &'static [Spot<'static>] {
         | Dialect::GeminiEmbed
         | Dialect::GeminiBatchEmbed
         | Dialect::CohereEmbed
-        | Dialect::CohereRerank => &[],
+        | Dialect::CohereRerank
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        | Dialect::VertexPredict => &[],
     }
 }
 
@@ -58,6 +67,9 @@ pub fn prompt(dialect: Dialect) -> Option<(&'static str, &'static str, &'static 
         | Dialect::OllamaChat => Some(("messages", "a list", b"[")),
         Dialect::OpenaiEmbeddings => Some(("input", "a text or a list", b"[\"")),
         Dialect::Gemini => Some(("contents", "a list", b"[{")),
+        Dialect::BedrockCountTokens => Some(("input", "an object", b"{")),
+        Dialect::CohereV1Chat => Some(("message", "a text", b"\"")),
+        Dialect::VertexPredict => Some(("instances", "a list", b"[")),
         // Its prompt may also be kept at the provider (`prompt`, `previous_response_id`).
         Dialect::OpenaiResponses
         | Dialect::OpenaiCompletions
@@ -70,7 +82,13 @@ pub fn prompt(dialect: Dialect) -> Option<(&'static str, &'static str, &'static 
         | Dialect::GeminiEmbed
         | Dialect::GeminiBatchEmbed
         | Dialect::CohereEmbed
-        | Dialect::CohereRerank => None,
+        | Dialect::CohereRerank
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        // A body of its vendor's own; a call without a prompt loads a model.
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::OllamaGenerate => None,
     }
 }
 
@@ -100,6 +118,15 @@ const RENAMED: &[(Dialect, &str, Spot<'static>)] = &[
     (Dialect::OllamaChat, "seed", inside("options", "seed")),
     (Dialect::OllamaChat, "stop", inside("options", "stop")),
     (Dialect::OllamaChat, "max_tokens", inside("options", "num_predict")),
+    (Dialect::OllamaGenerate, "temperature", inside("options", "temperature")),
+    (Dialect::OllamaGenerate, "top_p", inside("options", "top_p")),
+    (Dialect::OllamaGenerate, "top_k", inside("options", "top_k")),
+    (Dialect::OllamaGenerate, "seed", inside("options", "seed")),
+    (Dialect::OllamaGenerate, "stop", inside("options", "stop")),
+    (Dialect::OllamaGenerate, "max_tokens", inside("options", "num_predict")),
+    (Dialect::CohereV1Chat, "stop", top("stop_sequences")),
+    (Dialect::CohereV1Chat, "top_p", top("p")),
+    (Dialect::CohereV1Chat, "top_k", top("k")),
 ];
 
 /// Where this dialect has a member of the canonical request.
@@ -117,7 +144,11 @@ pub fn model_in_body(dialect: Dialect) -> bool {
         | Dialect::GeminiCountTokens
         | Dialect::GeminiEmbed
         | Dialect::GeminiBatchEmbed
-        | Dialect::BedrockConverse => false,
+        | Dialect::BedrockConverse
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens
+        | Dialect::VertexPredict => false,
         Dialect::OpenaiChat
         | Dialect::OpenaiResponses
         | Dialect::OpenaiCompletions
@@ -132,16 +163,41 @@ pub fn model_in_body(dialect: Dialect) -> bool {
         | Dialect::CohereChat
         | Dialect::CohereEmbed
         | Dialect::CohereRerank
-        | Dialect::OllamaChat => true,
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        | Dialect::OllamaChat
+        | Dialect::OllamaGenerate => true,
     }
+}
+
+/// May a call leave the model out, so that its provider chooses one? As the providers themselves document it.
+pub fn model_optional(dialect: Dialect) -> bool {
+    let dialects = [
+        Dialect::OpenaiResponses,
+        Dialect::OpenaiImages,
+        Dialect::OpenaiModerations,
+        Dialect::CohereV1Chat,
+        Dialect::CohereV1Embed,
+        Dialect::CohereV1Rerank,
+    ];
+    dialects.contains(&dialect)
 }
 
 /// Does a call that says nothing of it want a stream?
 pub fn streams_by_default(dialect: Dialect) -> bool {
-    dialect == Dialect::OllamaChat
+    matches!(dialect, Dialect::OllamaChat | Dialect::OllamaGenerate)
 }
 
-impl Spot<'_> {
+impl<'s> Spot<'s> {
+    pub const fn top(member: &'s str) -> Self {
+        Spot { object: None, member }
+    }
+
+    pub const fn inside(object: &'s str, member: &'s str) -> Self {
+        Spot { object: Some(object), member }
+    }
+
     /// The value that stands there, as JSON text.
     pub fn read<'b>(&self, body: &'b Bytes, skimmed: &Skim) -> Option<&'b [u8]> {
         let Some(object) = self.object else { return skimmed.raw(body, self.member) };

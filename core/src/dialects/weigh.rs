@@ -34,6 +34,11 @@ impl Words {
     /// Counts what the body holds. What its dialect cannot read counts as it stands.
     pub fn counts(&self) -> Counts {
         let body = size(&self.body);
+        match self.inner() {
+            Ok(None) => {}
+            Ok(Some(inner)) => return inner.counts(),
+            Err(_) => return Counts { text: body, body, messages: 1, ..Counts::default() },
+        }
         let counted = match super::codec(self.dialect) {
             Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| counts(&r))),
             None if self.dialect.operation() == Operation::CountTokens => {
@@ -90,9 +95,21 @@ fn usual_model(dialect: Dialect) -> &'static str {
         | Dialect::OpenaiBatches => "gpt",
         Dialect::AnthropicMessages | Dialect::AnthropicCountTokens => "claude",
         Dialect::Gemini | Dialect::GeminiCountTokens => "gemini",
-        Dialect::OpenaiEmbeddings | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed | Dialect::CohereEmbed => "embed",
-        Dialect::CohereChat => "command",
-        Dialect::BedrockConverse | Dialect::CohereRerank | Dialect::OllamaChat => "",
+        Dialect::OpenaiEmbeddings
+        | Dialect::GeminiEmbed
+        | Dialect::GeminiBatchEmbed
+        | Dialect::CohereEmbed
+        | Dialect::CohereV1Embed
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::VertexPredict => "embed",
+        Dialect::CohereChat | Dialect::CohereV1Chat => "command",
+        Dialect::BedrockConverse
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockCountTokens
+        | Dialect::CohereRerank
+        | Dialect::CohereV1Rerank
+        | Dialect::OllamaChat
+        | Dialect::OllamaGenerate => "",
     }
 }
 

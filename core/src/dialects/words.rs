@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::{Given, codec, inputs};
+use super::{Given, bedrock, codec, inputs};
 use crate::contract::canonical::part::{Kind, MediaKind, Role};
 use crate::contract::canonical::{self, Format, Request};
 use crate::contract::read::Wrong;
@@ -97,6 +97,9 @@ enum Input {
 
 impl Words {
     pub fn prompt(&self) -> Result<PromptFacts, Unclear> {
+        if let Some(inner) = self.inner()? {
+            return inner.prompt();
+        }
         let facts = match self.dialect {
             Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_prompt()?,
             other => match codec(other) {
@@ -113,6 +116,9 @@ impl Words {
     }
 
     pub fn text(&self) -> Result<Vec<TextPart>, Unclear> {
+        if let Some(inner) = self.inner()? {
+            return inner.text();
+        }
         match self.dialect {
             Dialect::OpenaiChat | Dialect::OpenaiEmbeddings => self.openai_text(),
             other => match codec(other) {
@@ -123,6 +129,22 @@ impl Words {
                 None => self.read(|_, skim, _| inputs::texts(self, skim)),
             },
         }
+    }
+
+    /// The words that stand in another form inside, or are in another dialect's form: those of `InvokeModel`, and counts of them.
+    pub(super) fn inner(&self) -> Result<Option<Words>, Unclear> {
+        let unclear = |member: &str| Unclear { member: member.to_owned().into(), item: None, twice: false };
+        if matches!(self.dialect, Dialect::BedrockInvoke | Dialect::BedrockInvokeEmbed) {
+            let skim = skim::skim(&self.body).map_err(|_| unclear("body"))?;
+            // A form that is none of these is read as texts that lie about.
+            let dialect = bedrock::invoke::form::of(&self.body, &skim).unwrap_or(Dialect::BedrockInvokeEmbed);
+            return Ok((dialect != self.dialect).then(|| Words { body: self.body.clone(), dialect }));
+        }
+        if self.dialect != Dialect::BedrockCountTokens {
+            return Ok(None);
+        }
+        let (dialect, body) = bedrock::count::inner(&self.body).map_err(|wrong| unclear(&wrong.path))?;
+        Ok(Some(Words { body: body.into_owned().into(), dialect }))
     }
 
     /// Reads the body as its dialect says.
@@ -140,6 +162,7 @@ impl Words {
             include_usage: false,
             as_array: false,
             own_tools: &[],
+            asked: &[],
         };
         tell(&self.body, &skim, &given).map_err(|wrong| unclear(wrong.path, wrong.why.ends_with("twice")))
     }

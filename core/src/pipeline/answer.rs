@@ -225,7 +225,7 @@ async fn take(
             note(receipt, |a| a.fault = Some(fault.to_string()));
             Err(failed(fault, target))
         }
-        Ok((bytes, rest)) if status.is_success() => match whole(bytes, rest, ways) {
+        Ok((bytes, rest)) if status.is_success() => match whole(&headers, bytes, rest, ways) {
             Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs, false), body)),
             Err(why) => Err(unreadable(&why, status, target)),
         },
@@ -237,7 +237,7 @@ async fn take(
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
 
 /// A successful answer that is no stream, said in the caller's dialect.
-fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>) -> Result<LiveBody, String> {
+fn whole(headers: &HeaderMap, bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>) -> Result<LiveBody, String> {
     let same = ways.ours == ways.theirs;
     match rest {
         Some(rest) if same => return Ok(LiveBody::Passing(bytes, rest)),
@@ -250,11 +250,13 @@ fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>) -> Result<LiveB
     let (Some(ours), Some(theirs)) = (codec(ways.ours), codec(ways.theirs)) else {
         let Ways { ours, theirs, given, wanted, asked_bytes, .. } = *ways;
         let between = plain::Between { ours, theirs, given, wanted, asked_bytes };
-        let (said, notes) = plain::answer(bytes, &between)?;
+        let (said, mut notes) = plain::answer(bytes, &between)?;
+        voice(theirs).glance_head(headers, &mut notes);
         return Ok(LiveBody::Whole(said, notes));
     };
     if same {
-        let notes = theirs.glance(&bytes);
+        let mut notes = theirs.glance(&bytes);
+        theirs.glance_head(headers, &mut notes);
         return Ok(LiveBody::Whole(bytes, notes));
     }
     let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| wrong.to_string())?;

@@ -218,9 +218,18 @@ pub fn family(dialect: Dialect) -> &'static str {
         Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
             "x-goog-api-client"
         }
-        Dialect::BedrockConverse => "x-amzn-bedrock-",
-        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => "x-client-name",
-        Dialect::OllamaChat => "ollama-",
+        Dialect::VertexPredict => "x-goog-api-client",
+        Dialect::BedrockConverse
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens => "x-amzn-bedrock-",
+        Dialect::CohereChat
+        | Dialect::CohereEmbed
+        | Dialect::CohereRerank
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank => "x-client-name",
+        Dialect::OllamaChat | Dialect::OllamaGenerate => "ollama-",
     }
 }
 

@@ -6,12 +6,13 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::shape::At;
 use super::translate::{Said, accepted, voice};
+use crate::contract::canonical::Request;
 use crate::contract::refusal::Refusal;
-use crate::contract::skim::Skim;
+use crate::contract::skim::{self, Skim, SkimError};
 use crate::contract::tokens::families::Family;
 use crate::contract::usage::Usage;
 use crate::contract::{Dialect, Operation};
-use crate::dialects::{Given, Notes, To, Written, anthropic, codec, gemini, inputs};
+use crate::dialects::{Given, Notes, To, Written, anthropic, bedrock, codec, gemini, inputs};
 use crate::policy::facts::Facts;
 use crate::policy::terms::Terms;
 
@@ -32,13 +33,24 @@ pub fn request(
     terms: &Terms,
     at: &At<'_>,
 ) -> Result<Said, Refusal> {
-    let request = inputs::counted(ours, body, skim, given).map_err(|wrong| wrong.refusal())?;
+    if ours != Dialect::BedrockCountTokens {
+        let request = inputs::counted(ours, body, skim, given).map_err(|wrong| wrong.refusal())?;
+        return say(&request, terms, at);
+    }
+    let (dialect, inner) = bedrock::count::inner(body).map_err(|wrong| wrong.refusal())?;
+    let broken = |why: SkimError| Refusal::invalid("wrong_type", "input", format!("what shall be counted: {why}"));
+    let skim = skim::skim(&inner).map_err(broken)?;
+    let request = voice(dialect).read_request(&inner, &skim, given).map_err(|wrong| wrong.refusal())?;
+    say(&request, terms, at)
+}
+
+fn say(request: &Request<'_>, terms: &Terms, at: &At<'_>) -> Result<Said, Refusal> {
     let to = To { model: &at.target.upstream_model, output_tokens_max: None, quirks: at.quirks };
     let theirs = voice(at.dialect);
     let mut lost = request.losses(|element| theirs.carries(element));
     let Written { body, lost: more } = match of_gemini(at.dialect) {
-        true => gemini::count_tokens::write_request(&request, &to, true),
-        false => anthropic::count::write_count_request(&request, &to),
+        true => gemini::count_tokens::write_request(request, &to, true),
+        false => anthropic::count::write_count_request(request, &to),
     };
     for loss in more {
         if !lost.iter().any(|known| known.what == loss.what) {
@@ -49,7 +61,7 @@ pub fn request(
     Ok(Said { body: body.into(), dropped, ..Said::default() })
 }
 
-/// Two dialects count: Gemini's, else Anthropic's.
+/// Two dialects are asked to count for others: Gemini's, else Anthropic's.
 fn of_gemini(dialect: Dialect) -> bool {
     dialect == Dialect::GeminiCountTokens
 }
@@ -64,6 +76,9 @@ pub fn answer(ours: Dialect, theirs: Dialect, body: &[u8]) -> Result<Bytes, Stri
 }
 
 fn write(ours: Dialect, tokens: u64) -> Bytes {
+    if ours == Dialect::BedrockCountTokens {
+        return bedrock::count::write_answer(tokens).into();
+    }
     match of_gemini(ours) {
         true => gemini::count_tokens::write_answer(tokens).into(),
         false => anthropic::count::write_count_answer(tokens).into(),

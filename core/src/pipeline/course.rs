@@ -10,7 +10,7 @@ use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
 use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
-use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec};
+use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, cohere};
 use crate::ports::ReplyBody;
 
 pub struct Course {
@@ -154,13 +154,28 @@ impl Course {
             Way::Same { .. } => match codec(self.ours) {
                 Some(codec) => {
                     let as_array = self.framing == Framing::JsonArray;
-                    let given =
-                        Given { call_id, now_s: 0, model, stream: true, include_usage: true, as_array, own_tools: &[] };
+                    let given = Given {
+                        call_id,
+                        now_s: 0,
+                        model,
+                        stream: true,
+                        include_usage: true,
+                        as_array,
+                        own_tools: &[],
+                        asked: &[],
+                    };
                     codec.stream_writer(&given).refusal(refusal, request_id, &mut bytes);
                     if let Some(begins @ b'[') = bytes.first_mut().filter(|_| as_array && self.frames > 0) {
                         // The array has begun already.
                         *begins = b',';
                     }
+                }
+                None if self.ours == Dialect::CohereV1Chat => {
+                    bytes.extend_from_slice(cohere::v1::refusal_line(refusal, request_id).as_bytes());
+                }
+                None if self.framing == Framing::Ndjson => {
+                    bytes.extend_from_slice(voice(self.ours).write_refusal(refusal, request_id).as_bytes());
+                    bytes.push(b'\n');
                 }
                 None => sse::write(None, refusal.openai_json(request_id).as_bytes(), &mut bytes),
             },
@@ -237,6 +252,8 @@ pub async fn framing(headers: &HeaderMap, mut body: ReplyBody) -> (ReplyBody, Op
         (&b"text/event-stream"[..], Framing::Sse),
         (b"application/vnd.amazon.eventstream", Framing::EventStream),
         (b"application/x-ndjson", Framing::Ndjson),
+        // Cohere's first version.
+        (b"application/stream+json", Framing::Ndjson),
     ] {
         if kind.starts_with(begin) {
             return (body, Some(framing));
@@ -298,6 +315,7 @@ mod tests {
             include_usage: true,
             as_array: true,
             own_tools: &[],
+            asked: &[],
         };
         for (theirs, piece, framing) in [
             (Dialect::Gemini, "[{\"candidates\":[]}\n,", Framing::JsonArray),

@@ -7,7 +7,7 @@ use super::{count, embed};
 use crate::contract::{Dialect, Operation};
 use crate::dialects::cohere::usage;
 use crate::dialects::embeddings::{Wanted, embed_codec};
-use crate::dialects::{Given, Notes};
+use crate::dialects::{Given, Notes, gemini};
 
 /// Between whom an answer goes.
 pub struct Between<'a> {
@@ -36,9 +36,13 @@ pub fn answer(bytes: Bytes, between: &Between<'_>) -> Result<(Bytes, Notes), Str
         let said = if same { bytes } else { count::answer(ours, theirs, &bytes)? };
         return Ok((said, count::notes()));
     }
-    let notes = match theirs == Dialect::CohereRerank {
-        true => Notes { usage: usage::rerank(&bytes).map(|billed| billed.usage()), done: true, ..Notes::default() },
-        false => voice(theirs).glance(&bytes),
+    let told = |usage| Notes { usage, done: true, ..Notes::default() };
+    let notes = if matches!(theirs, Dialect::CohereRerank | Dialect::CohereV1Rerank | Dialect::CohereV1Embed) {
+        told(usage::billed(&bytes).map(|billed| billed.usage()))
+    } else if theirs == Dialect::VertexPredict {
+        told(gemini::predict::usage(&bytes))
+    } else {
+        voice(theirs).glance(&bytes)
     };
     Ok((bytes, notes))
 }

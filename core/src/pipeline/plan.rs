@@ -98,7 +98,14 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
     // Model names have slashes too (`openai/gpt-oss-120b` at another provider): only what is configured here pins.
     let is_provider = |name: &str| core.upstream.serves(name);
     let mut intent = Intent { asked: asked.clone(), ..Intent::default() };
-    match model_string::parse(&asked, is_provider).map_err(|why| Refusal::invalid("wrong_value", "model", why))? {
+    let read = match asked.is_empty() && spots::model_optional(call.dialect) {
+        // Its provider chooses: nothing is named, and nothing is left to policy either.
+        true => Asked::Model(""),
+        false => {
+            model_string::parse(&asked, is_provider).map_err(|why| Refusal::invalid("wrong_value", "model", why))?
+        }
+    };
+    match read {
         Asked::Model(model) => intent.model = model.to_owned(),
         Asked::Pinned { provider, model } => {
             (intent.provider, intent.model) = (provider.to_owned(), model.to_owned());
@@ -127,7 +134,10 @@ fn asked(call: &Identified) -> Result<String, Refusal> {
         return Ok(asked.to_string());
     }
     let missing = || Refusal::invalid("missing_model", "model", "`model` is missing: name a model, `@TIER` or `@auto`");
-    let raw = call.skim.raw(&call.body, "model").ok_or_else(missing)?;
+    let raw = match call.skim.raw(&call.body, "model") {
+        None | Some(b"null") if spots::model_optional(call.dialect) => return Ok(String::new()),
+        raw => raw.ok_or_else(missing)?,
+    };
     serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
 }
 

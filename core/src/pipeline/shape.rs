@@ -10,6 +10,7 @@ use super::translate;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
 use crate::contract::{Dialect, Operation};
+use crate::dialects::bedrock::invoke::form;
 use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Address;
 use crate::dialects::{Given, Quirks, sealed as seals, spots};
@@ -156,7 +157,11 @@ fn cap_tokens(edits: &mut Edits, call: &Identified, target: &Target, cap: u64) {
     }
     // Reasoning models of OpenAI's refuse the older name, most compatible servers do not know the newer one.
     let reasons = target.features.as_ref().is_some_and(|f| f.contains(&Feature::Reasoning));
-    let spot = if reasons { spots.first() } else { spots.last() };
+    let usual = if reasons { spots.first() } else { spots.last() };
+    let spot = match call.dialect == Dialect::BedrockInvoke {
+        true => Some(form::bound(&call.body, &call.skim, &target.upstream_model)),
+        false => usual.copied(),
+    };
     if let Some(spot) = spot {
         spot.set(&call.body, &call.skim, edits, &cap.to_string());
     }

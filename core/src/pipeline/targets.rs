@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::Core;
 use super::identify::Identified;
 use super::translate::serves;
-use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
+use crate::contract::{Dialect, Operation};
 use crate::identity::tenants::Grant;
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
@@ -40,6 +40,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         return Way::refused(Refusal::new(Category::Permission, "no_grant", told), Vec::new());
     }
     let needs = needs(call, facts, terms);
+    let unnamed = unnamed(core, call, facts);
     let given = Given {
         intent: &facts.intent,
         operation,
@@ -48,6 +49,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         speaks: &|provider| serves(call.dialect, core.upstream.speaks(provider)),
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
+        unnamed: &unnamed,
         granted: &|target| {
             !revision.tenants.present || rows.iter().any(|row| row.admits_operation(operation) && row.admits(target))
         },
@@ -63,8 +65,33 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
             let refusal = Refusal::new(Category::NoRoute, "model_not_found", told);
             Way::refused(Refusal { param: Some("model".into()), ..refusal }, Vec::new())
         }
+        Err(NoRoute::Unnamed(speakers)) => Way::refused(no_model(call.dialect, &speakers), Vec::new()),
         Err(NoRoute::AllCut(considered)) => Way::refused(all_cut(&facts.intent.asked, &considered), considered),
     }
+}
+
+/// Who could take a call that names no model: the default provider where it speaks the dialect, else all who do.
+fn unnamed<'c>(core: &'c Core, call: &Identified, facts: &Facts) -> Vec<&'c str> {
+    if !facts.intent.asked.is_empty() {
+        return Vec::new();
+    }
+    let speakers = core.upstream.speakers(call.dialect);
+    match core.upstream.default_provider().filter(|name| speakers.contains(name)) {
+        Some(name) => vec![name],
+        None => speakers,
+    }
+}
+
+fn no_model(dialect: Dialect, speakers: &[String]) -> Refusal {
+    let told = match speakers {
+        [] => format!("`model` is missing, and no provider here speaks `{}`: name a model", dialect.name()),
+        [..] => format!(
+            "`model` is missing, and {} providers could choose one (`{}`): name a model, or make one of them the `default` provider",
+            speakers.len(),
+            speakers.join("`, `")
+        ),
+    };
+    Refusal::invalid("missing_model", "model", told)
 }
 
 /// Features that the call needs. Long bodies are not searched where no target can be cut for one: a model that the caller

@@ -29,7 +29,9 @@ pub fn speech(ours: Dialect, theirs: &[Dialect]) -> Option<Dialect> {
 fn dialects_meet(ours: Dialect, theirs: Dialect) -> bool {
     let converse = codec(ours).is_some() && codec(theirs).is_some();
     let embed = embed_codec(ours).is_some() && embed_codec(theirs).is_some();
-    ours.operation() == theirs.operation() && (converse || embed || ours.operation() == Operation::CountTokens)
+    // Bedrock counts for few of its models: our estimate is better than its refusal.
+    let count = ours.operation() == Operation::CountTokens && theirs != Dialect::BedrockCountTokens;
+    ours.operation() == theirs.operation() && (converse || embed || count)
 }
 
 /// Can a provider be of any use to a call in this dialect?
@@ -47,6 +49,7 @@ pub fn given<'a>(call: &'a Identified, asked: &'a str, include_usage: bool) -> G
         include_usage,
         as_array: as_array(call),
         own_tools: &[],
+        asked: &call.body,
     }
 }
 
@@ -106,7 +109,9 @@ pub fn request(
     if let Some(cap) = terms.max_tokens {
         request.max_tokens = Some(request.max_tokens.map_or(cap, |asked| asked.min(cap)));
     }
-    if !matches!(dialect, Dialect::AnthropicMessages | Dialect::BedrockConverse | Dialect::CohereChat) {
+    let documents_in_results =
+        [Dialect::AnthropicMessages, Dialect::BedrockInvoke, Dialect::BedrockConverse, Dialect::CohereChat];
+    if !documents_in_results.contains(&dialect) {
         // A result of a tool holds words there, and pictures at most.
         for part in request.messages.iter_mut().flat_map(|message| &mut message.parts) {
             if let Kind::ToolResult(result) = &mut part.kind {
@@ -169,9 +174,16 @@ pub fn voice(dialect: Dialect) -> &'static dyn Codec {
         Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
             Dialect::Gemini
         }
-        Dialect::BedrockConverse => Dialect::BedrockConverse,
-        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => Dialect::CohereChat,
-        Dialect::OllamaChat => Dialect::OllamaChat,
+        Dialect::VertexPredict => Dialect::Gemini,
+        Dialect::BedrockConverse | Dialect::BedrockCountTokens => Dialect::BedrockConverse,
+        Dialect::BedrockInvoke | Dialect::BedrockInvokeEmbed => Dialect::BedrockInvoke,
+        Dialect::CohereChat
+        | Dialect::CohereEmbed
+        | Dialect::CohereRerank
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank => Dialect::CohereChat,
+        Dialect::OllamaChat | Dialect::OllamaGenerate => Dialect::OllamaChat,
     };
     codec(family).unwrap_or(&crate::dialects::openai_chat::OpenaiChat)
 }

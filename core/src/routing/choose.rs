@@ -31,6 +31,8 @@ pub struct Given<'a> {
     pub takes_unlisted: &'a dyn Fn(&str) -> bool,
     /// Who takes a model that nobody knows.
     pub default_provider: Option<&'a str>,
+    /// Who could take a call that names no model: one is asked for whatever model it chooses.
+    pub unnamed: &'a [&'a str],
     /// Do the rows of `tenants.yaml` grant it?
     pub granted: &'a dyn Fn(&Target) -> bool,
     pub bucket: &'a dyn Fn(&str, StickyBy) -> u16,
@@ -85,6 +87,8 @@ pub enum Cut {
 pub enum NoRoute {
     /// The name means nothing here; with the nearest name.
     Unknown { asked: String, nearest: Option<String> },
+    /// No model is named, and not one provider could take the call: none, or several.
+    Unnamed(Vec<String>),
     /// All that was wanted was cut.
     AllCut(Vec<Considered>),
 }
@@ -225,8 +229,10 @@ fn wanted(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<(Vec<Ar
         .reduce(|a, b| format!("{a}, {b}"));
     let by_model = !intent.model.is_empty() && replaced.is_none();
     let mut found: Vec<Arc<Target>> = if by_model { of_model(catalog, given) } else { Vec::new() };
-    if !by_model {
-        let (tier, family) = (said(tier, &intent.tier), said(family, &intent.family));
+    let (tier, family) = (said(tier, &intent.tier), said(family, &intent.family));
+    if intent.asked.is_empty() && tier.is_empty() && family.is_empty() {
+        found = unnamed(given);
+    } else if !by_model {
         let fits = |t: &&Arc<Target>| {
             (tier.is_empty() || *t.tier == *tier) && (family.is_empty() || *t.family == *family) && serving(t)
         };
@@ -238,6 +244,9 @@ fn wanted(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<(Vec<Ar
     }
     let added = terms.pin.is_some() || terms.split.is_some() || !terms.fallback.is_empty() || !terms.prefer.is_empty();
     match found.is_empty() && !added {
+        true if intent.asked.is_empty() => {
+            Err(NoRoute::Unnamed(given.unnamed.iter().map(|name| (*name).to_owned()).collect()))
+        }
         true => Err(unknown(catalog, intent)),
         false => Ok((found, replaced)),
     }
@@ -252,6 +261,14 @@ fn of_model(catalog: &Catalog, given: &Given<'_>) -> Vec<Arc<Target>> {
             vec![Arc::new(super::catalog::unlisted(provider, name))]
         }
         Some(_) | None => listed,
+    }
+}
+
+/// A call without a model, at the one provider that could take it. Grants and requirements see an empty name.
+fn unnamed(given: &Given<'_>) -> Vec<Arc<Target>> {
+    match given.unnamed {
+        [provider] => vec![Arc::new(super::catalog::unlisted(provider, ""))],
+        [] | [..] => Vec::new(),
     }
 }
 

@@ -39,11 +39,55 @@ fn run(intent: Intent, terms: &Terms) -> Result<Vec<String>, NoRoute> {
         speaks: &|_| true,
         serves: &|p| p != "off",
         takes_unlisted: &|p| p == "open",
+        unnamed: &[],
         default_provider: None,
         granted: &|_| true,
         bucket: &|_, _| 2_500,
     };
     choose(&catalog(), terms, &given).map(|r| r.targets.iter().map(|t| t.id.to_string()).collect())
+}
+
+/// A call that names nothing, which these providers could take.
+fn run_unnamed(unnamed: &[&str], terms: &Terms, granted: &[&str]) -> Result<Vec<String>, NoRoute> {
+    let grant = crate::identity::tenants::Grant {
+        models: granted.iter().map(|glob| Glob::new(glob).unwrap()).collect(),
+        ..Default::default()
+    };
+    let given = Given {
+        intent: &Intent::default(),
+        operation: Operation::Images,
+        needs: &[],
+        speaks: &|_| true,
+        serves: &|_| true,
+        takes_unlisted: &|_| false,
+        unnamed,
+        default_provider: None,
+        granted: &|target| grant.admits(target),
+        bucket: &|_, _| 0,
+    };
+    choose(&catalog(), terms, &given).map(|r| r.targets.iter().map(|t| t.id.to_string()).collect())
+}
+
+#[test]
+fn a_call_without_a_model_goes_where_one_provider_can_choose() {
+    let none = Terms::default();
+    assert_eq!(run_unnamed(&["a"], &none, &[]).unwrap(), ["a/"], "the one that there is");
+    for (unnamed, why) in [(&["a", "b"][..], "several"), (&[], "none")] {
+        let told = unnamed.iter().map(|name| (*name).to_owned()).collect();
+        assert_eq!(run_unnamed(unnamed, &none, &[]), Err(NoRoute::Unnamed(told)), "{why}");
+    }
+    for (granted, admitted, why) in [
+        (&["*"][..], true, "all models are granted"),
+        (&["a/*"], true, "all of the provider's"),
+        (&["gpt-*", "a/gpt-*"], false, "a list of models is no leave to let another choose"),
+        (&["b/*"], false, "another provider's"),
+    ] {
+        assert_eq!(run_unnamed(&["a"], &none, granted).is_ok(), admitted, "{why}");
+    }
+    let required = Terms { require: vec![require(Trait::Models, &["gpt-*"])], ..Terms::default() };
+    assert!(matches!(run_unnamed(&["a"], &required, &[]), Err(NoRoute::AllCut(_))), "nor does a policy's list");
+    let preferred = Terms { prefer: vec![(Wish::Tier("low".into()), 1)], ..Terms::default() };
+    assert_eq!(run_unnamed(&["a"], &preferred, &[]).unwrap(), ["a/small", "b/small"], "a policy may choose one");
 }
 
 fn model(name: &str) -> Intent {

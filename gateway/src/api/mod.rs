@@ -52,7 +52,7 @@ pub fn router() -> Router<Connection> {
         .method_not_allowed_fallback(not_here)
 }
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/v1/chat/completions",
     "/v1/responses",
     "/v1/embeddings",
@@ -60,6 +60,7 @@ const PATHS: [&str; 8] = [
     "/v1/messages",
     "/v1beta/models/MODEL:generateContent",
     "/model/MODEL/converse",
+    "/model/MODEL/invoke",
     "/v2/chat",
 ];
 

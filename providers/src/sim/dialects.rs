@@ -31,6 +31,7 @@ pub fn ready(chat: &Chat, asked: &Asked, codec: &dyn Codec, own_tools: &[&str]) 
         include_usage: true,
         as_array: asked.as_array,
         own_tools,
+        asked: &asked.bytes,
     };
     if !asked.stream {
         let bytes = codec.write_answer(&answer(chat, asked), &given).body;

@@ -36,9 +36,18 @@ pub fn family(dialect: Dialect) -> Family {
         Dialect::Gemini | Dialect::GeminiCountTokens | Dialect::GeminiEmbed | Dialect::GeminiBatchEmbed => {
             Family::Google
         }
-        Dialect::BedrockConverse => Family::Bedrock,
-        Dialect::CohereChat | Dialect::CohereEmbed | Dialect::CohereRerank => Family::Cohere,
-        Dialect::OllamaChat => Family::Ollama,
+        Dialect::VertexPredict => Family::Google,
+        Dialect::BedrockConverse
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens => Family::Bedrock,
+        Dialect::CohereChat
+        | Dialect::CohereEmbed
+        | Dialect::CohereRerank
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank => Family::Cohere,
+        Dialect::OllamaChat | Dialect::OllamaGenerate => Family::Ollama,
     }
 }
 

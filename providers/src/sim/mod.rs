@@ -235,6 +235,7 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         include_usage: true,
         as_array: asked.as_array,
         own_tools: &[],
+        asked: &[],
     };
     if let Some(codec) = codec(asked.dialect) {
         let request = codec.read_request(&asked.bytes, skimmed, &given)?;
@@ -260,7 +261,15 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         | Dialect::BedrockConverse
         | Dialect::CohereChat
         | Dialect::CohereRerank
-        | Dialect::OllamaChat => return Ok(None),
+        | Dialect::OllamaChat
+        | Dialect::OllamaGenerate
+        | Dialect::BedrockInvoke
+        | Dialect::BedrockInvokeEmbed
+        | Dialect::BedrockCountTokens
+        | Dialect::CohereV1Chat
+        | Dialect::CohereV1Embed
+        | Dialect::CohereV1Rerank
+        | Dialect::VertexPredict => return Ok(None),
     };
     Ok(Some(Told::Whole(whole)))
 }

@@ -1,6 +1,6 @@
 //! What a request asks, read from each dialect with that dialect's own expectations: its words, calls, results and tools.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::exchange::Talk;
 
@@ -177,7 +177,17 @@ impl Reader {
                     self.text(Whose::Assistant, text(&message["refusal"]));
                     for call in items(&message["tool_calls"]) {
                         let function = &call["function"];
-                        self.call(text(&call["id"]), text(&function["name"]), &function["arguments"]);
+                        match call["custom"].is_object() {
+                            true => {
+                                let input = json!({ "input": call["custom"]["input"] });
+                                self.call(text(&call["id"]), text(&call["custom"]["name"]), &input);
+                            }
+                            false => self.call(text(&call["id"]), text(&function["name"]), &function["arguments"]),
+                        }
+                    }
+                    let older = &message["function_call"];
+                    if older.is_object() {
+                        self.call("", text(&older["name"]), &older["arguments"]);
                     }
                 }
                 _ => {
@@ -188,6 +198,8 @@ impl Reader {
         }
         items(&body["documents"]).for_each(|document| self.media(document));
         items(&body["tools"]).for_each(|tool| self.tool(&tool["function"]["name"]));
+        items(&body["tools"]).for_each(|tool| self.tool(&tool["custom"]["name"]));
+        items(&body["functions"]).for_each(|function| self.tool(&function["name"]));
     }
 
     fn responses(&mut self, body: &Value) {

@@ -53,15 +53,8 @@ pub struct Place {
     pub model: String,
 }
 
-/// APIs that the gateway has no dialect for, and why.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("bedrock.invoke", "a body of each vendor's own behind one path: Converse is the dialect for all of them"),
-    ("bedrock.count-tokens", "wraps a body of another dialect: no dialect of its own here"),
-    ("cohere.v1.", "the first version of Cohere's API: v2 is the dialect here"),
-    ("ollama.generate", "text that goes on a text: `/api/chat` is Ollama's dialect here"),
-    ("vertex.predict", "embeddings in the form of Vertex's prediction service: no dialect of ours"),
-    (".models", "`GET`: the list of models is the gateway's own"),
-];
+/// APIs that the gateway does not carry, and why.
+const ELSEWHERE: &[(&str, &str)] = &[(".models", "`GET`: the list of models is the gateway's own")];
 
 /// All exchanges, by API and name; none, and loudly so, where the corpus is not at hand.
 pub fn all() -> Vec<Exchange> {
@@ -117,9 +110,12 @@ fn read(exchange: &Value) -> Exchange {
 impl Exchange {
     /// Why it cannot be replayed.
     pub fn elsewhere(&self) -> Option<&'static str> {
-        let known = ELSEWHERE.iter().find(|(api, _)| self.api.contains(api)).map(|(_, why)| *why);
-        let names_none = || self.place().model.is_empty();
-        known.or_else(|| names_none().then_some("its request names no model: nobody can say which provider is asked"))
+        ELSEWHERE.iter().find(|(api, _)| self.api.contains(api)).map(|(_, why)| *why)
+    }
+
+    /// Its request names no model anywhere: its provider chooses.
+    pub fn names_no_model(&self) -> bool {
+        !self.place().model_in_path && self.request.get("model").is_none()
     }
 
     /// The dialect of conversations that it is in.
@@ -131,6 +127,7 @@ impl Exchange {
             "anthropic.messages" => Some(Talk::Messages),
             "bedrock.converse" | "bedrock.converse-stream" => Some(Talk::Bedrock),
             "cohere.v2.chat" => Some(Talk::Cohere),
+            "cohere.v1.chat" => None,
             "ollama.chat" => Some(Talk::Ollama),
             api if api.ends_with("enerateContent") => Some(Talk::Gemini),
             api if api.ends_with(".chat") => Some(Talk::Chat),

@@ -53,6 +53,11 @@ pub struct Ask<'a> {
 
 impl Rig {
     pub async fn start(places: impl Iterator<Item = Place>) -> Rig {
+        Rig::with_default(places, None).await
+    }
+
+    /// With one provider that takes calls for no model or none that is known.
+    pub async fn with_default(places: impl Iterator<Item = Place>, default: Option<Place>) -> Rig {
         let replay = Replay::default();
         let address = replay.serve().await;
         let mut names = BTreeMap::new();
@@ -64,8 +69,9 @@ impl Rig {
         for ((kind, base), name) in &names {
             let base_url = format!("{address}/{name}{base}");
             let secret = "secret: { env: PROVIDER_KEY }";
-            writeln!(config, "  {name}: {{ base_url: \"{base_url}\", api: {kind}, unlisted: true, {secret} }}")
-                .unwrap();
+            let is_default = default.as_ref().is_some_and(|place| place.kind == *kind && place.base == *base);
+            let more = format!("unlisted: true, default: {is_default}, {secret}");
+            writeln!(config, "  {name}: {{ base_url: \"{base_url}\", api: {kind}, {more} }}").unwrap();
         }
         let gateway = Gateway::in_environment(&[("PROVIDER_KEY", SECRET)], &config);
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -29,10 +29,12 @@ pub async fn replay(rig: &mut Rig, exchange: &Exchange) -> Result<Came, String> 
     match &mut body {
         Value::Object(members) => {
             members.insert("tollgate".to_owned(), json!({ "channel": "batch" }));
-            if !place.model_in_path {
+            if !place.model_in_path && !exchange.names_no_model() {
                 members.insert("model".to_owned(), Value::from(&*pinned));
             }
         }
+        // The recorder dropped it.
+        Value::Null => body = json!({}),
         _ => return Err("its recorded body is no object".to_owned()),
     }
     let kept = exchange.headers.iter().filter(|(name, _)| KEPT.iter().any(|begin| name.starts_with(begin)));
@@ -72,7 +74,7 @@ fn request(exchange: &Exchange, place: &Place, provider: &str, received: &Receiv
         }
     }
     let mut sent: Value = serde_json::from_slice(&received.body).map_err(|e| e.to_string())?;
-    let mut asked = exchange.request.clone();
+    let mut asked = if exchange.request.is_null() { json!({}) } else { exchange.request.clone() };
     if place.model_in_path && asked.get("model").is_none() && sent["model"] == *place.model {
         // Azure's path names the deployment; the body that goes on names it too.
         asked["model"] = Value::from(&*place.model);
@@ -127,13 +129,11 @@ fn without_ours(sse: &[u8], asked_usage: bool) -> String {
 
 /// The receipt has the recorded usage, kind by kind; `false` = none was recorded.
 pub fn usage(exchange: &Exchange, receipt: &Value) -> Result<bool, String> {
-    let Some(recorded) = Kinds::told(exchange.talk(), &exchange.usage).filter(|_| exchange.answered()) else {
-        return Ok(false);
-    };
+    let Some(recorded) = Kinds::recorded(exchange).filter(|_| exchange.answered()) else { return Ok(false) };
     let usage = &receipt["usage"];
     let got = Kinds::of_receipt(usage);
     match got == recorded && usage["estimated"] != true {
         true => Ok(true),
-        false => Err(format!("the receipt has the usage {usage}, recorded is {}", exchange.usage)),
+        false => Err(format!("the receipt has the usage {usage}, recorded is {recorded:?}: {}", exchange.usage)),
     }
 }

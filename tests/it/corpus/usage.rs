@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::exchange::Talk;
+use super::exchange::{Exchange, Talk};
 
 /// Disjoint: no token is counted twice.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,20 @@ impl Kinds {
         }
     }
 
+    /// What was recorded of an exchange, wherever its provider tells it.
+    pub fn recorded(exchange: &Exchange) -> Option<Kinds> {
+        match exchange.api.as_str() {
+            api if api.starts_with("bedrock.invoke") => invoked(exchange),
+            "vertex.predict" => {
+                let said = exchange.json["predictions"].as_array()?;
+                let tokens = said.iter().map(|p| count(&p["embeddings"]["statistics"]["token_count"]));
+                Some(Kinds { input: tokens.sum(), ..Kinds::default() })
+            }
+            "ollama.generate" => Kinds::told(Some(Talk::Ollama), &exchange.usage),
+            _ => Kinds::told(exchange.talk(), &exchange.usage),
+        }
+    }
+
     /// As a provider tells it; `None` = it tells nothing.
     pub fn told(talk: Option<Talk>, usage: &Value) -> Option<Kinds> {
         let members = usage.as_object().filter(|m| !m.is_empty())?;
@@ -68,6 +82,36 @@ impl Kinds {
 
 fn count(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
+}
+
+/// A vendor's own count; where it has none, Amazon's in the stream or in the headers.
+fn invoked(exchange: &Exchange) -> Option<Kinds> {
+    let usage = &exchange.usage;
+    let has = |name: &str| !usage[name].is_null();
+    if has("input_tokens") {
+        return Some(anthropic(usage));
+    }
+    if has("inputTokens") {
+        return Some(bedrock(usage));
+    }
+    if has("inputTokenCount") {
+        return Some(Kinds {
+            input: count(&usage["inputTokenCount"]),
+            cached: count(&usage["cacheReadInputTokenCount"]),
+            written: count(&usage["cacheWriteInputTokenCount"]),
+            output: count(&usage["outputTokenCount"]),
+            ..Kinds::default()
+        });
+    }
+    if has("prompt_token_count") {
+        let (input, output) = (count(&usage["prompt_token_count"]), count(&usage["generation_token_count"]));
+        return Some(Kinds { input, output, ..Kinds::default() });
+    }
+    let header = |kind: &str| -> Option<u64> {
+        let name = format!("x-amzn-bedrock-{kind}-token-count");
+        exchange.answer.headers.iter().find(|(known, _)| *known == name)?.1.parse().ok()
+    };
+    header("input").map(|input| Kinds { input, output: header("output").unwrap_or(0), ..Kinds::default() })
 }
 
 /// The first of these names that is a count.

@@ -230,6 +230,15 @@ pub fn only_text<'a>(parts: &[Part<'a>]) -> Option<Cow<'a, str>> {
 }
 
 impl Media<'_> {
+    /// The words of a document that is a text, its title before them: for dialects that have no place for a title.
+    pub fn words(&self) -> Option<Cow<'_, str>> {
+        let Source::Text(text) = &self.source else { return None };
+        match self.name.as_deref().filter(|title| !title.is_empty()) {
+            Some(title) => Some(Cow::Owned(format!("{title}\n\n{text}"))),
+            None => Some(Cow::Borrowed(text)),
+        }
+    }
+
     pub fn of<'a>(what: MediaKind, source: Source<'a>, mime: impl Into<Cow<'a, str>>) -> Media<'a> {
         Media { what, source, mime: mime.into(), name: None, detail: None, context: None, cite: false }
     }
@@ -259,6 +268,15 @@ mod tests {
         let words: Vec<Option<&str>> = result.parts.iter().map(Part::as_text).collect();
         let with_title = r#"{"title":"t","text":"w","context":{"a":1}}"#;
         assert_eq!(words, [Some("w"), None, Some(with_title), Some(r#"{"text":"w","context":"of old"}"#)]);
+    }
+
+    #[test]
+    fn the_title_of_a_document_stands_before_its_words() {
+        for (name, expected) in [(None, "w"), (Some(""), "w"), (Some("Boats"), "Boats\n\nw")] {
+            let media = Media::of(MediaKind::Document, Source::Text("w".into()), "text/plain");
+            let media = Media { name: name.map(Into::into), ..media };
+            assert_eq!(media.words().as_deref(), Some(expected));
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@
 
 mod additional;
 mod answer;
+pub mod count;
 mod error;
+pub mod invoke;
 mod media;
 mod model;
 mod read_blocks;

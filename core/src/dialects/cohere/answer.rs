@@ -119,9 +119,11 @@ pub fn glance(body: &[u8]) -> Notes {
     let Ok(root) = serde_json::from_slice::<Raw<'_>>(body) else { return Notes::default() };
     let members = loose(root);
     let reason = find(&members, "finish_reason").and_then(as_text);
+    // In `meta` by the first version.
+    let told = ["usage", "meta"].into_iter().find_map(|name| find(&members, name).and_then(usage::read));
     Notes {
         // Embeddings and rankings tell it elsewhere; a ranking bills searches, and no token.
-        usage: find(&members, "usage").and_then(usage::read).or_else(|| Some(usage::embed(body)?.usage())),
+        usage: told.or_else(|| Some(usage::billed(body)?.usage())),
         done: reason.is_some(),
         finish_reason: reason.map(Cow::into_owned),
         ..Notes::default()

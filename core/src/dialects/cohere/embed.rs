@@ -116,7 +116,7 @@ impl EmbedCodec for CohereEmbed {
     }
 
     fn usage(&self, body: &[u8]) -> Option<Usage> {
-        usage::embed(body).map(|billed| billed.usage())
+        usage::billed(body).map(|billed| billed.usage())
     }
 }
 

@@ -15,6 +15,7 @@ mod stream_read;
 mod stream_write;
 pub(in crate::dialects) mod tools;
 pub mod usage;
+pub mod v1;
 mod write_request;
 
 use http::{HeaderMap, StatusCode};

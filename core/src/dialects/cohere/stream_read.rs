@@ -3,7 +3,7 @@
 use memchr::memmem;
 
 use super::answer::{finish, made_id};
-use super::{TOOL_PLAN, citations, logprobs, usage};
+use super::{TOOL_PLAN, citations, logprobs, usage, v1};
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
 use crate::contract::read::{Members, Raw, as_text, as_whole, find, loose};
@@ -263,6 +263,9 @@ fn told(root: &Members<'_>) -> StreamError {
 
 /// Only the end tells anything, and only it is parsed.
 pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
+    if frame.name.is_empty() {
+        v1::note(&frame.data, notes);
+    }
     if !frame.is_error && frame.name != "message-end" && memmem::find(&frame.data, b"\"message-end\"").is_none() {
         return;
     }

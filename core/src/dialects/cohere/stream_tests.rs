@@ -190,6 +190,6 @@ proptest! {
         let _ = Cohere.read_answer(&stream, &GIVEN);
         let _ = Cohere.glance(&stream);
         let _ = Cohere.read_error(StatusCode::BAD_REQUEST, &HeaderMap::new(), &stream);
-        let _ = usage::embed(&stream);
+        let _ = usage::billed(&stream);
     }
 }

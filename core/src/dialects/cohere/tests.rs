@@ -144,7 +144,7 @@ fn recorded_embeddings_and_rankings_tell_what_they_bill() {
     for api in ["cohere.v2.embed", "cohere.v2.rerank"] {
         for (name, exchange) in exchanges(api) {
             let body = exchange["response"]["body"].to_string();
-            let read = if api.ends_with("embed") { usage::embed } else { usage::rerank };
+            let read = usage::billed;
             let units = &exchange["usage"]["billed_units"];
             let count = |name: &str| units[name].as_u64().unwrap_or(0);
             let expected = units.is_object().then(|| usage::Billed {
@@ -157,9 +157,9 @@ fn recorded_embeddings_and_rankings_tell_what_they_bill() {
             assert_eq!(Cohere.glance(body.as_bytes()).usage, expected.map(|billed| billed.usage()), "{name}");
         }
     }
-    let billed = usage::embed(br#"{"meta":{"billed_units":{"input_tokens":3,"image_tokens":4.0}}}"#).unwrap();
+    let billed = usage::billed(br#"{"meta":{"billed_units":{"input_tokens":3,"image_tokens":4.0}}}"#).unwrap();
     assert_eq!(billed.usage().total(), 7);
-    assert_eq!(usage::rerank(b"{}"), None, "nothing billed, nothing told");
+    assert_eq!(usage::billed(b"{}"), None, "nothing billed, nothing told");
 }
 
 fn text(bytes: Vec<u8>) -> String {

@@ -71,18 +71,9 @@ impl Billed {
     }
 }
 
-/// Reads `meta.billed_units` of an answer of `/v2/embed`.
-pub fn embed(body: &[u8]) -> Option<Billed> {
-    billed(body)
-}
-
-/// Reads `meta.billed_units` of an answer of `/v2/rerank`.
-pub fn rerank(body: &[u8]) -> Option<Billed> {
-    billed(body)
-}
-
-/// One pass: embeddings are megabytes of numbers, of which nothing is kept.
-fn billed(body: &[u8]) -> Option<Billed> {
+/// Reads `meta.billed_units` of an answer of embeddings or a ranking. One pass: embeddings are megabytes of numbers, of
+/// which nothing is kept.
+pub fn billed(body: &[u8]) -> Option<Billed> {
     #[derive(Deserialize)]
     struct Answered<'a> {
         #[serde(borrow)]

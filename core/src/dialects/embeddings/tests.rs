@@ -15,6 +15,7 @@ const GIVEN: Given<'_> = Given {
     include_usage: true,
     as_array: false,
     own_tools: &[],
+    asked: &[],
 };
 
 fn codec(dialect: Dialect) -> &'static dyn EmbedCodec {

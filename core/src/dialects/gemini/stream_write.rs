@@ -90,6 +90,7 @@ impl Writer {
             include_usage: true,
             as_array: false,
             own_tools: &[],
+            asked: &[],
         };
         let json = write::Writer::object_text(|w| {
             w.list_member("candidates", candidates);

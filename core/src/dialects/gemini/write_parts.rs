@@ -185,7 +185,7 @@ pub fn not_an_object(call: &ToolCall<'_>) -> String {
 /// `inlineData` or `fileData`; a document of text is the text that it is.
 pub fn write_media(w: &mut Writer, media: &Media<'_>, seal: Option<Cow<'_, str>>, lost: &mut Vec<Loss>) {
     match &media.source {
-        Source::Text(text) => sealed(w, seal, |w| w.member("text", text)),
+        Source::Text(_) => sealed(w, seal, |w| w.member("text", &media.words().unwrap_or_default())),
         Source::Base64(data) => sealed(w, seal, |w| {
             w.object_member("inlineData", |w| {
                 w.member("mimeType", if media.mime.is_empty() { usual_mime(media.what) } else { &media.mime });

@@ -7,6 +7,7 @@ mod error;
 mod note;
 mod read_media;
 mod read_request;
+mod read_tools;
 mod stream_read;
 mod stream_write;
 #[cfg(test)]

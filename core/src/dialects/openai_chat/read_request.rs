@@ -4,10 +4,9 @@
 use std::borrow::Cow;
 
 use super::read_media::{audio, by_url, file};
-use crate::contract::canonical::part::{
-    Kind, Maker, MediaKind, Message, Part, Reasoning, Role, Signature, ToolCall, ToolResult,
-};
-use crate::contract::canonical::{CacheMark, Format, Function, Logprobs, ReasoningAsk, Request, Tool, ToolChoice};
+use super::read_tools::{OLDER_ID, name_older_calls, older_call, older_function, tool, tool_call, tool_choice};
+use crate::contract::canonical::part::{Kind, Maker, MediaKind, Message, Part, Reasoning, Role, Signature, ToolResult};
+use crate::contract::canonical::{CacheMark, Format, Logprobs, ReasoningAsk, Request};
 use crate::contract::read::{Members, Raw, Reading, Wrong, find, is_list, is_null, is_object};
 use crate::contract::skim::Skim;
 use crate::dialects::Given;
@@ -50,12 +49,12 @@ fn conversation<'a>(
         // Read before, or not the provider's.
         "model" | "stream" | "stream_options" | "tollgate" => {}
         "messages" => {
-            for message in r.each(raw, message)? {
-                request.messages.push(message);
-            }
+            request.messages.extend(r.each(raw, message)?);
+            name_older_calls(&mut request.messages);
         }
-        "tools" => request.tools = r.each(raw, tool)?,
-        "tool_choice" => request.tool_choice = Some(tool_choice(r, raw)?),
+        "tools" => request.tools.extend(r.each(raw, tool)?),
+        "functions" => request.tools.extend(r.each(raw, older_function)?),
+        "tool_choice" | "function_call" => request.tool_choice = Some(tool_choice(r, raw)?),
         "parallel_tool_calls" => request.parallel_tools = Some(r.bool(raw)?),
         "response_format" => request.format = format(r, raw)?,
         "reasoning_effort" => request.reasoning.get_or_insert_default().effort = Some(r.text(raw)?),
@@ -104,21 +103,24 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Message<'a>, Wrong> 
         Some("developer") => Role::Developer,
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
-        Some("tool") => Role::Tool,
+        // The older name.
+        Some("tool" | "function") => Role::Tool,
         Some(other) => {
-            let told = format!("is `{other}`: known are system, developer, user, assistant and tool");
+            let told = format!("is `{other}`: known are system, developer, user, assistant, tool and function");
             return r.within("role", |r| Err(r.unsupported(told)));
         }
         None => return r.within("role", |r| Err(r.wrong("is missing"))),
     };
+    let older = find(&members, "role").is_some_and(|role| role.get() == r#""function""#);
     let mut message = Message { role, name: None, parts: Vec::new() };
-    let (mut said, mut calls, mut call_id) = (Vec::new(), Vec::new(), None);
+    let (mut said, mut calls, mut call_id) = (Vec::new(), Vec::new(), older.then_some(OLDER_ID.into()));
     for (name, raw) in members.into_iter().filter(|(_, raw)| !is_null(raw)) {
         match &*name {
             "role" | "annotations" => {}
             "content" => said = r.within("content", |r| content(r, raw))?,
             "name" => message.name = Some(r.within("name", |r| r.text(raw))?),
-            "tool_calls" => calls = r.within("tool_calls", |r| r.each(raw, tool_call))?,
+            "tool_calls" => calls.extend(r.within("tool_calls", |r| r.each(raw, tool_call))?),
+            "function_call" => calls.push(r.within("function_call", |r| older_call(r, raw))?),
             "tool_call_id" => call_id = Some(r.within("tool_call_id", |r| r.text(raw))?),
             "refusal" => message.parts.push(Kind::Refusal(r.within("refusal", |r| r.text(raw))?).into()),
             "reasoning_content" | "reasoning" if raw.get().starts_with('"') => {
@@ -220,7 +222,7 @@ fn thinking<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Option<Par
     Ok(Some(Kind::Reasoning(Reasoning { text, ..Reasoning::default() }).into()))
 }
 
-fn cache_mark<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Option<CacheMark>, Wrong> {
+pub fn cache_mark<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Option<CacheMark>, Wrong> {
     if find(members, "prompt_cache_breakpoint").is_some() {
         return Ok(Some(CacheMark::Minutes5));
     }
@@ -230,35 +232,6 @@ fn cache_mark<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Option<C
         let ttl = find(&members, "ttl").map(|raw| r.within("ttl", |r| r.text(raw))).transpose()?;
         Ok(Some(if ttl.as_deref() == Some("1h") { CacheMark::Hour } else { CacheMark::Minutes5 }))
     })
-}
-
-fn tool_call<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Part<'a>, Wrong> {
-    let members = r.object(raw)?;
-    let Some(function) = find(&members, "function") else {
-        let kind = find(&members, "type").map(|raw| r.text(raw)).transpose()?.unwrap_or_default();
-        return Ok(Kind::Native { kind, json: raw }.into());
-    };
-    let id = find(&members, "id").map(|raw| r.within("id", |r| r.text(raw))).transpose()?.unwrap_or_default();
-    let call = r.within("function", |r| {
-        let members = r.object(function)?;
-        let name = find(&members, "name").ok_or_else(|| r.wrong("has no `name`"))?;
-        let arguments = match find(&members, "arguments") {
-            // Some clients send the object itself.
-            Some(raw) if is_object(raw) => Cow::Borrowed(raw.get()),
-            Some(raw) => r.within("arguments", |r| r.text(raw))?,
-            None => Cow::Borrowed(""),
-        };
-        Ok(ToolCall { id, name: r.within("name", |r| r.text(name))?, arguments })
-    })?;
-    let signature = find(&members, "extra_content").and_then(google_signature);
-    Ok(Part { signature, ..Kind::ToolCall(call).into() })
-}
-
-/// `extra_content: {google: {thought_signature}}`, as Google's own compatible endpoint has it.
-fn google_signature(raw: Raw<'_>) -> Option<Signature<'_>> {
-    let google = find(&crate::contract::read::loose(raw), "google")?;
-    let data = find(&crate::contract::read::loose(google), "thought_signature")?;
-    crate::contract::read::as_text(data).map(|data| Signature { by: Maker::Google, data })
 }
 
 /// Reasoning of an earlier turn with its seal, in the form that OpenRouter gave it.
@@ -284,58 +257,6 @@ fn reasoning_detail<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Part<'a>, W
     let signature = text(r, "signature")?.or(reasoning.encrypted.is_some().then_some("".into()));
     let signature = signature.map(|data| Signature { by, data });
     Ok(Part { signature, ..Kind::Reasoning(reasoning).into() })
-}
-
-fn tool<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Tool<'a>, Wrong> {
-    let members = r.object(raw)?;
-    let Some(function) = find(&members, "function") else {
-        let kind = find(&members, "type").map(|raw| r.text(raw)).transpose()?.unwrap_or_default();
-        return Ok(Tool::Native { kind, json: raw });
-    };
-    let cache = cache_mark(r, &members)?;
-    r.within("function", |r| {
-        let mut read = Function { cache, ..Function::default() };
-        for (name, raw) in r.object(function)?.into_iter().filter(|(_, raw)| !is_null(raw)) {
-            match &*name {
-                "name" => read.name = r.within("name", |r| r.text(raw))?,
-                "description" => read.description = Some(r.within("description", |r| r.text(raw))?),
-                "parameters" => read.parameters = Some(raw),
-                "strict" => read.strict = Some(r.within("strict", |r| r.bool(raw))?),
-                other => r.extra(other, raw),
-            }
-        }
-        Ok(Tool::Function(read))
-    })
-}
-
-fn tool_choice<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<ToolChoice<'a>, Wrong> {
-    if !is_object(raw) {
-        return match &*r.text(raw)? {
-            "auto" => Ok(ToolChoice::Auto),
-            "none" => Ok(ToolChoice::None),
-            "required" | "any" => Ok(ToolChoice::Required),
-            other => Err(r.wrong(format!("is `{other}`: known are auto, none and required"))),
-        };
-    }
-    let members = r.object(raw)?;
-    if let Some(function) = find(&members, "function") {
-        let name = find(&r.object(function)?, "name").ok_or_else(|| r.wrong("names no function"))?;
-        return Ok(ToolChoice::Named(r.text(name)?));
-    }
-    let Some(allowed) = find(&members, "allowed_tools") else {
-        return Err(r.unsupported("names no function: no other tool can be chosen here"));
-    };
-    r.within("allowed_tools", |r| {
-        let members = r.object(allowed)?;
-        let required = find(&members, "mode").map(|raw| r.text(raw)).transpose()?.as_deref() == Some("required");
-        let tools = find(&members, "tools").ok_or_else(|| r.wrong("has no `tools`"))?;
-        let names = r.each(tools, |r, item| {
-            let function = find(&r.object(item)?, "function").ok_or_else(|| r.unsupported("is no function"))?;
-            let name = find(&r.object(function)?, "name").ok_or_else(|| r.wrong("has no `name`"))?;
-            r.text(name)
-        })?;
-        Ok(ToolChoice::Among { names, required })
-    })
 }
 
 fn format<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Format<'a>>, Wrong> {

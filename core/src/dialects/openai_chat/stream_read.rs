@@ -310,6 +310,7 @@ impl Choice {
                     include_usage: false,
                     as_array: false,
                     own_tools: &[],
+                    asked: &[],
                 };
                 let id = id.unwrap_or_else(|| made_id(&given, self.calls.len()));
                 let kind = Begins::ToolCall { id: id.clone(), name: function.name.unwrap_or_default() };

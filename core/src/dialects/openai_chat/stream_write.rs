@@ -1,13 +1,13 @@
 //! A stream for a caller: one chunk an event, in the order in which the provider said it.
 
-use super::finish_name;
-use super::write_answer::{format_name, head, write_usage};
+use super::write_answer::{Form, Forms, format_name, head, write_usage};
 use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::Maker;
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write::{self, Null};
 use crate::dialects::frames::sse;
+use crate::dialects::openai_responses::own;
 use crate::dialects::{Given, StreamWriter};
 
 pub struct Writer {
@@ -19,6 +19,7 @@ pub struct Writer {
     usage: Option<Usage>,
     service_tier: Option<String>,
     parts: Vec<Part>,
+    forms: Forms,
     /// Choices that have said who speaks.
     begun: Vec<u64>,
 }
@@ -30,6 +31,9 @@ struct Part {
     /// Of a call: its place among the calls of its choice.
     index: u64,
     said: bool,
+    form: Form,
+    /// Arguments of a call of free text: what it says is known when they are whole.
+    waits: String,
     /// Whose models sealed it, where that was told.
     by: Maker,
 }
@@ -45,6 +49,7 @@ impl Writer {
             usage: None,
             service_tier: None,
             parts: Vec::new(),
+            forms: Forms::of(given),
             begun: Vec::new(),
         }
     }
@@ -58,6 +63,7 @@ impl Writer {
             include_usage: self.include_usage,
             as_array: false,
             own_tools: &[],
+            asked: &[],
         };
         let json = write::Writer::object_text(|w| {
             head(w, &self.id, "chat.completion.chunk", Some(self.created_s), &self.model, &given);
@@ -96,9 +102,12 @@ impl Writer {
     fn begin(&mut self, choice: u64, part: u64, kind: &Begins, out: &mut Vec<u8>) {
         let is_call = |kind: &Begins| matches!(kind, Begins::ToolCall { .. });
         let index = self.parts.iter().filter(|p| p.choice == choice && is_call(&p.kind)).count() as u64;
-        self.parts.push(Part { choice, part, kind: kind.clone(), index, said: false, by: Maker::Other });
-        if let Begins::ToolCall { id, name } = kind {
-            self.piece(choice, None, out, |w| {
+        let form = if let Begins::ToolCall { name, .. } = kind { self.forms.form(name) } else { Form::Function };
+        let waits = String::new();
+        self.parts.push(Part { choice, part, kind: kind.clone(), index, said: false, form, waits, by: Maker::Other });
+        let Begins::ToolCall { id, name } = kind else { return };
+        match form {
+            Form::Function => self.piece(choice, None, out, |w| {
                 call(w, index, |w| {
                     w.member("id", id);
                     w.member("type", "function");
@@ -107,7 +116,39 @@ impl Writer {
                         w.member("arguments", "");
                     });
                 });
-            });
+            }),
+            Form::Custom => self.piece(choice, None, out, |w| {
+                call(w, index, |w| {
+                    w.member("id", id);
+                    w.member("type", "custom");
+                    w.object_member("custom", |w| {
+                        w.member("name", name);
+                        w.member("input", "");
+                    });
+                });
+            }),
+            // An answer has one of them.
+            Form::Older if index == 0 => self.piece(choice, None, out, |w| {
+                w.object_member("function_call", |w| {
+                    w.member("name", name);
+                    w.member("arguments", "");
+                });
+            }),
+            Form::Older => {}
+        }
+    }
+
+    fn arguments(&mut self, at: usize, text: &str, out: &mut Vec<u8>) {
+        let (choice, index) = (self.parts[at].choice, self.parts[at].index);
+        match self.parts[at].form {
+            Form::Function => self.piece(choice, None, out, |w| {
+                call(w, index, |w| w.object_member("function", |w| w.member("arguments", text)));
+            }),
+            Form::Custom => self.parts[at].waits.push_str(text),
+            Form::Older if index == 0 => self.piece(choice, None, out, |w| {
+                w.object_member("function_call", |w| w.member("arguments", text));
+            }),
+            Form::Older => {}
         }
     }
 
@@ -129,9 +170,8 @@ impl Writer {
             (Delta::Text(text), Begins::Reasoning { .. }) => {
                 self.piece(choice, None, out, |w| w.member("reasoning_content", text));
             }
-            (Delta::Arguments(text), Begins::ToolCall { .. }) => self.piece(choice, None, out, |w| {
-                call(w, index, |w| w.object_member("function", |w| w.member("arguments", text)));
-            }),
+            (Delta::Arguments(text), Begins::ToolCall { .. }) => self.arguments(at, text, out),
+            (Delta::Signature(_), Begins::ToolCall { .. }) if self.parts[at].form == Form::Older => {}
             (Delta::Signature(signature), Begins::ToolCall { .. }) => self.piece(choice, None, out, |w| {
                 call(w, index, |w| super::write_answer::write_seal(w, Some(signature)));
             }),
@@ -163,15 +203,21 @@ impl Writer {
         }
     }
 
-    /// A call without arguments has an empty object.
+    /// A call without arguments has an empty object; what a call of free text says is said now.
     fn end(&mut self, choice: u64, part: u64, out: &mut Vec<u8>) {
         let Some(at) = self.parts.iter().rposition(|p| p.choice == choice && p.part == part) else { return };
-        let (is_call, said, index) =
-            (matches!(self.parts[at].kind, Begins::ToolCall { .. }), self.parts[at].said, self.parts[at].index);
-        if is_call && !said {
+        let (said, index) = (self.parts[at].said, self.parts[at].index);
+        if !matches!(self.parts[at].kind, Begins::ToolCall { .. }) {
+            return;
+        }
+        if self.parts[at].form == Form::Custom {
+            let waits = std::mem::take(&mut self.parts[at].waits);
+            let input = own::unwrap(&waits);
             self.piece(choice, None, out, |w| {
-                call(w, index, |w| w.object_member("function", |w| w.member("arguments", "{}")));
+                call(w, index, |w| w.object_member("custom", |w| w.member("input", &input)));
             });
+        } else if !said {
+            self.arguments(at, "{}", out);
         }
     }
 }
@@ -218,7 +264,10 @@ impl StreamWriter for Writer {
                     });
                 });
             }),
-            Event::Finish { choice, reason, .. } => self.piece(*choice, Some(finish_name(reason)), out, |_| {}),
+            Event::Finish { choice, reason, .. } => {
+                let finish = self.forms.finish(reason).to_owned();
+                self.piece(*choice, Some(&finish), out, |_| {});
+            }
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone()),
             // Said by `refusal`: the pipeline makes one of it.

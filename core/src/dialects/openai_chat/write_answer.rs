@@ -1,18 +1,59 @@
 //! Whole answers, written for callers, and the pieces of them that streams share.
 
 use super::finish_name;
-use crate::contract::canonical::answer::{Answer, Choice};
+use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall};
+use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::contract::write::{Null, Writer};
+use crate::dialects::openai_responses::own;
 use crate::dialects::{Given, Written};
 
+/// In which form a caller is told calls, by what it declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Function,
+    /// Of free text.
+    Custom,
+    /// `function_call`, of which an answer has one.
+    Older,
+}
+
+/// The forms of a caller's tools.
+#[derive(Debug, Default)]
+pub struct Forms {
+    own: Vec<String>,
+    older: bool,
+}
+
+impl Forms {
+    pub fn of(given: &Given<'_>) -> Forms {
+        let own: Vec<String> = given.own_tools.iter().map(|name| (*name).to_owned()).collect();
+        let older = !own.is_empty() && skim(given.asked).is_ok_and(|s| s.find(given.asked, "functions").is_some());
+        Forms { own, older }
+    }
+
+    pub fn form(&self, name: &str) -> Form {
+        match self.own.iter().any(|own| own == name) {
+            false => Form::Function,
+            true if self.older => Form::Older,
+            true => Form::Custom,
+        }
+    }
+
+    /// The older form has a reason of its own.
+    pub fn finish<'f>(&self, finish: &'f Finish) -> &'f str {
+        if self.older && *finish == Finish::ToolCalls { "function_call" } else { finish_name(finish) }
+    }
+}
+
 pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
+    let forms = Forms::of(given);
     let body = Writer::object_text(|w| {
         head(w, &answer.id, "chat.completion", answer.created_s, &answer.model, given);
         w.list_member("choices", |w| {
             for choice in &answer.choices {
-                w.object(|w| write_choice(w, choice));
+                w.object(|w| write_choice(w, choice, &forms));
             }
         });
         if let Some(usage) = &answer.usage {
@@ -34,17 +75,17 @@ pub fn head(w: &mut Writer, id: &str, object: &str, created_s: Option<i64>, mode
     w.member("model", if model.is_empty() { given.model } else { model });
 }
 
-fn write_choice(w: &mut Writer, choice: &Choice<'_>) {
+fn write_choice(w: &mut Writer, choice: &Choice<'_>, forms: &Forms) {
     w.member("index", &choice.index);
-    w.object_member("message", |w| write_message(w, &choice.parts));
+    w.object_member("message", |w| write_message(w, &choice.parts, forms));
     match choice.logprobs_json() {
         Some(raw) => w.member("logprobs", raw),
         None => w.member("logprobs", &Null),
     }
-    w.member("finish_reason", choice.finish.as_ref().map_or("stop", finish_name));
+    w.member("finish_reason", choice.finish.as_ref().map_or("stop", |finish| forms.finish(finish)));
 }
 
-fn write_message(w: &mut Writer, parts: &[Part<'_>]) {
+fn write_message(w: &mut Writer, parts: &[Part<'_>], forms: &Forms) {
     let (mut text, mut refusal, mut thoughts) = (None::<String>, None::<String>, None::<String>);
     for part in parts {
         match &part.kind {
@@ -82,16 +123,28 @@ fn write_message(w: &mut Writer, parts: &[Part<'_>]) {
             }
         });
     }
-    if !calls.is_empty() {
-        w.list_member("tool_calls", |w| {
-            for part in &calls {
-                if let Kind::ToolCall(call) = &part.kind {
-                    w.object(|w| write_call(w, call, part.signature.as_ref()));
-                }
-            }
+    write_calls(w, &calls, forms);
+    annotations(w, parts);
+}
+
+fn write_calls(w: &mut Writer, calls: &[&Part<'_>], forms: &Forms) {
+    let is_older = |part: &&&Part<'_>| matches!(&part.kind, Kind::ToolCall(c) if forms.form(&c.name) == Form::Older);
+    if let Some(Part { kind: Kind::ToolCall(call), .. }) = calls.iter().find(is_older) {
+        w.object_member("function_call", |w| {
+            w.member("name", &call.name);
+            w.member("arguments", call.arguments_json());
         });
     }
-    annotations(w, parts);
+    if calls.iter().all(|part| is_older(&part)) {
+        return;
+    }
+    w.list_member("tool_calls", |w| {
+        for part in calls.iter().filter(|part| !is_older(part)) {
+            if let Kind::ToolCall(call) = &part.kind {
+                w.object(|w| write_call(w, call, part.signature.as_ref(), forms.form(&call.name)));
+            }
+        }
+    });
 }
 
 fn is_sealed(part: &Part<'_>) -> bool {
@@ -127,13 +180,24 @@ pub fn format_name(by: Maker) -> &'static str {
     }
 }
 
-fn write_call(w: &mut Writer, call: &ToolCall<'_>, signature: Option<&Signature<'_>>) {
+fn write_call(w: &mut Writer, call: &ToolCall<'_>, signature: Option<&Signature<'_>>, form: Form) {
     w.member("id", &call.id);
-    w.member("type", "function");
-    w.object_member("function", |w| {
-        w.member("name", &call.name);
-        w.member("arguments", call.arguments_json());
-    });
+    match form {
+        Form::Custom => {
+            w.member("type", "custom");
+            w.object_member("custom", |w| {
+                w.member("name", &call.name);
+                w.member("input", &own::unwrap(&call.arguments));
+            });
+        }
+        Form::Function | Form::Older => {
+            w.member("type", "function");
+            w.object_member("function", |w| {
+                w.member("name", &call.name);
+                w.member("arguments", call.arguments_json());
+            });
+        }
+    }
     write_seal(w, signature);
 }
 

@@ -127,7 +127,7 @@ fn write_media(w: &mut Writer, media: &Media<'_>, lost: &mut Vec<Loss>) {
                 );
             });
         }),
-        (MediaKind::Document, Source::Text(text)) => text_part(w, text),
+        (MediaKind::Document, Source::Text(_)) => text_part(w, &media.words().unwrap_or_default()),
         (_, Source::File(id)) => file(w, |w| w.member("file_id", id)),
         (MediaKind::Document, Source::Base64(data)) => file(w, |w| {
             w.member("filename", media.name.as_deref().unwrap_or("document"));

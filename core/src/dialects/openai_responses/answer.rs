@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::items::{Item, item, put_back};
-use super::output::{self, Call, Head, ended, finish_of, made_id, response_id};
+use super::output::{self, Asked, Call, Head, ended, finish_of, made_id, response_id};
 use super::own::Form;
 use super::parts::{content, output_text, refusal};
 use super::seal::{self, Place};
@@ -92,6 +92,7 @@ pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
         lost.push(Loss::value(Element::SeveralAnswers, "there is one answer in this dialect: the first is given"));
     }
     let id = response_id(&answer.id, given.call_id);
+    let asked = Asked::of(given.asked);
     let head = Head {
         id: &id,
         created_s: answer.created_s.unwrap_or(given.now_s),
@@ -100,6 +101,7 @@ pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
         error: choice.filter(|c| ended(c.finish.as_ref()).status == "failed").map(|_| FAILED),
         usage: answer.usage.as_ref(),
         service_tier: answer.service_tier.as_deref(),
+        asked: &asked,
     };
     let mut items = Items { given, model: head.model, at: 0, logprobs: choice.and_then(|choice| choice.logprobs) };
     let body = Writer::object_text(|w| {

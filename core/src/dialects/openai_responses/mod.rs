@@ -8,7 +8,7 @@ mod error;
 mod items;
 mod note;
 mod output;
-mod own;
+pub(in crate::dialects) mod own;
 mod parts;
 mod read_request;
 mod seal;

@@ -2,6 +2,7 @@
 
 use super::own::{self, Form};
 use crate::contract::canonical::answer::Finish;
+use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::contract::write::{Null, Writer};
 
@@ -64,9 +65,61 @@ pub struct Head<'a> {
     pub error: Option<&'a str>,
     pub usage: Option<&'a Usage>,
     pub service_tier: Option<&'a str>,
+    pub asked: &'a Asked,
 }
 
-/// What the caller asked for is not told again: these members say what is so where nobody asks for anything.
+/// What the caller asked for, as its response tells it again: members as JSON of one line.
+#[derive(Default)]
+pub struct Asked(Vec<(&'static str, String)>);
+
+/// The members that are told again.
+const TOLD_AGAIN: [&str; 16] = [
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+];
+/// A member larger than this is not: the usual value stands in its place. Declared tools of agents have about 64 KiB.
+const TOLD_BYTES_MAX: usize = 256 << 10;
+
+impl Asked {
+    pub fn of(body: &[u8]) -> Asked {
+        let Ok(skimmed) = skim(body) else { return Asked::default() };
+        let told = |name: &'static str| {
+            let raw = skimmed.raw(body, name).filter(|raw| *raw != b"null" && raw.len() <= TOLD_BYTES_MAX)?;
+            // Line ends stand between tokens only, and would end an event's line.
+            Some((name, String::from_utf8_lossy(raw).replace(['\n', '\r'], " ")))
+        };
+        Asked(TOLD_AGAIN.into_iter().filter_map(told).collect())
+    }
+
+    /// As it was asked, else as it is where nobody asks.
+    fn member(&self, w: &mut Writer, name: &str, usual: &str) {
+        let asked = self.0.iter().find(|(known, _)| *known == name);
+        w.json_member(name, asked.map_or(usual, |(_, json)| json));
+    }
+
+    /// Only where it was asked.
+    fn also(&self, w: &mut Writer, name: &str) {
+        if self.0.iter().any(|(known, _)| *known == name) {
+            self.member(w, name, "null");
+        }
+    }
+}
+
+/// What the caller asked for is told again, as the official models of a response require.
 pub fn response(w: &mut Writer, head: &Head<'_>, output: impl FnOnce(&mut Writer)) {
     w.member("id", head.id);
     w.member("object", "response");
@@ -81,34 +134,36 @@ pub fn response(w: &mut Writer, head: &Head<'_>, output: impl FnOnce(&mut Writer
         Some(reason) => w.object_member("incomplete_details", |w| w.member("reason", reason)),
         None => w.member("incomplete_details", &Null),
     }
+    let asked = head.asked;
     for name in ["instructions", "max_output_tokens", "max_tool_calls"] {
-        w.member(name, &Null);
+        asked.member(w, name, "null");
     }
     w.member("model", head.model);
     output(w);
-    w.member("parallel_tool_calls", &true);
+    asked.member(w, "parallel_tool_calls", "true");
     w.member("previous_response_id", &Null);
-    w.object_member("reasoning", |w| {
-        w.member("effort", &Null);
-        w.member("summary", &Null);
-    });
+    for name in ["prompt_cache_key", "safety_identifier", "top_logprobs"] {
+        asked.also(w, name);
+    }
+    asked.member(w, "reasoning", r#"{"effort":null,"summary":null}"#);
     match head.service_tier {
         Some(tier) => w.member("service_tier", tier),
         None => w.member("service_tier", "default"),
     }
+    // Whatever was asked: nothing is kept between dialects.
     w.member("store", &false);
-    w.member("temperature", &Null);
-    w.object_member("text", |w| w.object_member("format", |w| w.member("type", "text")));
-    w.member("tool_choice", "auto");
-    w.list_member("tools", |_| {});
-    w.member("top_p", &Null);
-    w.member("truncation", "disabled");
+    asked.member(w, "temperature", "null");
+    asked.member(w, "text", r#"{"format":{"type":"text"}}"#);
+    asked.member(w, "tool_choice", r#""auto""#);
+    asked.member(w, "tools", "[]");
+    asked.member(w, "top_p", "null");
+    asked.member(w, "truncation", r#""disabled""#);
     match head.usage {
         Some(usage) => w.object_member("usage", |w| write_usage(w, usage)),
         None => w.member("usage", &Null),
     }
-    w.member("user", &Null);
-    w.object_member("metadata", |_| {});
+    asked.member(w, "user", "null");
+    asked.member(w, "metadata", "{}");
 }
 
 fn write_usage(w: &mut Writer, usage: &Usage) {
@@ -172,6 +227,58 @@ impl Call<'_> {
                 w.member("input", &own::unwrap(self.arguments));
             }
             Form::Shell => own::action(w, self.arguments),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(body: &str) -> Value {
+        let head = Head {
+            id: "resp_1",
+            created_s: 1,
+            model: "m",
+            ended: ended(None),
+            error: None,
+            usage: None,
+            service_tier: None,
+            asked: &Asked::of(body.as_bytes()),
+        };
+        let text = Writer::object_text(|w| response(w, &head, |w| w.list_member("output", |_| {})));
+        assert!(!text.contains(&b'\n'), "a response stands in one line");
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    #[test]
+    fn what_was_asked_for_is_told_again() {
+        let usual = told("");
+        assert_eq!(
+            (&usual["tools"], &usual["tool_choice"], &usual["metadata"]),
+            (&json!([]), &json!("auto"), &json!({}))
+        );
+        assert!(usual.get("top_logprobs").is_none());
+        let asked = json!({
+            "instructions": "Be brief\n", "tools": [{ "type": "function", "name": "a", "parameters": {} }],
+            "tool_choice": "required", "parallel_tool_calls": false, "temperature": 0.5, "top_p": 0.9,
+            "metadata": { "k": "v" }, "reasoning": { "effort": "low" }, "text": { "format": { "type": "json_object" } },
+            "truncation": "auto", "user": "u", "top_logprobs": 2, "max_output_tokens": 9, "max_tool_calls": 3,
+        });
+        let again = told(&serde_json::to_string_pretty(&asked).unwrap());
+        for (name, value) in asked.as_object().unwrap() {
+            assert_eq!(&again[name], value, "{name}");
+        }
+        for (body, why) in [
+            (
+                r#"{"tools":null,"store":true,"model":"other"}"#.to_owned(),
+                "null is nothing asked; the rest is not the caller's to say",
+            ),
+            (format!(r#"{{"instructions":"{}"}}"#, "x".repeat(TOLD_BYTES_MAX)), "what is too large is left out"),
+        ] {
+            assert_eq!(told(&body), usual, "{why}");
         }
     }
 }

@@ -58,6 +58,8 @@ pub fn custom<'a>(r: &mut Reading<'a>, raw: Raw<'a>, members: &Members<'a>) -> R
             "description" => tool.description = Some(r.within("description", |r| r.text(raw))?),
             "format" if is_object(raw) => {
                 let format = loose(raw);
+                // Chat has it a level deeper.
+                let format = find(&format, "grammar").map(loose).unwrap_or(format);
                 let text = |name: &str| find(&format, name).and_then(as_text);
                 grammar = text("definition").map(|definition| {
                     let syntax = text("syntax").unwrap_or_default();

@@ -183,9 +183,9 @@ impl Parts<'_> {
             format!("data:{mime};base64,{data}")
         };
         match (media.what, &media.source) {
-            (MediaKind::Document, Source::Text(text)) => w.object(|w| {
+            (MediaKind::Document, Source::Text(_)) => w.object(|w| {
                 w.member("type", "input_text");
-                w.member("text", text);
+                w.member("text", &media.words().unwrap_or_default());
                 self.mark(w, part);
             }),
             (MediaKind::Audio | MediaKind::Video, _) | (MediaKind::Image, Source::Text(_)) => {

@@ -1,7 +1,7 @@
 //! The items of a stream for a caller, told as they begin, grow and end.
 
 use super::answer::sealed;
-use super::output::{self, Call, Ended, Head, made_id, response_id};
+use super::output::{self, Asked, Call, Ended, Head, made_id, response_id};
 use super::own::{self, Form};
 use super::seal::{self, Place};
 use crate::contract::canonical::part::Signature;
@@ -18,6 +18,7 @@ pub struct Told {
     pub created_s: i64,
     pub usage: Option<Usage>,
     pub service_tier: Option<String>,
+    asked: Asked,
     begun: bool,
     sequence: u64,
     pub items: Vec<Item>,
@@ -80,6 +81,7 @@ impl Told {
             created_s: given.now_s,
             usage: None,
             service_tier: None,
+            asked: Asked::of(given.asked),
             begun: false,
             sequence: 0,
             items: Vec::new(),
@@ -128,11 +130,21 @@ impl Told {
         let items = format!("[{}]", items.join(","));
         let (id, model, tier) = (self.id.clone(), self.model.clone(), self.service_tier.clone());
         let (created_s, usage) = (self.created_s, self.usage);
-        let service_tier = tier.as_deref();
-        let head = Head { id: &id, created_s, model: &model, ended, error, usage: usage.as_ref(), service_tier };
+        let (service_tier, asked) = (tier.as_deref(), std::mem::take(&mut self.asked));
+        let head = Head {
+            id: &id,
+            created_s,
+            model: &model,
+            ended,
+            error,
+            usage: usage.as_ref(),
+            service_tier,
+            asked: &asked,
+        };
         self.say(name, out, |w| {
             w.object_member("response", |w| output::response(w, &head, |w| w.json_member("output", &items)));
         });
+        self.asked = asked;
     }
 
     pub fn start(&mut self, out: &mut Vec<u8>) {

@@ -50,6 +50,7 @@ fn given() -> Given<'static> {
         include_usage: true,
         as_array: false,
         own_tools: &[],
+        asked: &[],
     }
 }
 
