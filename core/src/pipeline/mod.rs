@@ -21,9 +21,11 @@ pub mod rehearse;
 pub mod said;
 pub mod settle;
 pub mod shape;
+pub mod stateful;
 pub mod stream;
 pub mod targets;
 pub mod translate;
+pub mod wire;
 
 use std::sync::Arc;
 

@@ -6,12 +6,13 @@ use super::Core;
 use super::identify::Identified;
 use super::translate::serves;
 use crate::contract::Operation;
+use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::identity::tenants::Grant;
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::policy::terms::Terms;
-use crate::routing::catalog::{Feature, Target};
+use crate::routing::catalog::{self, Feature, Target};
 use crate::routing::choose::{Considered, Cut, Given, NoRoute, choose};
 
 /// Where a call may go, and what was looked at on the way.
@@ -39,21 +40,48 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         );
         return Way::refused(Refusal::new(Category::Permission, "no_grant", told), Vec::new());
     }
+    let uninspected = call.wire.uninspected(call.dialect, &call.place);
+    let admits = |row: &&Grant| row.admits_operation(operation) && (uninspected.is_none() || row.uninspected);
+    if let Some(what) = uninspected.filter(|_| revision.tenants.present && !rows.iter().any(admits)) {
+        let told = format!(
+            "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets tenant `{tenant}`, app `{app}`, use case `{use_case}` send it unread: one with `uninspected: true` that admits `{}` would",
+            operation.name()
+        );
+        return Way::refused(Refusal::new(Category::PolicyViolation, "uninspected", told), Vec::new());
+    }
+    let instead = match facts.intent.asked.is_empty() {
+        true => match by_provider(core, revision, call, &facts.intent.provider) {
+            Ok(targets) => targets,
+            Err(refusal) => return Way::refused(refusal, Vec::new()),
+        },
+        false => Vec::new(),
+    };
     let needs = needs(call, facts, terms);
     let given = Given {
         intent: &facts.intent,
         operation,
         needs: &needs,
+        instead: &instead,
+        held_at: call.refers.held.as_ref().map(|held| &*held.provider),
         serves: &|provider| core.upstream.serves(provider),
-        speaks: &|provider| serves(call.dialect, core.upstream.speaks(provider)),
+        speaks: &|provider| {
+            let speaks = core.upstream.speaks(provider);
+            // What is held is known by its own name only.
+            if call.place.id.is_some() { speaks.contains(&call.dialect) } else { serves(call.dialect, speaks) }
+        },
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
         granted: &|target| {
-            !revision.tenants.present || rows.iter().any(|row| row.admits_operation(operation) && row.admits(target))
+            !revision.tenants.present || rows.iter().any(|row| admits(row) && row.admits(target))
         },
         bucket: &|name, by| facts.bucket(name, by),
     };
     match choose(&revision.catalog, terms, &given) {
+        // What is made at one provider is there and nowhere else: a second one could only make another, or not know it.
+        Ok(mut route) if !instead.is_empty() && holds(call) => {
+            route.targets.truncate(1);
+            Way { targets: Ok(route.targets), considered: route.considered, replaced: None }
+        }
         Ok(route) => Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced },
         Err(NoRoute::Unknown { asked, nearest }) => {
             let hint = nearest.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
@@ -64,6 +92,53 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
             Way::refused(Refusal { param: Some("model".into()), ..refusal }, Vec::new())
         }
         Err(NoRoute::AllCut(considered)) => Way::refused(all_cut(&facts.intent.asked, &considered), considered),
+    }
+}
+
+/// Is the call about what a provider holds?
+fn holds(call: &Identified) -> bool {
+    call.place.id.is_some() || matches!(call.dialect.operation(), Operation::Files | Operation::Batches)
+}
+
+/// Where a call may go that names no model: to who holds what it speaks of, to the provider that it names, else to all that
+/// have such a thing.
+fn by_provider(
+    core: &Core,
+    revision: &Revision,
+    call: &Identified,
+    named: &str,
+) -> Result<Vec<Arc<Target>>, Refusal> {
+    if let Some(held) = &call.refers.held {
+        let known = revision.catalog.target(&held.target).cloned();
+        let made = || match held.target.strip_prefix(&*held.provider).and_then(|rest| rest.strip_prefix('/')) {
+            Some(model) => Arc::new(catalog::unlisted(&held.provider, model)),
+            None => Arc::new(catalog::whole(&held.provider)),
+        };
+        return Ok(vec![known.unwrap_or_else(made)]);
+    }
+    if !named.is_empty() {
+        return Ok(vec![Arc::new(catalog::whole(named))]);
+    }
+    let speaks = |name: &&Arc<str>| core.upstream.speaks(name).contains(&call.dialect);
+    let all: Vec<&Arc<str>> = core.upstream.providers().iter().filter(speaks).collect();
+    let default = core.upstream.default_provider();
+    let mut targets: Vec<Arc<Target>> = all.iter().map(|name| Arc::new(catalog::whole(name))).collect();
+    targets.sort_by_key(|target| Some(&*target.provider) != default);
+    match (&call.refers.unknown, targets.first().map(|first| Some(&*first.provider) == default)) {
+        (_, None) => {
+            let told = format!("no provider that is configured here speaks `{}`", call.dialect.name());
+            Err(Refusal::new(Category::NoRoute, "no_provider", told))
+        }
+        (Some(id), Some(false)) if targets.len() > 1 => {
+            let names: Vec<&str> = all.iter().map(|name| &***name).collect();
+            let told = format!(
+                "nothing is known here of `{id}`, and {} may hold it: name one in the header `{}`",
+                names.join(" or "),
+                Field::Provider.header()
+            );
+            Err(Refusal { param: Some("id".into()), ..Refusal::new(Category::NoRoute, "unknown_id", told) })
+        }
+        (Some(_) | None, Some(_)) => Ok(targets),
     }
 }
 
@@ -119,5 +194,6 @@ pub fn words(cut: &Cut) -> String {
         }
         Cut::Region => "in another region than asked for".to_owned(),
         Cut::Feature(feature) => format!("it cannot do `{}`", feature.name()),
+        Cut::Elsewhere { provider } => format!("`{provider}` holds what the call speaks of"),
     }
 }

@@ -36,6 +36,8 @@ fn run(intent: Intent, terms: &Terms) -> Result<Vec<String>, NoRoute> {
         intent: &intent,
         operation: Operation::Chat,
         needs: &[],
+        instead: &[],
+        held_at: None,
         speaks: &|_| true,
         serves: &|p| p != "off",
         takes_unlisted: &|p| p == "open",
