@@ -39,7 +39,8 @@ pub struct Form {
 #[derive(Debug, Clone)]
 struct Part {
     name: Box<str>,
-    is_file: bool,
+    /// Of a file.
+    file_name: Option<Box<str>>,
     /// From its delimiter to the next one.
     whole: Range<usize>,
     value: Range<usize>,
@@ -112,11 +113,11 @@ impl Form {
             if end < value {
                 return wrong("a part that ends with its headers", end);
             }
-            let (name, is_file) = disposition(&form.bytes[head], after + 2)?;
-            if !is_file {
+            let (name, file_name) = disposition(&form.bytes[head], after + 2)?;
+            if file_name.is_none() {
                 fields_bytes += end - value;
             }
-            form.parts.push(Part { name, is_file, whole: start..end + 2, value: value..end });
+            form.parts.push(Part { name, file_name, whole: start..end + 2, value: value..end });
             start = end + 2;
         }
         form.tail = start;
@@ -141,7 +142,7 @@ impl Form {
         let mut fields = Map::new();
         for part in &self.parts {
             let twice = || Err(FormError::Duplicate(shown(&part.name).into_owned()));
-            if part.is_file {
+            if part.file_name.is_some() {
                 if READ_HERE.contains(&&*part.name) || own(&part.name) {
                     return Err(FormError::NoFile(shown(&part.name).into_owned()));
                 }
@@ -176,8 +177,14 @@ impl Form {
 
     /// Bytes of files, and how many there are.
     pub fn files(&self) -> (usize, usize) {
-        let files = self.parts.iter().filter(|part| part.is_file);
+        let files = self.parts.iter().filter(|part| part.file_name.is_some());
         files.fold((0, 0), |(bytes, number), part| (bytes + part.value.len(), number + 1))
+    }
+
+    /// The file of this field: its name, and what it holds.
+    pub fn file(&self, name: &str) -> Option<(&str, Bytes)> {
+        let part = self.parts.iter().find(|part| *part.name == *name && part.file_name.is_some())?;
+        Some((part.file_name.as_deref().unwrap_or_default(), self.bytes.slice(part.value.clone())))
     }
 
     /// The form with the changes made: other parts, and the boundary, stay byte for byte.
@@ -240,8 +247,8 @@ fn quoted(name: &str) -> String {
     name.replace(['"', '\r', '\n'], "_")
 }
 
-/// The field's name, and whether it is a file, from the header lines of a part.
-fn disposition(head: &[u8], at: usize) -> Result<(Box<str>, bool), FormError> {
+/// The field's name, and a file's own, from the header lines of a part.
+fn disposition(head: &[u8], at: usize) -> Result<(Box<str>, Option<Box<str>>), FormError> {
     let wrong = |what| FormError::Syntax { what, at };
     let text = std::str::from_utf8(head).map_err(|_| wrong("headers that are not UTF-8"))?;
     let mut found = None;
@@ -261,17 +268,17 @@ fn disposition(head: &[u8], at: usize) -> Result<(Box<str>, bool), FormError> {
     }
     let value = found.ok_or_else(|| wrong("a part without `content-disposition`"))?;
     let rest = value.trim_start().strip_prefix("form-data").ok_or_else(|| wrong("a part that is no `form-data`"))?;
-    let (mut name, mut is_file) = (None, false);
+    let (mut name, mut file_name) = (None, None);
     for parameter in parameters(rest).ok_or_else(|| wrong("a `content-disposition` that cannot be read"))? {
         match parameter.0.to_ascii_lowercase().as_str() {
             "name" if name.is_none() => name = Some(parameter.1),
             "name" | "name*" => return Err(wrong("a part whose name is said twice, or encoded")),
-            "filename" | "filename*" => is_file = true,
+            "filename" | "filename*" => file_name = file_name.or(Some(parameter.1.into())),
             _ => {}
         }
     }
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| wrong("a part without a name"))?;
-    Ok((name.into(), is_file))
+    Ok((name.into(), file_name))
 }
 
 /// `; name="a"; filename=b`. `None` = it is not made so. Escapes in quotes stay as they are.

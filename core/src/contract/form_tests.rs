@@ -65,22 +65,63 @@ fn what_two_readers_could_take_for_two_forms_is_refused() {
         (format!("{model}{end}more"), "after the last boundary", "an epilogue"),
         (format!("{model}--b-1x\r\n\r\n{end}"), "without an end of its line", "a boundary that goes on"),
         (format!("{}{end}", model.replace("\r\n", "\n")), "without an end of its line", "bare line feeds"),
-        (format!("--b-1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n--b-1--"), "ends with its headers", "no value"),
+        (
+            format!("--b-1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n--b-1--"),
+            "ends with its headers",
+            "no value",
+        ),
         (format!("{model}{model}{end}"), "`model` twice", "which model?"),
-        (format!("{}{end}", part("Content-Disposition: form-data; name=\"model\"; filename=\"m\"", "m")), "is a file", "a model in a file"),
-        (format!("{}{end}", part("Content-Disposition: form-data; name=\"a\"; name=\"model\"", "m")), "said twice", "two names"),
-        (format!("{}{end}", part("Content-Disposition: form-data; name*=utf-8''model", "m")), "encoded", "an encoded name"),
+        (
+            format!("{}{end}", part("Content-Disposition: form-data; name=\"model\"; filename=\"m\"", "m")),
+            "is a file",
+            "a model in a file",
+        ),
+        (
+            format!("{}{end}", part("Content-Disposition: form-data; name=\"a\"; name=\"model\"", "m")),
+            "said twice",
+            "two names",
+        ),
+        (
+            format!("{}{end}", part("Content-Disposition: form-data; name*=utf-8''model", "m")),
+            "encoded",
+            "an encoded name",
+        ),
         (format!("{}{end}", part("Content-Type: text/plain", "m")), "without `content-disposition`", "no name"),
-        (format!("{}{end}", part("Content-Disposition: form-data; name=\"a\"\r\nContent-Transfer-Encoding: base64", "bQ==")), "no use for", "another reading"),
-        (format!("{}{end}", part(&format!("X: {}", "y".repeat(HEADERS_BYTES_MAX)), "m")), "too long", "headers without end"),
-        (format!("{}{end}", (0..=PARTS_MAX).map(|n| part(&format!("Content-Disposition: form-data; name=\"n{n}\""), "")).collect::<String>()), "256 parts", "too many"),
-        (format!("{}{end}", part("Content-Disposition: form-data; name=\"a\"", &"y".repeat(FIELDS_BYTES_MAX + 1))), "1048576", "a field like a file"),
+        (
+            format!(
+                "{}{end}",
+                part("Content-Disposition: form-data; name=\"a\"\r\nContent-Transfer-Encoding: base64", "bQ==")
+            ),
+            "no use for",
+            "another reading",
+        ),
+        (
+            format!("{}{end}", part(&format!("X: {}", "y".repeat(HEADERS_BYTES_MAX)), "m")),
+            "too long",
+            "headers without end",
+        ),
+        (
+            format!(
+                "{}{end}",
+                (0..=PARTS_MAX)
+                    .map(|n| part(&format!("Content-Disposition: form-data; name=\"n{n}\""), ""))
+                    .collect::<String>()
+            ),
+            "256 parts",
+            "too many",
+        ),
+        (
+            format!("{}{end}", part("Content-Disposition: form-data; name=\"a\"", &"y".repeat(FIELDS_BYTES_MAX + 1))),
+            "1048576",
+            "a field like a file",
+        ),
     ] {
         let error = form(&text).and_then(|form| form.fields().map(|_| ())).unwrap_err();
         assert!(error.to_string().contains(told), "{why}: {error}");
     }
     let not_text = part("Content-Disposition: form-data; name=\"a\"", "XX").into_bytes();
-    let not_text: Vec<u8> = [&*not_text, end.as_bytes()].concat().into_iter().map(|b| if b == b'X' { 0xff } else { b }).collect();
+    let not_text: Vec<u8> =
+        [&*not_text, end.as_bytes()].concat().into_iter().map(|b| if b == b'X' { 0xff } else { b }).collect();
     let read = Form::read(not_text.into(), "b-1".into()).unwrap();
     assert_eq!(read.fields(), Err(FormError::NotUtf8("a".to_owned())));
 }
@@ -96,7 +137,11 @@ fn a_boundary_is_plain_and_said_once() {
         ("multipart/mixed; boundary=a", None),
         ("application/json", None),
     ] {
-        assert_eq!(boundary(kind).map(|found| found.map(String::from)), expected.map(|e| e.map(str::to_owned)), "{kind}");
+        assert_eq!(
+            boundary(kind).map(|found| found.map(String::from)),
+            expected.map(|e| e.map(str::to_owned)),
+            "{kind}"
+        );
     }
 }
 

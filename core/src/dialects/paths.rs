@@ -65,6 +65,11 @@ impl Place {
         }
     }
 
+    /// For people; `None` = the usual one.
+    pub fn told(&self) -> Option<Box<str>> {
+        (!self.is_usual()).then(|| format!("{} {}", self.verb.method(), self.filled()).into())
+    }
+
     /// Nothing is computed here: what the provider holds is looked up, kept, ended or taken away.
     pub fn computes_nothing(&self, dialect: Dialect) -> bool {
         self.verb != Verb::Post || self.id.is_some() || dialect.operation() == Operation::Files

@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::identify::Identified;
-use crate::contract::{Dialect, Operation};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::tokens::Counts;
 use crate::contract::tokens::families::Family;
+use crate::contract::{Dialect, Operation};
 use crate::dialects::words::Words;
 use crate::limits::claim::Claim;
 use crate::limits::money::{Most, Price, usd_text};

@@ -108,7 +108,8 @@ pub async fn identify(
     let said = BodySays::read(&body, &skim)?;
     join(&mut declared, &said, receipt, after)?;
     assert_identity(&declared, &said, &mut caller)?;
-    let stream = call.stream.or(said.stream).unwrap_or_else(|| wire::streams_unsaid(call.dialect, &call.place, &call.head));
+    let stream =
+        call.stream.or(said.stream).unwrap_or_else(|| wire::streams_unsaid(call.dialect, &call.place, &call.head));
     receipt.stream = stream;
     let mut facts = Facts::default();
     facts.call = CallFacts { stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };

@@ -95,3 +95,31 @@ pub fn answer(bytes: Bytes, between: &Between<'_>) -> Result<(Bytes, Notes), Str
     };
     Ok((bytes, notes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_passes_where_that_can_be() {
+        let speech = (Dialect::OpenaiAudio, "/audio/speech");
+        let content = (Dialect::OpenaiFiles, "/files/{}/content");
+        for ((dialect, path), kind_told, expected, why) in [
+            (speech, "audio/mpeg", Kind::Content, "sound"),
+            (speech, "Text/Event-Stream; charset=utf-8", Kind::Events, "sound in events"),
+            (speech, "application/json; charset=utf-8", Kind::Usual, "an answer that is read"),
+            (speech, "text/html", Kind::Usual, "a proxy's page is no sound"),
+            (speech, "", Kind::Usual, "nobody says what it is"),
+            (content, "application/json", Kind::Content, "a file may be anything"),
+            ((Dialect::OpenaiChat, ""), "audio/mpeg", Kind::Usual, "no chat is sound"),
+            ((Dialect::OpenaiBatches, "/batches/{}"), "text/plain", Kind::Usual, "nor is a batch"),
+        ] {
+            let place = Place { path, ..Place::default() };
+            let mut headers = HeaderMap::new();
+            if !kind_told.is_empty() {
+                headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind_told));
+            }
+            assert_eq!(kind(dialect, dialect, &place, &headers), expected, "{why}");
+        }
+    }
+}

@@ -163,14 +163,18 @@ fn provider(core: &Core, declared: &Declared, intent: &mut Intent) -> Result<(),
     if !core.upstream.serves(name) {
         let hint = nearest::hint(name, core.upstream.providers().iter().map(|known| &**known));
         let told = format!("no provider `{name}` is configured here{hint}");
-        return Err(Refusal { param: Some(header.into()), ..Refusal::new(Category::NoRoute, "unknown_provider", told) });
+        return Err(Refusal {
+            param: Some(header.into()),
+            ..Refusal::new(Category::NoRoute, "unknown_provider", told)
+        });
     }
     if intent.model.is_empty() && !intent.asked.is_empty() {
         let told = format!("`{header}` names a provider, so name one of its models too, not `{}`", intent.asked);
         return Err(Refusal::invalid("contradiction", header, told));
     }
     if !intent.provider.is_empty() && intent.provider != name {
-        let told = format!("model `{}` is pinned to `{}`, not to `{name}`: send one of them", intent.asked, intent.provider);
+        let told =
+            format!("model `{}` is pinned to `{}`, not to `{name}`: send one of them", intent.asked, intent.provider);
         return Err(Refusal::invalid("contradiction", header, told));
     }
     intent.provider = name.to_owned();

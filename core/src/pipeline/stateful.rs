@@ -77,12 +77,12 @@ fn named(call: &Identified, shared: bool) -> Result<Vec<(&'static str, Arc<str>)
         found.push(("id", id.clone()));
     }
     let (body, skim) = (&call.body, &call.skim);
-    let members: &[&'static str] = match call.dialect {
-        Dialect::OpenaiResponses => &["previous_response_id", "conversation"],
-        Dialect::OpenaiBatches => &["input_file_id"],
-        _ => &[],
-    };
-    for member in members {
+    let members: [(Dialect, &'static str); 3] = [
+        (Dialect::OpenaiResponses, "previous_response_id"),
+        (Dialect::OpenaiResponses, "conversation"),
+        (Dialect::OpenaiBatches, "input_file_id"),
+    ];
+    for (_, member) in members.iter().filter(|(dialect, _)| *dialect == call.dialect) {
         let Some(raw) = skim.raw(body, member) else { continue };
         match id_of(raw) {
             Some(Named::Id(id)) => found.push((*member, id.as_str().into())),
@@ -146,7 +146,10 @@ fn files(body: &[u8], shared: bool) -> Vec<String> {
         while let Some((id, end)) = text(&value[..ends], inside) {
             found.push(id);
             inside = end;
-            if !list || found.len() > FILES_MAX {
+            if found.len() > FILES_MAX {
+                return found;
+            }
+            if !list {
                 break;
             }
         }
@@ -173,11 +176,8 @@ fn text(json: &[u8], at: usize) -> Option<(String, usize)> {
 
 /// Does an answer to this call tell of something that its provider now holds?
 pub fn learns(call: &Identified) -> bool {
-    match call.dialect {
-        Dialect::OpenaiResponses => call.skim.raw(&call.body, "store") != Some(b"false"),
-        Dialect::OpenaiFiles | Dialect::OpenaiBatches => !call.place.lists_all(),
-        _ => false,
-    }
+    let keeps = matches!(call.dialect, Dialect::OpenaiResponses | Dialect::OpenaiFiles | Dialect::OpenaiBatches);
+    keeps && !call.place.lists_all() && call.skim.raw(&call.body, "store") != Some(b"false")
 }
 
 /// The members of an answer that name what is held.
@@ -212,8 +212,7 @@ pub async fn learn(core: &Core, tenant: &Arc<str>, target: &Target, dialect: Dia
     let inner = |inner: Option<Inner>| inner.and_then(|inner| inner.id);
     let ids = [tells.id, tells.output_file_id, tells.error_file_id, inner(tells.conversation), inner(tells.file)];
     for id in ids.into_iter().flatten().filter(|id| is_id(id)) {
-        let origin =
-            Origin { tenant: tenant.clone(), provider: target.provider.clone(), target: target.id.clone() };
+        let origin = Origin { tenant: tenant.clone(), provider: target.provider.clone(), target: target.id.clone() };
         core.shelf.note_origin(&id, origin).await;
     }
 }
@@ -262,8 +261,18 @@ mod tests {
     #[test]
     fn files_are_found_however_they_are_written_and_words_are_none() {
         for (body, shared, expected, why) in [
-            (r#"{"a":[{"type":"input_file","file_id":"file-1"},{"file_id" : "file-2"}]}"#, false, &["file-1", "file-2"][..], "parts"),
-            (r#"{"tools":[{"container":{"file_ids":["file-1","file-2"]}}],"file_id":null}"#, false, &["file-1", "file-2"], "a list"),
+            (
+                r#"{"a":[{"type":"input_file","file_id":"file-1"},{"file_id" : "file-2"}]}"#,
+                false,
+                &["file-1", "file-2"][..],
+                "parts",
+            ),
+            (
+                r#"{"tools":[{"container":{"file_ids":["file-1","file-2"]}}],"file_id":null}"#,
+                false,
+                &["file-1", "file-2"],
+                "a list",
+            ),
             (r#"{"a":"say \"file_id\": \"file-1\""}"#, false, &[], "words of a prompt"),
             (r#"{"a":"file_id","b":"file-1"}"#, false, &[], "a value of that name"),
             (r#"{"file\u005fid":"file-1"}"#, true, &["file-1"], "an escape, where tenants share"),
@@ -276,7 +285,8 @@ mod tests {
 
     #[test]
     fn a_stream_tells_its_response_in_its_first_event() {
-        let piece = b"event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\"}}\n\n";
+        let piece =
+            b"event: response.created\ndata: {\"type\":\"response.created\",\"response\":{\"id\":\"resp_1\"}}\n\n";
         assert_eq!(in_event(piece), Some(&br#"{"id":"resp_1"}"#[..]));
         assert_eq!(in_event(b": a comment\n\n"), None);
         assert!(matches!(id_of(br#"{"id":"conv_1"}"#), Some(Named::Id(id)) if id == "conv_1"));

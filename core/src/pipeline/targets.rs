@@ -33,21 +33,11 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
     let operation = call.dialect.operation().granted_as();
     let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
     let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
-    if revision.tenants.present && !rows.iter().any(|row| row.admits_operation(operation)) {
-        let told = format!(
-            "tenant `{tenant}`, app `{app}`, use case `{use_case}` may not use `{}`: no row under `grants` of `tenants.yaml` admits it",
-            operation.name()
-        );
-        return Way::refused(Refusal::new(Category::Permission, "no_grant", told), Vec::new());
-    }
-    let uninspected = call.wire.uninspected(call.dialect, &call.place);
-    let admits = |row: &&Grant| row.admits_operation(operation) && (uninspected.is_none() || row.uninspected);
-    if let Some(what) = uninspected.filter(|_| revision.tenants.present && !rows.iter().any(admits)) {
-        let told = format!(
-            "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets tenant `{tenant}`, app `{app}`, use case `{use_case}` send it unread: one with `uninspected: true` that admits `{}` would",
-            operation.name()
-        );
-        return Way::refused(Refusal::new(Category::PolicyViolation, "uninspected", told), Vec::new());
+    let unread = call.wire.uninspected(call.dialect, &call.place);
+    let admits = |row: &&Grant| row.admits_operation(operation) && (unread.is_none() || row.uninspected);
+    if revision.tenants.present && !rows.iter().any(admits) {
+        let known = rows.iter().any(|row| row.admits_operation(operation));
+        return Way::refused(no_grant(facts, operation, unread.filter(|_| known)), Vec::new());
     }
     let instead = match facts.intent.asked.is_empty() {
         true => match by_provider(core, revision, call, &facts.intent.provider) {
@@ -71,9 +61,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         },
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
-        granted: &|target| {
-            !revision.tenants.present || rows.iter().any(|row| admits(row) && row.admits(target))
-        },
+        granted: &|target| !revision.tenants.present || rows.iter().any(|row| admits(row) && row.admits(target)),
         bucket: &|name, by| facts.bucket(name, by),
     };
     match choose(&revision.catalog, terms, &given) {
@@ -95,6 +83,25 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
     }
 }
 
+/// No row admits the operation, or none of those that do lets it go out unread.
+fn no_grant(facts: &Facts, operation: Operation, unread: Option<&str>) -> Refusal {
+    let operation = operation.name();
+    let (tenant, app, use_case) = (&facts.caller.tenant, &facts.caller.app, &facts.meta.use_case);
+    let who = format!("tenant `{tenant}`, app `{app}`, use case `{use_case}`");
+    match unread {
+        None => {
+            let told = format!("{who} may not use `{operation}`: no row under `grants` of `tenants.yaml` admits it");
+            Refusal::new(Category::Permission, "no_grant", told)
+        }
+        Some(what) => {
+            let told = format!(
+                "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets {who} send it unread: one with `uninspected: true` that admits `{operation}` would"
+            );
+            Refusal::new(Category::PolicyViolation, "uninspected", told)
+        }
+    }
+}
+
 /// Is the call about what a provider holds?
 fn holds(call: &Identified) -> bool {
     call.place.id.is_some() || matches!(call.dialect.operation(), Operation::Files | Operation::Batches)
@@ -102,13 +109,16 @@ fn holds(call: &Identified) -> bool {
 
 /// Where a call may go that names no model: to who holds what it speaks of, to the provider that it names, else to all that
 /// have such a thing.
-fn by_provider(
-    core: &Core,
-    revision: &Revision,
-    call: &Identified,
-    named: &str,
-) -> Result<Vec<Arc<Target>>, Refusal> {
+fn by_provider(core: &Core, revision: &Revision, call: &Identified, named: &str) -> Result<Vec<Arc<Target>>, Refusal> {
     if let Some(held) = &call.refers.held {
+        if !named.is_empty() && *named != *held.provider {
+            let told = format!(
+                "`{}` holds what the call speaks of, not `{named}`: leave the header `{}` out",
+                held.provider,
+                Field::Provider.header()
+            );
+            return Err(Refusal::new(Category::NoRoute, "held_elsewhere", told));
+        }
         let known = revision.catalog.target(&held.target).cloned();
         let made = || match held.target.strip_prefix(&*held.provider).and_then(|rest| rest.strip_prefix('/')) {
             Some(model) => Arc::new(catalog::unlisted(&held.provider, model)),

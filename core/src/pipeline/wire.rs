@@ -103,7 +103,9 @@ impl Wire {
     pub fn uninspected(&self, dialect: Dialect, place: &Place) -> Option<&'static str> {
         match self {
             Wire::Form(form) if form.files().1 > 0 => Some("a file"),
-            Wire::Json if dialect == Dialect::OpenaiBatches && place.id.is_none() => Some("the calls in its input file"),
+            Wire::Json if dialect == Dialect::OpenaiBatches && place.id.is_none() => {
+                Some("the calls in its input file")
+            }
             // Pictures, as addresses or packed.
             Wire::Json if dialect == Dialect::OpenaiImages && place.path != "/images/generations" => Some("a picture"),
             Wire::Form(_) | Wire::Json | Wire::Nothing => None,
@@ -139,4 +141,46 @@ fn not_json(error: SkimError) -> Refusal {
         SkimError::TooManyMembers => "too_many_members",
     };
     Refusal::invalid(code, "body", error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_policy_can_read_is_known_for_it() {
+        let form = |file: &str| {
+            let text = format!("--b\r\nContent-Disposition: form-data; name=\"a\"{file}\r\n\r\nx\r\n--b--");
+            (Bytes::from(text), "multipart/form-data; boundary=b")
+        };
+        let json = || (Bytes::from_static(br#"{"a":"x"}"#), "application/json");
+        let (files, images) = (Dialect::OpenaiFiles, Dialect::OpenaiImages);
+        for (dialect, path, id, (body, kind), expected, why) in [
+            (files, "/files", None, form("; filename=\"f\""), true, "a file"),
+            (files, "/files", None, form(""), false, "fields alone"),
+            (images, "/images/generations", None, json(), false, "a prompt is read"),
+            (images, "/images/edits", None, json(), true, "a picture, packed or by its address"),
+            (Dialect::OpenaiBatches, "/batches", None, json(), true, "calls in a file"),
+            (Dialect::OpenaiBatches, "/batches/{}/cancel", Some("b"), (Bytes::new(), ""), false, "nothing goes in"),
+            (Dialect::OpenaiChat, "", None, json(), false, "a chat"),
+        ] {
+            let place = Place { path, id: id.map(Into::into), ..Place::default() };
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+            let came = read(body, dialect, &place, &headers).unwrap();
+            assert_eq!(came.wire.uninspected(dialect, &place).is_some(), expected, "{why}");
+        }
+    }
+
+    #[test]
+    fn two_calls_under_one_key_are_told_apart_by_what_they_do() {
+        let digest = |verb, id: &str| {
+            let place = Place { verb, path: "/files/{}", id: Some(id.into()) };
+            Wire::Nothing.digest(&Bytes::from_static(b"{}"), &place)
+        };
+        assert_eq!(digest(Verb::Delete, "a"), digest(Verb::Delete, "a"));
+        assert_ne!(digest(Verb::Delete, "a"), digest(Verb::Delete, "b"));
+        assert_ne!(digest(Verb::Delete, "a"), digest(Verb::Post, "a"));
+        let body = Bytes::from_static(b"{}");
+        assert_eq!(Wire::Json.digest(&body, &Place::default()), *blake3::hash(&body).as_bytes());
+    }
 }

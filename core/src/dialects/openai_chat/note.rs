@@ -68,7 +68,7 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
         notes.error = Some(error_of(data).message);
     }
     // Sound, transcripts and pictures have no mark behind their events: the last one is named so.
-    notes.done |= data.starts_with(b"{\"type\"") && ends_itself(data);
+    notes.done |= ends_itself(&frame.name) || (data.starts_with(b"{\"type\"") && ends_itself(in_type(data)));
     let tells = says_value(data, b"\"usage\"") || says_value(data, b"\"finish_reason\"") || begins_error(data);
     if !tells {
         return;
@@ -98,9 +98,14 @@ fn says_value(data: &[u8], member: &[u8]) -> bool {
 }
 
 /// `speech.audio.done`, `transcript.text.done`, `image_generation.completed`, `image_edit.completed`.
-fn ends_itself(data: &[u8]) -> bool {
-    let begin = &data[..data.len().min(64)];
-    [&b".done\""[..], b".completed\""].iter().any(|end| memmem::find(begin, end).is_some())
+fn ends_itself(name: &str) -> bool {
+    name.ends_with(".done") || name.ends_with(".completed")
+}
+
+/// The text of the first member.
+fn in_type(data: &[u8]) -> &str {
+    let value = data.splitn(5, |b| *b == b'"').nth(3).unwrap_or_default();
+    std::str::from_utf8(value).unwrap_or_default()
 }
 
 fn begins_error(data: &[u8]) -> bool {
