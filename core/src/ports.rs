@@ -50,6 +50,9 @@ pub trait Upstream: Send + Sync {
     /// Is this provider configured here?
     fn serves(&self, provider: &str) -> bool;
 
+    /// All that are configured here, in the order in which they are asked where a call names no model.
+    fn providers(&self) -> &[Arc<str>];
+
     /// Does this provider take models that no catalog lists?
     fn takes_unlisted(&self, provider: &str) -> bool;
 
@@ -134,7 +137,7 @@ pub struct Used {
     pub tokens: u64,
 }
 
-/// Where answers are kept: idempotency records, and later the caches.
+/// Where answers are kept: idempotency records, and later the caches. And where it is noted what providers hold.
 pub trait Shelf: Send + Sync {
     /// Claims `key` for a call with this body.
     fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun>;
@@ -144,6 +147,21 @@ pub trait Shelf: Send + Sync {
 
     /// Gives the key back: the call came to no answer worth keeping.
     fn forget<'a>(&'a self, key: &'a str) -> Later<'a, ()>;
+
+    /// Notes who holds a thing, and for whom. What is another tenant's stays that tenant's.
+    fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()>;
+
+    /// Who holds it; `None` = it was never noted, or was forgotten.
+    fn origin<'a>(&'a self, id: &'a str) -> Later<'a, Option<Origin>>;
+}
+
+/// Where something that a provider holds was made: a response, a file, a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub tenant: Arc<str>,
+    pub provider: Arc<str>,
+    /// The target's id; the provider's name, where no model was named.
+    pub target: Arc<str>,
 }
 
 /// What became of a claim on an idempotency key.

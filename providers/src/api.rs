@@ -34,6 +34,8 @@ const ALL_OF_OPENAI: &[Dialect] = &[
     Dialect::OpenaiModerations,
     Dialect::OpenaiImages,
     Dialect::OpenaiAudio,
+    Dialect::OpenaiFiles,
+    Dialect::OpenaiBatches,
 ];
 
 /// What nearly every compatible server has.
@@ -190,6 +192,11 @@ static APIS: [Api; 16] = [
             Dialect::GeminiEmbed,
             Dialect::GeminiBatchEmbed,
             Dialect::CohereEmbed,
+            Dialect::OpenaiModerations,
+            Dialect::OpenaiImages,
+            Dialect::OpenaiAudio,
+            Dialect::OpenaiFiles,
+            Dialect::OpenaiBatches,
         ],
         Key::Bearer,
         PLAIN,
@@ -227,14 +234,18 @@ impl Api {
             _ => format!("{base}{rest}"),
         };
         let bedrock = |verb: &str| format!("{root}/model/{}/{verb}", encoded(model, b""));
+        if !to.place.is_usual() {
+            return openai(&to.place.filled());
+        }
         match to.dialect {
             Dialect::OpenaiChat => openai("/chat/completions"),
             Dialect::OpenaiResponses => openai("/responses"),
             Dialect::OpenaiCompletions => openai("/completions"),
             Dialect::OpenaiEmbeddings => openai("/embeddings"),
             Dialect::OpenaiModerations => openai("/moderations"),
-            Dialect::OpenaiImages => openai(&format!("/images/{}", to.rest)),
-            Dialect::OpenaiAudio => openai(&format!("/audio/{}", to.rest)),
+            // These have several, all of them named: their common root is no place of its own.
+            Dialect::OpenaiImages => openai("/images"),
+            Dialect::OpenaiAudio => openai("/audio"),
             Dialect::OpenaiFiles => openai("/files"),
             Dialect::OpenaiBatches => openai("/batches"),
             Dialect::AnthropicMessages => format!("{root}/v1/messages"),
@@ -261,9 +272,9 @@ impl Api {
         }
     }
 
-    /// Do all its calls in this dialect go to one address?
+    /// Do all its usual calls in this dialect go to one address?
     pub fn has_one_path(&self, dialect: Dialect) -> bool {
-        let one = Address { model: Some("a".into()), stream: Some(true), rest: "b", ..Address::of(dialect) };
+        let one = Address { model: Some("a".into()), stream: Some(true), ..Address::of(dialect) };
         self.path("", &one, Some("api-version=1")) == self.path("", &Address::of(dialect), None)
     }
 
@@ -307,8 +318,10 @@ impl Api {
 
 /// Azure's newer path needs no version; whoever names one means the path with deployments.
 fn azure(root: &str, model: &str, rest: &str, query: Option<&str>) -> String {
+    let of_deployment = !["/responses", "/files", "/batches", "/uploads"].iter().any(|held| rest.starts_with(held));
     match query.is_some_and(names_version) {
-        true => format!("{root}/openai/deployments/{}{rest}", encoded(model, b"")),
+        true if of_deployment => format!("{root}/openai/deployments/{}{rest}", encoded(model, b"")),
+        true => format!("{root}/openai{rest}"),
         false => format!("{root}/openai/v1{rest}"),
     }
 }
@@ -321,6 +334,8 @@ fn names_version(query: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_core::dialects::paths::{Place, Verb};
+
     use super::*;
 
     #[test]
@@ -358,5 +373,14 @@ mod tests {
         let to = Address { model: Some("d".into()), ..Address::of(Dialect::OpenaiChat) };
         let older = named("azure").unwrap().path("http://h", &to, Some("api-version=2024-10-21"));
         assert_eq!(older, "http://h/openai/deployments/d/chat/completions");
+        let place = Place { path: "/files/{}/content", id: Some("file-1".into()), verb: Verb::Get };
+        let held = Address { place, ..Address::of(Dialect::OpenaiFiles) };
+        for (api, base, query, expected) in [
+            ("openai", "http://h/v1", None, "http://h/v1/files/file-1/content"),
+            ("azure", "http://h", None, "http://h/openai/v1/files/file-1/content"),
+            ("azure", "http://h", Some("api-version=2024-10-21"), "http://h/openai/files/file-1/content"),
+        ] {
+            assert_eq!(named(api).unwrap().path(base, &held, query), expected, "{api}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper_util::client::legacy;
@@ -96,6 +96,8 @@ impl Provider {
 /// All configured providers.
 pub struct Providers {
     table: HashMap<Arc<str>, Endpoint>,
+    /// In the order in which they were given.
+    names: Vec<Arc<str>>,
     default: Option<Arc<str>>,
 }
 
@@ -112,6 +114,7 @@ impl Providers {
     /// Checks addresses and reads secrets. A secret that is not there is told when a call needs it; here it is a warning.
     pub fn new(list: Vec<Provider>) -> Result<(Providers, Vec<String>), String> {
         let mut table = HashMap::new();
+        let mut names = Vec::with_capacity(list.len());
         let mut warnings = Vec::new();
         let mut default: Option<Arc<str>> = None;
         for provider in list {
@@ -120,11 +123,12 @@ impl Providers {
                 return Err("two providers are `default`: models that nobody knows can go to one only".to_owned());
             }
             let endpoint = Endpoint::new(provider, &mut warnings)?;
+            names.push(name.clone());
             if table.insert(name.clone(), endpoint).is_some() {
                 return Err(format!("provider `{name}` is there twice"));
             }
         }
-        Ok((Providers { table, default }, warnings))
+        Ok((Providers { table, names, default }, warnings))
     }
 }
 
@@ -155,7 +159,7 @@ impl Endpoint {
     fn uri(&self, to: &Address, query: Option<String>) -> Result<Uri, Fault> {
         let api = self.provider.api;
         let query = api.query(query, self.provider.api_version.as_deref());
-        let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect) {
+        let uri = match self.uris.iter().find(|(dialect, _)| *dialect == to.dialect && to.place.is_usual()) {
             Some((_, uri)) => uri.clone(),
             None => {
                 let base = self.provider.base_url.trim_end_matches('/');
@@ -175,6 +179,10 @@ impl Endpoint {
 impl Upstream for Providers {
     fn serves(&self, provider: &str) -> bool {
         self.table.contains_key(provider)
+    }
+
+    fn providers(&self) -> &[Arc<str>] {
+        &self.names
     }
 
     fn takes_unlisted(&self, provider: &str) -> bool {
@@ -243,13 +251,16 @@ impl Upstream for Providers {
 
 async fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
     let mut headers = outgoing.headers;
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if !outgoing.body.is_empty() {
+        // Forms bring their own.
+        headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    }
     // Bodies are passed on as they are: what is packed could not be metered.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     endpoint.provider.api.complete(&mut headers);
     let body = outgoing.body;
     let mut request = Request::new(Full::new(body.clone()));
-    *request.method_mut() = Method::POST;
+    *request.method_mut() = outgoing.address.place.verb.method();
     *request.uri_mut() = endpoint.uri(&outgoing.address, outgoing.query)?;
     *request.headers_mut() = headers;
     // Last: a signature is over all the rest.

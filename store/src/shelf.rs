@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tollgate_core::ports::{Begun, Kept, Later, Shelf};
+use tollgate_core::ports::{Begun, Kept, Later, Origin, Shelf};
 
 /// As long as clients may repeat a call.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,10 +22,17 @@ const ON_THEIR_WAY_MAX: usize = 65_536;
 /// A key that is longer on its way belongs to a call that was lost: twice the longest call.
 const ON_THEIR_WAY_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
+/// All that is noted of what providers hold, some 60,000 ids; those asked for least recently go first.
+const ORIGINS_BYTES_MAX: u64 = 20 << 20;
+/// Providers keep responses for thirty days; what nobody asked for in that time is gone there too.
+const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// The shelf of one node.
 pub struct MemoryShelf {
     on_their_way: Mutex<HashMap<Box<str>, Marker>>,
     answers: Cache<String, Record>,
+    /// What providers hold: by id, with whose it is and where.
+    origins: Cache<String, Origin>,
     on_their_way_max: usize,
     age_max: Duration,
 }
@@ -54,6 +61,7 @@ impl Default for MemoryShelf {
         MemoryShelf {
             on_their_way: Mutex::default(),
             answers,
+            origins: origins(ORIGINS_BYTES_MAX),
             on_their_way_max: ON_THEIR_WAY_MAX,
             age_max: ON_THEIR_WAY_AGE_MAX,
         }
@@ -79,6 +87,26 @@ impl Shelf for MemoryShelf {
         self.lock().remove(key);
         Box::pin(std::future::ready(()))
     }
+
+    fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()> {
+        // Of two that come at once, the first stays.
+        self.origins.get_with_by_ref(id, || origin);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn origin<'a>(&'a self, id: &'a str) -> Later<'a, Option<Origin>> {
+        Box::pin(std::future::ready(self.origins.get(id)))
+    }
+}
+
+fn origins(bytes_max: u64) -> Cache<String, Origin> {
+    let bytes = |id: &String, origin: &Origin| id.len() + origin.target.len() + ENTRY_BYTES;
+    Cache::builder()
+        .max_capacity(bytes_max)
+        .weigher(move |id, origin| u32::try_from(bytes(id, origin)).unwrap_or(u32::MAX))
+        .time_to_idle(ORIGIN_IDLE_MAX)
+        .eviction_policy(EvictionPolicy::lru())
+        .build()
 }
 
 impl MemoryShelf {
@@ -177,6 +205,24 @@ mod tests {
             }
         });
         assert_eq!(fresh.into_inner(), 500);
+    }
+
+    #[tokio::test]
+    async fn what_providers_hold_is_its_first_tenants_and_bounded() {
+        let of = |tenant: &str| Origin { tenant: tenant.into(), provider: "p".into(), target: "p/m".into() };
+        let shelf = MemoryShelf::default();
+        assert_eq!(shelf.origin("resp_1").await, None);
+        shelf.note_origin("resp_1", of("acme")).await;
+        shelf.note_origin("resp_1", of("globex")).await;
+        assert_eq!(shelf.origin("resp_1").await, Some(of("acme")), "nobody takes it over");
+        let shelf = MemoryShelf { origins: origins(4_000), ..MemoryShelf::default() };
+        for n in 0..100 {
+            shelf.note_origin(&format!("resp_{n}"), of("acme")).await;
+        }
+        shelf.origins.run_pending_tasks();
+        assert!(shelf.origins.weighted_size() <= 4_000);
+        assert_eq!(shelf.origin("resp_99").await, Some(of("acme")), "the newest is there");
+        assert_eq!(shelf.origin("resp_0").await, None, "the oldest went");
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn node(folder: &str, scripts: &[&str]) {
 
 #[test]
 fn official_clients_in_python_are_content() {
-    python("python", &["openai", "anthropic", "google_genai"]);
+    python("python", &["openai", "openai_files", "anthropic", "google_genai"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod house;
 mod lowered;
 mod models;
 mod operations;
+mod passing;
 mod reasons;
 mod refused;
 mod revisions;

@@ -44,6 +44,7 @@ declared! {
     Family = "tollgate-family", "family";
     Tier = "tollgate-tier", "tier";
     Region = "tollgate-region", "region";
+    Provider = "tollgate-provider", "provider";
     Redaction = "tollgate-redaction", "redaction";
     Retention = "tollgate-retention", "retention";
     PiiMode = "tollgate-pii-mode", "pii_mode";

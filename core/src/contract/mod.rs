@@ -2,6 +2,7 @@
 
 pub mod base64;
 pub mod canonical;
+pub mod form;
 pub mod glob;
 pub mod meta;
 pub mod model_string;

@@ -26,6 +26,16 @@ impl Edits {
         self.of(name).and_then(Option::as_deref)
     }
 
+    /// What becomes of a member: `None` = it stays, `Some(None)` = it goes.
+    pub fn change(&self, name: &str) -> Option<Option<&str>> {
+        self.of(name).map(Option::as_deref)
+    }
+
+    /// Members that are set, each with its JSON text.
+    pub fn sets(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.list.iter().filter_map(|(name, json)| Some((name.as_str(), json.as_deref()?)))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -61,7 +61,7 @@ pub struct OpenaiUsage {
     completion_tokens: Option<u64>,
     #[serde(default)]
     total_tokens: Option<u64>,
-    #[serde(default, alias = "input_tokens_details")]
+    #[serde(default, alias = "input_tokens_details", alias = "input_token_details")]
     prompt_tokens_details: Option<InputDetails>,
     #[serde(default, alias = "output_tokens_details")]
     completion_tokens_details: Option<OutputDetails>,

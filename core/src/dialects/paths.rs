@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::contract::Dialect;
+use http::Method;
+
+use crate::contract::{Dialect, Operation};
 
 /// What a path says of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,14 +15,76 @@ pub struct Address {
     pub model: Option<Arc<str>>,
     /// Streamed or not, where the path says it.
     pub stream: Option<bool>,
-    /// What stands behind the dialect's own path: `generations` of `/v1/images/generations`.
-    pub rest: &'static str,
+    pub place: Place,
+}
+
+/// Where in its dialect a call goes, where that is not its one usual path.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Place {
+    pub verb: Verb,
+    /// Below the version's path, with `{}` for the id: `/images/edits`, `/files/{}/content`. Empty = the dialect's usual one.
+    pub path: &'static str,
+    /// Of what the provider holds.
+    pub id: Option<Arc<str>>,
+}
+
+/// What is done there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Verb {
+    #[default]
+    Post,
+    Get,
+    Delete,
+}
+
+impl Verb {
+    pub fn of(method: &Method) -> Option<Verb> {
+        [Verb::Post, Verb::Get, Verb::Delete].into_iter().find(|verb| verb.method() == *method)
+    }
+
+    pub fn method(self) -> Method {
+        match self {
+            Verb::Post => Method::POST,
+            Verb::Get => Method::GET,
+            Verb::Delete => Method::DELETE,
+        }
+    }
+}
+
+impl Place {
+    /// The dialect's usual place: most calls go there.
+    pub fn is_usual(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// The path, with its id.
+    pub fn filled(&self) -> Cow<'static, str> {
+        match &self.id {
+            Some(id) => self.path.replace("{}", id).into(),
+            None => self.path.into(),
+        }
+    }
+
+    /// For people; `None` = the usual one.
+    pub fn told(&self) -> Option<Box<str>> {
+        (!self.is_usual()).then(|| format!("{} {}", self.verb.method(), self.filled()).into())
+    }
+
+    /// Nothing is computed here: what the provider holds is looked up, kept, ended or taken away.
+    pub fn computes_nothing(&self, dialect: Dialect) -> bool {
+        self.verb != Verb::Post || self.id.is_some() || dialect.operation() == Operation::Files
+    }
+
+    /// Lists what the provider holds for everybody who calls through its one account.
+    pub fn lists_all(&self) -> bool {
+        self.verb == Verb::Get && self.id.is_none()
+    }
 }
 
 impl Address {
     /// Of a dialect whose calls all have one path.
     pub fn of(dialect: Dialect) -> Address {
-        Address { dialect, model: None, stream: None, rest: "" }
+        Address { dialect, model: None, stream: None, place: Place::default() }
     }
 }
 
@@ -33,12 +97,12 @@ const FIXED: &[(&str, Dialect, &str)] = &[
     ("/v1/messages/count_tokens", Dialect::AnthropicCountTokens, ""),
     ("/v1/completions", Dialect::OpenaiCompletions, ""),
     ("/v1/moderations", Dialect::OpenaiModerations, ""),
-    ("/v1/images/generations", Dialect::OpenaiImages, "generations"),
-    ("/v1/images/edits", Dialect::OpenaiImages, "edits"),
-    ("/v1/images/variations", Dialect::OpenaiImages, "variations"),
-    ("/v1/audio/speech", Dialect::OpenaiAudio, "speech"),
-    ("/v1/audio/transcriptions", Dialect::OpenaiAudio, "transcriptions"),
-    ("/v1/audio/translations", Dialect::OpenaiAudio, "translations"),
+    ("/v1/images/generations", Dialect::OpenaiImages, "/images/generations"),
+    ("/v1/images/edits", Dialect::OpenaiImages, "/images/edits"),
+    ("/v1/images/variations", Dialect::OpenaiImages, "/images/variations"),
+    ("/v1/audio/speech", Dialect::OpenaiAudio, "/audio/speech"),
+    ("/v1/audio/transcriptions", Dialect::OpenaiAudio, "/audio/transcriptions"),
+    ("/v1/audio/translations", Dialect::OpenaiAudio, "/audio/translations"),
     ("/v2/chat", Dialect::CohereChat, ""),
     ("/v2/embed", Dialect::CohereEmbed, ""),
     ("/v2/rerank", Dialect::CohereRerank, ""),
@@ -48,6 +112,26 @@ const FIXED: &[(&str, Dialect, &str)] = &[
     ("/api/chat", Dialect::OllamaChat, ""),
     ("/api/generate", Dialect::OllamaGenerate, ""),
 ];
+
+/// What providers hold, below `/v1`, `/openai/v1` and `/openai`: what can be done with it, and where.
+const HELD: &[(&[Verb], &str, Dialect)] = &[
+    (&[Verb::Post, Verb::Get], "/files", Dialect::OpenaiFiles),
+    (&[Verb::Get, Verb::Delete], "/files/{}", Dialect::OpenaiFiles),
+    (&[Verb::Get], "/files/{}/content", Dialect::OpenaiFiles),
+    (&[Verb::Post], "/uploads", Dialect::OpenaiFiles),
+    (&[Verb::Post], "/uploads/{}/parts", Dialect::OpenaiFiles),
+    (&[Verb::Post], "/uploads/{}/complete", Dialect::OpenaiFiles),
+    (&[Verb::Post], "/uploads/{}/cancel", Dialect::OpenaiFiles),
+    (&[Verb::Post, Verb::Get], "/batches", Dialect::OpenaiBatches),
+    (&[Verb::Get], "/batches/{}", Dialect::OpenaiBatches),
+    (&[Verb::Post], "/batches/{}/cancel", Dialect::OpenaiBatches),
+    (&[Verb::Get, Verb::Delete], "/responses/{}", Dialect::OpenaiResponses),
+    (&[Verb::Get], "/responses/{}/input_items", Dialect::OpenaiResponses),
+    (&[Verb::Post], "/responses/{}/cancel", Dialect::OpenaiResponses),
+];
+
+/// An id is this long at most, of letters, digits, `-` and `_`: nothing of it can lead to another path.
+pub const ID_MAX: usize = 128;
 
 /// Behind `models/MODEL:`.
 const GEMINI: &[(&str, Dialect, Option<bool>)] = &[
@@ -68,6 +152,44 @@ const BEDROCK: &[(&str, Dialect, Option<bool>)] = &[
     ("count-tokens", Dialect::BedrockCountTokens, None),
 ];
 
+/// A call, by how and where it comes; `None` = nothing is there.
+pub fn call(method: &Method, path: &str) -> Option<Address> {
+    let verb = Verb::of(method)?;
+    let posted = if verb == Verb::Post { address(path) } else { None };
+    posted.or_else(|| held(path).find(|(verbs, _)| verbs.contains(&verb)).map(|(_, found)| with_verb(found, verb)))
+}
+
+/// Whose path it is, whatever is done there.
+pub fn dialect(path: &str) -> Option<Dialect> {
+    address(path).or_else(|| held(path).next().map(|(_, found)| found)).map(|found| found.dialect)
+}
+
+fn with_verb(found: Address, verb: Verb) -> Address {
+    Address { place: Place { verb, ..found.place }, ..found }
+}
+
+fn held(path: &str) -> impl Iterator<Item = (&'static [Verb], Address)> + '_ {
+    let below = ["/v1", "/openai/v1", "/openai"].into_iter().find_map(|version| path.strip_prefix(version));
+    let below = below.filter(|below| below.starts_with('/')).unwrap_or_default();
+    HELD.iter().filter_map(move |(verbs, template, dialect)| {
+        let id = match template.split_once("{}") {
+            None if *template == below => None,
+            Some((before, after)) => {
+                Some(below.strip_prefix(before)?.strip_suffix(after).filter(|id| is_id(id))?.into())
+            }
+            None => return None,
+        };
+        let place = Place { path: template, id, ..Place::default() };
+        Some((*verbs, Address { place, ..Address::of(*dialect) }))
+    })
+}
+
+/// Can this be the id of something that a provider holds?
+pub fn is_id(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+    !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
+}
+
 /// A path that calls are posted to; `None` = nothing is there.
 pub fn address(path: &str) -> Option<Address> {
     if let Some(found) = fixed(path) {
@@ -75,6 +197,9 @@ pub fn address(path: &str) -> Option<Address> {
     }
     if let Some(rest) = path.strip_prefix("/openai/v1") {
         return fixed(&format!("/v1{rest}"));
+    }
+    if path == "/openai/responses" {
+        return fixed("/v1/responses");
     }
     if let Some(rest) = path.strip_prefix("/openai/deployments/") {
         // Names of deployments have no slash.
@@ -94,8 +219,8 @@ pub fn address(path: &str) -> Option<Address> {
 }
 
 fn fixed(path: &str) -> Option<Address> {
-    let (_, dialect, rest) = FIXED.iter().find(|(known, ..)| *known == path)?;
-    Some(Address { rest, ..Address::of(*dialect) })
+    let (_, dialect, below) = FIXED.iter().find(|(known, ..)| *known == path)?;
+    Some(Address { place: Place { path: below, ..Place::default() }, ..Address::of(*dialect) })
 }
 
 /// `/v1beta/models/M:verb`, `/v1/models/M:verb`, and Vertex's `/v1/projects/P/locations/L/publishers/google/models/M:verb`.
@@ -225,5 +350,31 @@ mod tests {
             assert_eq!(found.and_then(|a| a.stream), stream, "{why}");
         }
         assert_eq!(encoded("a:b/c", b"/"), "a%3Ab/c");
+    }
+
+    #[test]
+    fn what_providers_hold_has_its_methods_and_its_ids() {
+        for (method, path, expected, why) in [
+            (Method::POST, "/v1/files", Some("/files"), "an upload"),
+            (Method::GET, "/openai/v1/files", Some("/files"), "a list, where clients of Azure look"),
+            (Method::GET, "/openai/files/file-1", Some("/files/file-1"), "and where older ones do"),
+            (Method::DELETE, "/v1/files/file-1", Some("/files/file-1"), "taken away"),
+            (Method::GET, "/v1/files/file-1/content", Some("/files/file-1/content"), "its content"),
+            (Method::POST, "/v1/batches/batch_1/cancel", Some("/batches/batch_1/cancel"), "ended"),
+            (Method::GET, "/v1/responses/resp_1/input_items", Some("/responses/resp_1/input_items"), "a response's"),
+            (Method::POST, "/v1/responses", Some(""), "the dialect's usual place"),
+            (Method::GET, "/v1/responses", None, "no list of responses"),
+            (Method::DELETE, "/v1/files", None, "nobody takes all away"),
+            (Method::GET, "/v1/files/..", None, "no id leads elsewhere"),
+            (Method::GET, "/v1/files/a%2Fb", None, "nor does an escape"),
+            (Method::GET, "/v1/files/", None, "no id"),
+            (Method::PUT, "/v1/files/file-1", None, "no such verb"),
+        ] {
+            let found = call(&method, path).map(|address| address.place.filled());
+            assert_eq!(found.as_deref(), expected, "{why}: {method} {path}");
+        }
+        assert_eq!(dialect("/v1/files/file-1"), Some(Dialect::OpenaiFiles));
+        let long = format!("/v1/files/{}", "a".repeat(ID_MAX + 1));
+        assert_eq!(call(&Method::GET, &long), None);
     }
 }

@@ -33,6 +33,9 @@ pub struct Receipt {
     pub revision: Arc<str>,
     pub dialect: Dialect,
     pub operation: Operation,
+    /// What was done where, in words of the dialect's paths: `DELETE /files/file-1`. Absent = its usual call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Box<str>>,
     pub stream: bool,
     /// As far as it was known when the call ended; user and address as keyed digests.
     pub caller: Caller,
@@ -222,6 +225,7 @@ impl Receipt {
             revision: opening.revision,
             dialect: opening.dialect,
             operation: opening.dialect.operation(),
+            place: None,
             stream: false,
             caller: Caller::default(),
             facts: BTreeMap::new(),

@@ -58,6 +58,8 @@ pub struct Grant {
     pub tiers: Vec<Glob>,
     pub providers: Vec<Glob>,
     pub regions: Vec<Glob>,
+    /// Admits calls with parts that no policy can read: files, sound, pictures, the calls of a batch.
+    pub uninspected: bool,
 }
 
 impl Grant {

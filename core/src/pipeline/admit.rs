@@ -8,8 +8,10 @@ use super::bound::Bound;
 use super::identify::Identified;
 use super::plan::Planned;
 use super::settle::After;
+use super::stateful;
 use crate::contract::glob::Glob;
 use crate::contract::refusal::{Category, Refusal};
+use crate::dialects::paths::Verb;
 use crate::evidence::receipt::Receipt;
 use crate::limits::claim::{Claim, Refused};
 use crate::limits::money::usd_text;
@@ -40,8 +42,9 @@ pub async fn admit(
     after: &mut After,
 ) -> Result<Admitted, Refusal> {
     let Planned { call, facts, terms, mut targets, mut claims } = planned;
+    after.learns = stateful::learns(&call);
     if let Some(key) = idempotency_key(&call, &facts.caller)? {
-        let digest = *blake3::hash(&call.body).as_bytes();
+        let digest = call.wire.digest(&call.body, &call.place);
         match core.shelf.begin(&key, digest).await {
             Begun::Fresh => after.shelf_key = Some(key),
             Begun::Answered(kept) => {
@@ -153,6 +156,10 @@ fn limit_refusal(refused: &Refused) -> Refusal {
 /// Scoped by tenant and key: nobody meets another's answers.
 fn idempotency_key(call: &Identified, caller: &Caller) -> Result<Option<String>, Refusal> {
     let Some(value) = call.head.headers.get("idempotency-key") else { return Ok(None) };
+    // What only looks changes nothing when it is repeated, and shall see what is there now.
+    if call.place.verb == Verb::Get {
+        return Ok(None);
+    }
     let wrong = || {
         let told = format!("`idempotency-key` must be 1 to {IDEMPOTENCY_KEY_MAX} visible ASCII characters");
         Refusal::invalid("wrong_value", "idempotency-key", told)

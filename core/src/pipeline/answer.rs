@@ -17,6 +17,7 @@ use super::{Core, count, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
 use crate::dialects::embeddings::Wanted;
+use crate::dialects::paths::Place;
 use crate::dialects::{Given, Notes, codec};
 use crate::evidence::receipt::{Attempt, Receipt};
 use crate::policy::facts::Facts;
@@ -129,7 +130,8 @@ pub async fn answer(
                 let own_tools: Vec<&str> = own_tools.iter().map(String::as_str).collect();
                 let given = Given { own_tools: &own_tools, ..shape.given(&call.call, &facts.intent) };
                 let (wanted, asked_bytes) = (ready.wanted, call.call.body.len());
-                let ways = Ways { target, ours: call.call.dialect, theirs: dialect, given, wanted, asked_bytes };
+                let (ours, place) = (call.call.dialect, &call.call.place);
+                let ways = Ways { target, ours, theirs: dialect, given, wanted, asked_bytes, place };
                 take(core, reply, &ways, receipt, outlet).await?
             }
             Err(fault) => {
@@ -191,6 +193,7 @@ struct Ways<'a> {
     /// Of embeddings in another dialect.
     wanted: Option<Wanted>,
     asked_bytes: usize,
+    place: &'a Place,
 }
 
 /// Reads the head of a reply, and its body where that is JSON. The outer error is a caller that left.
@@ -206,7 +209,11 @@ async fn take(
     note(receipt, |a| (a.status, a.provider_request_id) = (Some(status.as_u16()), id.map(str::to_owned)));
     let target = ways.target;
     let live = |headers, body| Content::Live { target: target.clone(), status, headers, body };
-    let (body, framing) = match status.is_success() && ways.given.stream {
+    let kind = plain::kind(ways.ours, ways.theirs, ways.place, &headers);
+    if status.is_success() && kind == plain::Kind::Content {
+        return Ok(Ok(live(headers, LiveBody::Passing(Bytes::new(), body))));
+    }
+    let (body, framing) = match status.is_success() && (ways.given.stream || kind == plain::Kind::Events) {
         true => course::framing(&headers, body).await,
         false => (body, None),
     };

@@ -11,6 +11,7 @@ use http::{HeaderMap, header};
 use crate::contract::meta::{Declared, Field};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
+use crate::dialects::paths::Place;
 use crate::evidence::receipt::Opening;
 use crate::identity::key;
 use crate::policy::revision::Revision;
@@ -47,8 +48,8 @@ pub struct Arrival {
     /// The model and the stream, where the path says them.
     pub asked: Option<Arc<str>>,
     pub stream: Option<bool>,
-    /// What stands behind the dialect's own path.
-    pub rest: &'static str,
+    /// Where in its dialect it goes.
+    pub place: Place,
     pub revision: Arc<Revision>,
     /// A second revision that is live beside it.
     pub beside: Option<Arc<dyn Beside>>,

@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::identify::Identified;
-use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::tokens::Counts;
 use crate::contract::tokens::families::Family;
+use crate::contract::{Dialect, Operation};
 use crate::dialects::words::Words;
 use crate::limits::claim::Claim;
 use crate::limits::money::{Most, Price, usd_text};
@@ -19,6 +19,13 @@ use crate::routing::catalog::{Catalog, PriceRow, Target};
 
 /// Output tokens assumed where neither caller, policy nor catalog bounds them.
 const OUTPUT_TOKENS_ASSUMED: u64 = 4_096;
+
+/// A picture costs at most so many tokens, as it is made or read.
+const PICTURE_TOKENS: u64 = 8_192;
+/// Files are sound or pictures: so many bytes at least for each token (the thinnest speech has about 75), and so many tokens
+/// for a file that is small and shows much.
+const FILE_BYTES_A_TOKEN: u64 = 16;
+const FILE_TOKENS: u64 = PICTURE_TOKENS;
 
 /// What is known of a call's size.
 pub struct Bound<'a> {
@@ -44,7 +51,7 @@ impl<'a> Bound<'a> {
             facts,
             max_tokens: least(terms.max_tokens, intent.max_tokens),
             max_cost_nanousd: terms.max_cost_nanousd.into_iter().chain(intent.max_cost_nanousd).min(),
-            audio: says("audio"),
+            audio: says("audio") || call.dialect == Dialect::OpenaiAudio,
             hour: says("\"1h\""),
             counts: OnceCell::new(),
         }
@@ -52,14 +59,34 @@ impl<'a> Bound<'a> {
 
     fn input(&self, target: &Target) -> u64 {
         let counts = self.counts.get_or_init(|| self.facts.words.as_ref().map(Words::counts).unwrap_or_default());
-        Family::of(&target.upstream_model).bound(counts, target.context_tokens)
+        let (bytes, files) = self.call.wire.files();
+        let of_files = bytes as u64 / FILE_BYTES_A_TOKEN + files as u64 * FILE_TOKENS;
+        Family::of(&target.upstream_model).bound(counts, target.context_tokens).saturating_add(of_files)
     }
 
     fn output(&self, target: &Target) -> u64 {
         if matches!(target.operations[..], [Operation::Embeddings | Operation::Rerank]) {
             return 0;
         }
-        self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(OUTPUT_TOKENS_ASSUMED)
+        let assumed = match self.operation() {
+            Operation::Images => PICTURE_TOKENS.saturating_mul(self.pictures()),
+            Operation::Moderations => return 0,
+            Operation::Chat
+            | Operation::Embeddings
+            | Operation::Completions
+            | Operation::CountTokens
+            | Operation::Rerank
+            | Operation::Audio
+            | Operation::Files
+            | Operation::Batches => OUTPUT_TOKENS_ASSUMED,
+        };
+        self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(assumed)
+    }
+
+    /// How many pictures are asked for; forms say it as a text.
+    fn pictures(&self) -> u64 {
+        let said = self.call.skim.raw(&self.call.body, "n").map(|raw| String::from_utf8_lossy(raw).into_owned());
+        said.and_then(|said| said.trim_matches('"').parse().ok()).unwrap_or(1).max(1)
     }
 
     fn cost(&self, price: &Price, target: &Target) -> i64 {
@@ -72,6 +99,10 @@ impl<'a> Bound<'a> {
     fn search_units(&self, input: u64) -> u64 {
         let documents = self.facts.prompt().messages;
         documents.saturating_add(input / 250).div_ceil(100)
+    }
+
+    fn computes_nothing(&self) -> bool {
+        self.call.place.computes_nothing(self.call.dialect)
     }
 
     fn operation(&self) -> Operation {
@@ -88,6 +119,15 @@ impl<'a> Bound<'a> {
         if claims.is_empty() {
             return;
         }
+        if self.computes_nothing() {
+            claims.iter_mut().for_each(|claim| {
+                claim.worst = match claim.rule.unit {
+                    Unit::Nanousd | Unit::Tokens => 0,
+                    Unit::Requests | Unit::InFlight => 1,
+                }
+            });
+            return;
+        }
         let tokens = targets.iter().map(|t| self.input(t).saturating_add(self.output(t))).max().unwrap_or(0);
         let costs = targets.iter().filter_map(|t| self.price_of(t).map(|row| self.cost(&row.price, t)));
         let cost = costs.max().unwrap_or(0);
@@ -102,7 +142,7 @@ impl<'a> Bound<'a> {
 
     /// Targets whose worst case is above the cap on cost leave; with none left, the cap is told.
     pub fn within_cost(&self, targets: &mut Vec<Arc<Target>>) -> Result<(), Refusal> {
-        let Some(cap) = self.max_cost_nanousd else { return Ok(()) };
+        let Some(cap) = self.max_cost_nanousd.filter(|_| !self.computes_nothing()) else { return Ok(()) };
         let known = |t: &Target| self.price_of(t).filter(|row| !row.assumed).map(|row| self.cost(&row.price, t));
         let cheapest = targets.iter().filter_map(|t| known(t).map(|cost| (cost, t.id.clone()))).min();
         // A target without a price cannot promise to stay below a cap.
@@ -123,9 +163,8 @@ impl<'a> Bound<'a> {
 
     /// Money is counted, and some targets have no price: the revision's rule says what becomes of them.
     pub fn price_unknown(&self, revision: &Revision, targets: &mut Vec<Arc<Target>>) -> Result<(), Refusal> {
-        let Some(first) = targets.iter().find(|t| self.price_of(t).is_none()).map(|t| t.id.clone()) else {
-            return Ok(());
-        };
+        let unpriced = targets.iter().find(|t| self.price_of(t).is_none() && !self.computes_nothing());
+        let Some(first) = unpriced.map(|t| t.id.clone()) else { return Ok(()) };
         match revision.limits.unknown_price {
             UnknownPrice::Flagged => return Ok(()),
             UnknownPrice::Deny => targets.retain(|t| self.price_of(t).is_some()),

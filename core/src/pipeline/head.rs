@@ -68,6 +68,15 @@ pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Headers of an answer that is handed over as content: with the name that a file has.
+pub fn content(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
+    let mut headers = answer(receipt, provider);
+    if let Some(disposition) = provider.get(header::CONTENT_DISPOSITION) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition.clone());
+    }
+    headers
+}
+
 /// The cost, where it is known before the head leaves.
 pub fn cost(headers: &mut HeaderMap, receipt: &Receipt) {
     if let Some(nanousd) = receipt.cost_nanousd {

@@ -10,12 +10,13 @@ use super::arrive::{self, Arrival, Credential, Head};
 use super::body;
 use super::said::{BodySays, metadata};
 use super::settle::After;
+use super::stateful::Refers;
+use super::wire::{self, Wire};
 use crate::contract::Dialect;
 use crate::contract::meta::{Declared, Field};
 use crate::contract::refusal::{Category, Refusal};
-use crate::contract::skim::{self, Skim, SkimError};
-use crate::dialects::spots;
-use crate::dialects::words::Words;
+use crate::contract::skim::Skim;
+use crate::dialects::paths::Place;
 use crate::evidence::receipt::{Receipt, Recorded, sealed};
 use crate::identity::key::Presented;
 use crate::identity::tenants::KeyRecord;
@@ -55,15 +56,18 @@ pub struct Identified {
     pub dialect: Dialect,
     /// The model, where the path says it.
     pub asked: Option<Arc<str>>,
-    /// What stands behind the dialect's own path.
-    pub rest: &'static str,
+    pub place: Place,
     pub revision: Arc<Revision>,
     pub head: Head,
     pub declared: Declared,
     /// What is known so far; `plan` completes them.
     pub facts: Facts,
+    /// The object by which the call is read, and what goes on.
     pub body: Bytes,
     pub skim: Skim,
+    pub wire: Wire,
+    /// What a provider holds of what the call speaks of; `plan` finds it.
+    pub refers: Refers,
     pub stream: bool,
     /// Keyed digests, for the receipt.
     pub user_sealed: Arc<str>,
@@ -97,19 +101,20 @@ pub async fn identify(
     let credential = call.credential.as_ref();
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential };
     let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt)?;
-    let body = body::read(core, call.body, call.content_length, after).await?;
-    receipt.body_bytes = body.len() as u64;
+    let bytes = body::read(core, call.body, call.content_length, after).await?;
+    receipt.body_bytes = bytes.len() as u64;
     let mut declared = call.declared;
-    let skim = skim::skim(&body).map_err(not_json)?;
+    let wire::Came { body, skim, wire } = wire::read(bytes, call.dialect, &call.place, &call.head.headers)?;
     let said = BodySays::read(&body, &skim)?;
     join(&mut declared, &said, receipt, after)?;
     assert_identity(&declared, &said, &mut caller)?;
-    let stream = call.stream.or(said.stream).unwrap_or_else(|| spots::streams_by_default(call.dialect));
+    let stream =
+        call.stream.or(said.stream).unwrap_or_else(|| wire::streams_unsaid(call.dialect, &call.place, &call.head));
     receipt.stream = stream;
     let mut facts = Facts::default();
-    facts.call = CallFacts { stream, body_bytes: body.len() as u64, ..facts_of_call.clone() };
+    facts.call = CallFacts { stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };
     (facts.caller, facts.meta) = (caller, metadata(&declared, &said, &call.head)?);
-    facts.words = Some(Words { body: body.clone(), dialect: call.dialect });
+    facts.words = wire.words(&body, call.dialect);
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential };
@@ -124,7 +129,9 @@ pub async fn identify(
         facts,
         stream,
         asked: call.asked,
-        rest: call.rest,
+        place: call.place,
+        wire,
+        refers: Refers::default(),
         call_id: call.call_id,
         hold_id: call.hold_id,
         started_ms: call.started_ms,
@@ -323,16 +330,4 @@ fn assert_identity(declared: &Declared, said: &BodySays<'_>, caller: &mut Caller
         }
     }
     Ok(())
-}
-
-fn not_json(error: SkimError) -> Refusal {
-    let code = match &error {
-        SkimError::Empty => "empty_body",
-        SkimError::NotUtf8(_) => "not_utf8",
-        SkimError::NotObject | SkimError::Syntax { .. } => "not_json",
-        SkimError::TooDeep(_) => "too_deep",
-        SkimError::Duplicate(_) => "duplicate_member",
-        SkimError::TooManyMembers => "too_many_members",
-    };
-    Refusal::invalid(code, "body", error.to_string())
 }

@@ -21,9 +21,11 @@ pub mod rehearse;
 pub mod said;
 pub mod settle;
 pub mod shape;
+pub mod stateful;
 pub mod stream;
 pub mod targets;
 pub mod translate;
+pub mod wire;
 
 use std::sync::Arc;
 
@@ -84,6 +86,7 @@ impl Default for Bounds {
 /// Carries one call to its end. Runs in a task of its own: a caller that leaves closes the outlet, and `settle` still runs.
 pub async fn run(core: Arc<Core>, arrival: Box<Arrival>, mut outlet: Outlet) {
     let mut receipt = Box::new(Receipt::open(arrival.opening()));
+    receipt.place = arrival.place.told();
     let mut after = settle::After::new(&arrival);
     let came = carry(&core, arrival, &mut receipt, &mut after, &mut outlet).await;
     match came {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::identify::Identified;
 use super::said::{TokenBound, token_bound};
-use super::{Core, rehearse, targets};
+use super::{Core, rehearse, stateful, targets};
 use crate::contract::meta::{Declared, Field};
 use crate::contract::model_string::{self, Asked};
 use crate::contract::refusal::{Category, Refusal};
+use crate::contract::{Operation, nearest};
 use crate::dialects::spots;
 use crate::evidence::digest;
 use crate::evidence::receipt::{Receipt, Recorded};
@@ -31,6 +32,7 @@ pub struct Planned {
 
 pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt) -> Result<Planned, Refusal> {
     let revision = call.revision.clone();
+    call.refers = stateful::find(core, &call).await?;
     let intent = intent(core, &call, &revision.catalog)?;
     let claims = super::admit::claims(&revision.limits, &call, &intent);
     let rehearsed = call.beside.as_ref().filter(|beside| beside.rehearses()).map(|beside| beside.revision().clone());
@@ -98,14 +100,11 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
     // Model names have slashes too (`openai/gpt-oss-120b` at another provider): only what is configured here pins.
     let is_provider = |name: &str| core.upstream.serves(name);
     let mut intent = Intent { asked: asked.clone(), ..Intent::default() };
-    let read = match asked.is_empty() && spots::model_optional(call.dialect) {
-        // Its provider chooses: nothing is named, and nothing is left to policy either.
-        true => Asked::Model(""),
-        false => {
-            model_string::parse(&asked, is_provider).map_err(|why| Refusal::invalid("wrong_value", "model", why))?
-        }
+    let parsed = match asked.is_empty() && names_none(call) {
+        true => Ok(Asked::Auto),
+        false => model_string::parse(&asked, is_provider),
     };
-    match read {
+    match parsed.map_err(|why| Refusal::invalid("wrong_value", "model", why))? {
         Asked::Model(model) => intent.model = model.to_owned(),
         Asked::Pinned { provider, model } => {
             (intent.provider, intent.model) = (provider.to_owned(), model.to_owned());
@@ -120,6 +119,7 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
         (intent.family, intent.tier) = (target.family.to_string(), target.tier.to_string());
     }
     declared(&call.declared, &mut intent)?;
+    provider(core, &call.declared, &mut intent)?;
     for spot in spots::max_tokens(call.dialect) {
         if let TokenBound::Tokens(tokens) = token_bound(spot.read(&call.body, &call.skim), spot.member)? {
             intent.max_tokens = Some(intent.max_tokens.map_or(tokens, |least| least.min(tokens)));
@@ -133,12 +133,44 @@ fn asked(call: &Identified) -> Result<String, Refusal> {
     if let Some(asked) = &call.asked {
         return Ok(asked.to_string());
     }
+    if names_none(call) {
+        return Ok(String::new());
+    }
     let missing = || Refusal::invalid("missing_model", "model", "`model` is missing: name a model, `@TIER` or `@auto`");
-    let raw = match call.skim.raw(&call.body, "model") {
-        None | Some(b"null") if spots::model_optional(call.dialect) => return Ok(String::new()),
-        raw => raw.ok_or_else(missing)?,
-    };
+    let raw = call.skim.raw(&call.body, "model").ok_or_else(missing)?;
     serde_json::from_slice(raw).map_err(|_| Refusal::invalid("wrong_type", "model", "`model` must be a text"))
+}
+
+/// Is it a call without a model: about what a provider holds, or one whose provider may choose?
+fn names_none(call: &Identified) -> bool {
+    let said = || call.skim.raw(&call.body, "model").is_some_and(|raw| raw != b"null");
+    let held = matches!(call.dialect.operation(), Operation::Files | Operation::Batches) || call.place.id.is_some();
+    held || spots::model_optional(call.dialect) && call.asked.is_none() && !said()
+}
+
+/// The provider that the caller names beside the model, or instead of one.
+fn provider(core: &Core, declared: &Declared, intent: &mut Intent) -> Result<(), Refusal> {
+    let Some(name) = declared.get(Field::Provider) else { return Ok(()) };
+    let header = Field::Provider.header();
+    if !core.upstream.serves(name) {
+        let hint = nearest::hint(name, core.upstream.providers().iter().map(|known| &**known));
+        let told = format!("no provider `{name}` is configured here{hint}");
+        return Err(Refusal {
+            param: Some(header.into()),
+            ..Refusal::new(Category::NoRoute, "unknown_provider", told)
+        });
+    }
+    if intent.model.is_empty() && !intent.asked.is_empty() {
+        let told = format!("`{header}` names a provider, so name one of its models too, not `{}`", intent.asked);
+        return Err(Refusal::invalid("contradiction", header, told));
+    }
+    if !intent.provider.is_empty() && intent.provider != name {
+        let told =
+            format!("model `{}` is pinned to `{}`, not to `{name}`: send one of them", intent.asked, intent.provider);
+        return Err(Refusal::invalid("contradiction", header, told));
+    }
+    intent.provider = name.to_owned();
+    Ok(())
 }
 
 /// Without the one member that holds the prompt, and holds it as its dialect says, a body is no call.

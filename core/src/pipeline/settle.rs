@@ -10,6 +10,7 @@ use super::translate::voice;
 use super::{Core, body, head};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
+use crate::contract::usage::Usage;
 use crate::evidence::digest;
 use crate::evidence::receipt::{Outcome, Receipt, Recorded};
 use crate::policy::Hook;
@@ -39,6 +40,12 @@ pub struct After {
     pub left_for: Option<Arc<Target>>,
     /// The caller wants cost and usage in a comment behind a stream.
     pub trailer: bool,
+    /// What a provider holds is looked up or kept: what its answer tells of usage was paid for before.
+    pub computes_nothing: bool,
+    /// The answer lists what all tenants have at a provider.
+    pub lists_all: bool,
+    /// The answer may tell of something that a provider now holds.
+    pub learns: bool,
 }
 
 impl After {
@@ -54,6 +61,17 @@ impl After {
             shelf_key: None,
             left_for: None,
             trailer: arrival.declared.trailer(),
+            computes_nothing: arrival.place.computes_nothing(arrival.dialect),
+            lists_all: arrival.place.lists_all(),
+            learns: false,
+        }
+    }
+
+    /// What the call used: as told, else estimated; nothing, where nothing was computed.
+    pub fn used(&self, told: Option<Usage>, estimate: impl FnOnce() -> Usage) -> Usage {
+        match self.computes_nothing {
+            true => Usage::default(),
+            false => told.unwrap_or_else(estimate),
         }
     }
 }
@@ -71,7 +89,7 @@ pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, a
     if left && let Some(target) = after.left_for.clone() {
         // The provider may have counted the prompt already: it is booked as an estimate, never as nothing.
         let tokens = crate::contract::words::tokens_estimate(receipt.body_bytes as usize);
-        receipt.usage = Some(crate::contract::usage::Usage { input: tokens, estimated: true, ..Default::default() });
+        receipt.usage = Some(after.used(None, || Usage { input: tokens, estimated: true, ..Usage::default() }));
         price(&mut receipt, &target);
     }
     let voice = voice(after.dialect);

@@ -1,12 +1,13 @@
 //! The request as it leaves: the caller's bytes with the few members spliced that terms and target change, or, where the target
 //! speaks another dialect, the same said in that.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 
 use super::arrive::forwarded;
 use super::identify::Identified;
 use super::said::{TokenBound, token_bound};
 use super::translate;
+use super::wire::Wire;
 use crate::contract::refusal::Refusal;
 use crate::contract::splice::{Edits, with_member};
 use crate::contract::{Dialect, Operation};
@@ -86,11 +87,14 @@ impl Shape {
         let address = Address {
             model: Some(at.target.upstream_model.clone()),
             stream: Some(call.stream),
-            rest: call.rest,
+            place: call.place.clone(),
             ..Address::of(at.dialect)
         };
         // What a caller tells its own provider in the URL and in headers means nothing to another.
-        let headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
+        let mut headers = if same { forwarded(call.dialect, &call.head.headers, at.besides) } else { HeaderMap::new() };
+        if let (Wire::Form(_), Some(kind)) = (&call.wire, call.head.headers.get(header::CONTENT_TYPE)) {
+            headers.insert(header::CONTENT_TYPE, kind.clone());
+        }
         let query = translate::query(call, at.dialect);
         let outgoing = Outgoing { address, query, headers, body: said.body, deadline_ms: at.deadline_ms };
         Ok(Ready { outgoing, dropped: said.dropped, own_tools: said.own_tools, wanted: said.wanted })
@@ -103,7 +107,9 @@ impl Shape {
         let versioned = call.head.query.as_deref().is_some_and(|query| query.contains("api-version="));
         let in_path =
             !spots::model_in_body(call.dialect) || (at.quirks.deployments && versioned && call.asked.is_some());
-        if !in_path && (*at.target.upstream_model != *intent.asked || call.asked.is_some()) {
+        // A call that names no model gets none: its provider has a usual one, or needs none.
+        let names_one = !intent.asked.is_empty() || call.asked.is_some();
+        if !in_path && names_one && (*at.target.upstream_model != *intent.asked || call.asked.is_some()) {
             edits.set("model", serde_json::Value::from(&*at.target.upstream_model).to_string());
         }
         if !self.include_usage && !at.quirks.no_stream_options {
@@ -115,7 +121,7 @@ impl Shape {
         {
             cap_tokens(&mut edits, call, at.target, cap);
         }
-        Ok(edits.apply(&call.body, &call.skim))
+        Ok(call.wire.apply(&call.body, &call.skim, &edits))
     }
 }
 

@@ -11,7 +11,7 @@ use super::answer::{Answer, Content, LiveBody};
 use super::course::{self, Course};
 use super::outlet::{Outlet, Pieces};
 use super::settle::{self, After};
-use super::{Core, head};
+use super::{Core, head, plain, stateful};
 use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
@@ -34,8 +34,13 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
     };
     match body {
         LiveBody::Whole(bytes, notes) => {
-            receipt.usage = Some(notes.usage.unwrap_or_else(|| estimate(&facts, bytes.len())));
+            receipt.usage = Some(after.used(notes.usage, || estimate(&facts, bytes.len())));
             receipt.finish_reason = notes.finish_reason;
+            let tenant = &facts.caller.tenant;
+            if after.learns {
+                stateful::learn(core, tenant, &target, after.dialect, &bytes).await;
+            }
+            let bytes = stateful::own(core, &after, tenant, bytes).await;
             whole(core, Whole { target, status, headers, bytes, facts }, receipt, after, outlet).await;
         }
         LiveBody::Error(bytes, refusal) => {
@@ -48,11 +53,16 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
             core.trail.record(receipt).await;
         }
         LiveBody::Passing(begun, rest) => {
-            let headers = head::answer(&receipt, &headers);
-            let Some(pieces) = outlet.open(status, headers) else {
+            if after.lists_all {
+                let told = format!("`{}` lists more than can be looked through here: ask for a `limit`", target.id);
+                let refusal = Refusal::new(Category::UpstreamOutage, "list_too_large", told);
+                return settle::refused(core, refusal, receipt, after, outlet).await;
+            }
+            let headers = head::content(&receipt, &headers);
+            let Some(pieces) = outlet.open(status, headers.clone()) else {
                 return left(core, receipt, after, &target, &facts, 0).await;
             };
-            pass(core, begun, rest, Going { target, facts, status, pieces, receipt, after }).await;
+            pass(core, (begun, rest), headers, Going { target, facts, status, pieces, receipt, after }).await;
         }
         LiveBody::Events { body, course } => {
             let mut headers = head::answer(&receipt, &headers);
@@ -134,11 +144,13 @@ enum End {
     Failed,
 }
 
-/// A JSON answer that is too large to be read whole: its cost is in the receipt only, and estimated.
-async fn pass(core: &Core, begun: Bytes, mut rest: ReplyBody, mut going: Going) {
+/// What is no JSON, or too large to be read whole: its cost is in the receipt only, and estimated.
+async fn pass(core: &Core, (begun, mut rest): (Bytes, ReplyBody), headers: HeaderMap, mut going: Going) {
     going.receipt.first_byte_ms = Some((core.clock.steady_ms)().saturating_sub(going.after.started_ms));
     let mut bytes = begun.len();
-    let mut end = if going.pieces.send(begun).await { End::Complete } else { End::CallerLeft };
+    let mut kept = Gathered::new(&going.after);
+    kept.add(&begun);
+    let mut end = if begun.is_empty() || going.pieces.send(begun).await { End::Complete } else { End::CallerLeft };
     while let End::Complete = end {
         match next(&mut rest, &going.pieces).await {
             None => end = End::CallerLeft,
@@ -146,21 +158,61 @@ async fn pass(core: &Core, begun: Bytes, mut rest: ReplyBody, mut going: Going) 
             Some(Some(Err(fault))) => end = End::Broke(fault),
             Some(Some(Ok(piece))) => {
                 bytes += piece.len();
+                kept.add(&piece);
                 if !going.pieces.send(piece).await {
                     end = End::CallerLeft;
                 }
             }
         }
     }
-    going.receipt.usage = Some(estimate(&going.facts, bytes));
-    finish(core, going, end, bytes, None, None).await;
+    let kind = headers.get(header::CONTENT_TYPE);
+    let estimate = || match going.facts.call.operation {
+        Operation::Chat | Operation::Completions => estimate(&going.facts, bytes),
+        Operation::Embeddings
+        | Operation::CountTokens
+        | Operation::Rerank
+        | Operation::Images
+        | Operation::Audio
+        | Operation::Moderations
+        | Operation::Files
+        | Operation::Batches => plain::estimate(&going.facts, kind, bytes),
+    };
+    going.receipt.usage = Some(going.after.used(None, estimate));
+    let kept = kept.complete(&end, &going, headers);
+    finish(core, going, end, bytes, kept, None).await;
+}
+
+/// A body gathered on its way, for a caller that asks again under the same idempotency key. A long one is not kept.
+struct Gathered(Option<BytesMut>);
+
+impl Gathered {
+    fn new(after: &After) -> Gathered {
+        Gathered(after.shelf_key.is_some().then(BytesMut::new))
+    }
+
+    fn add(&mut self, piece: &[u8]) {
+        if let Some(gathered) = &mut self.0 {
+            gathered.extend_from_slice(piece);
+        }
+        self.0.take_if(|gathered| gathered.len() > KEPT_BYTES_MAX);
+    }
+
+    fn complete(self, end: &End, going: &Going, headers: HeaderMap) -> Option<Kept> {
+        self.0.filter(|_| matches!(end, End::Complete)).map(|body| Kept {
+            status: going.status,
+            headers,
+            body: body.freeze(),
+            call_id: going.receipt.call_id.clone(),
+            revision: going.receipt.revision.clone(),
+        })
+    }
 }
 
 /// Server-sent events, whole events at a time.
 async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: HeaderMap, mut going: Going) {
     let mut ready: Vec<Bytes> = Vec::with_capacity(4);
     let mut bytes = 0usize;
-    let mut kept = going.after.shelf_key.is_some().then(BytesMut::new);
+    let mut kept = Gathered::new(&going.after);
     let end = loop {
         let piece = match next(&mut body, &going.pieces).await {
             None => break End::CallerLeft,
@@ -185,12 +237,16 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         let mut gone = false;
         for piece in ready.drain(..) {
             bytes += piece.len();
-            if let Some(gathered) = &mut kept {
-                gathered.extend_from_slice(&piece);
+            kept.add(&piece);
+            if going.after.learns
+                && let Some(response) = stateful::in_event(&piece)
+            {
+                going.after.learns = false;
+                let tenant = &going.facts.caller.tenant;
+                stateful::learn(core, tenant, &going.target, going.after.dialect, response).await;
             }
             gone = gone || !going.pieces.send(piece).await;
         }
-        kept = kept.filter(|k| k.len() <= KEPT_BYTES_MAX);
         match (gone, ended) {
             (true, _) => break End::CallerLeft,
             (false, _) if course.has_failed() => break End::Failed,
@@ -200,18 +256,10 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         }
     };
     going.receipt.finish_reason.clone_from(&course.notes.finish_reason);
-    going.receipt.usage = Some(course.notes.usage.unwrap_or_else(|| Usage {
-        // About one token an event, where nobody counted.
-        output: course.frames,
-        ..estimate(&going.facts, 0)
-    }));
-    let kept = kept.filter(|_| matches!(end, End::Complete)).map(|body| Kept {
-        status: going.status,
-        headers,
-        body: body.freeze(),
-        call_id: going.receipt.call_id.clone(),
-        revision: going.receipt.revision.clone(),
-    });
+    // About one token an event, where nobody counted.
+    let estimate = || Usage { output: course.frames, ..estimate(&going.facts, 0) };
+    going.receipt.usage = Some(going.after.used(course.notes.usage, estimate));
+    let kept = kept.complete(&end, &going, headers);
     finish(core, going, end, bytes, kept, Some(course)).await;
 }
 
@@ -263,7 +311,7 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
 
 /// The caller left before the head of the answer.
 async fn left(core: &Core, mut receipt: Box<Receipt>, after: After, target: &Target, facts: &Arc<Facts>, bytes: usize) {
-    receipt.usage = Some(estimate(facts, bytes));
+    receipt.usage = Some(after.used(None, || estimate(facts, bytes)));
     settle::price(&mut receipt, target);
     receipt.outcome = Outcome::CallerLeft;
     settle::settle(core, &mut receipt, after, None).await;

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::Core;
 use super::identify::Identified;
 use super::translate::serves;
+use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, Operation};
 use crate::identity::tenants::Grant;
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::policy::terms::Terms;
-use crate::routing::catalog::{Feature, Target};
+use crate::routing::catalog::{self, Feature, Target};
 use crate::routing::choose::{Considered, Cut, Given, NoRoute, choose};
 
 /// Where a call may go, and what was looked at on the way.
@@ -32,30 +33,45 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
     let operation = call.dialect.operation().granted_as();
     let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
     let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
-    if revision.tenants.present && !rows.iter().any(|row| row.admits_operation(operation)) {
-        let told = format!(
-            "tenant `{tenant}`, app `{app}`, use case `{use_case}` may not use `{}`: no row under `grants` of `tenants.yaml` admits it",
-            operation.name()
-        );
-        return Way::refused(Refusal::new(Category::Permission, "no_grant", told), Vec::new());
+    let unread = call.wire.uninspected(call.dialect, &call.place);
+    let admits = |row: &&Grant| row.admits_operation(operation) && (unread.is_none() || row.uninspected);
+    if revision.tenants.present && !rows.iter().any(admits) {
+        let known = rows.iter().any(|row| row.admits_operation(operation));
+        return Way::refused(no_grant(facts, operation, unread.filter(|_| known)), Vec::new());
     }
+    let instead = match facts.intent.asked.is_empty() && about_held(call) {
+        true => match by_provider(core, revision, call, &facts.intent.provider) {
+            Ok(targets) => targets,
+            Err(refusal) => return Way::refused(refusal, Vec::new()),
+        },
+        false => Vec::new(),
+    };
     let needs = needs(call, facts, terms);
     let unnamed = unnamed(core, call, facts);
     let given = Given {
         intent: &facts.intent,
         operation,
         needs: &needs,
+        instead: &instead,
+        held_at: call.refers.held.as_ref().map(|held| &*held.provider),
         serves: &|provider| core.upstream.serves(provider),
-        speaks: &|provider| serves(call.dialect, core.upstream.speaks(provider)),
+        speaks: &|provider| {
+            let speaks = core.upstream.speaks(provider);
+            // What is held is known by its own name only.
+            if call.place.id.is_some() { speaks.contains(&call.dialect) } else { serves(call.dialect, speaks) }
+        },
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
         unnamed: &unnamed,
-        granted: &|target| {
-            !revision.tenants.present || rows.iter().any(|row| row.admits_operation(operation) && row.admits(target))
-        },
+        granted: &|target| !revision.tenants.present || rows.iter().any(|row| admits(row) && row.admits(target)),
         bucket: &|name, by| facts.bucket(name, by),
     };
     match choose(&revision.catalog, terms, &given) {
+        // What is made at one provider is there and nowhere else: a second one could only make another, or not know it.
+        Ok(mut route) if !instead.is_empty() && holds(call) => {
+            route.targets.truncate(1);
+            Way { targets: Ok(route.targets), considered: route.considered, replaced: None }
+        }
         Ok(route) => Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced },
         Err(NoRoute::Unknown { asked, nearest }) => {
             let hint = nearest.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
@@ -70,10 +86,14 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
     }
 }
 
-/// Who could take a call that names no model: the default provider where it speaks the dialect, else all who do.
-fn unnamed<'c>(core: &'c Core, call: &Identified, facts: &Facts) -> Vec<&'c str> {
+/// Who could take a call that names no model: the provider that is named instead, else the default provider where it speaks
+/// the dialect, else all who do.
+fn unnamed<'c>(core: &'c Core, call: &Identified, facts: &'c Facts) -> Vec<&'c str> {
     if !facts.intent.asked.is_empty() {
         return Vec::new();
+    }
+    if !facts.intent.provider.is_empty() {
+        return vec![&facts.intent.provider];
     }
     let speakers = core.upstream.speakers(call.dialect);
     match core.upstream.default_provider().filter(|name| speakers.contains(name)) {
@@ -92,6 +112,80 @@ fn no_model(dialect: Dialect, speakers: &[String]) -> Refusal {
         ),
     };
     Refusal::invalid("missing_model", "model", told)
+}
+
+/// No row admits the operation, or none of those that do lets it go out unread.
+fn no_grant(facts: &Facts, operation: Operation, unread: Option<&str>) -> Refusal {
+    let operation = operation.name();
+    let (tenant, app, use_case) = (&facts.caller.tenant, &facts.caller.app, &facts.meta.use_case);
+    let who = format!("tenant `{tenant}`, app `{app}`, use case `{use_case}`");
+    match unread {
+        None => {
+            let told = format!("{who} may not use `{operation}`: no row under `grants` of `tenants.yaml` admits it");
+            Refusal::new(Category::Permission, "no_grant", told)
+        }
+        Some(what) => {
+            let told = format!(
+                "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets {who} send it unread: one with `uninspected: true` that admits `{operation}` would"
+            );
+            Refusal::new(Category::PolicyViolation, "uninspected", told)
+        }
+    }
+}
+
+/// Is the call about what a provider holds?
+fn holds(call: &Identified) -> bool {
+    call.place.id.is_some() || matches!(call.dialect.operation(), Operation::Files | Operation::Batches)
+}
+
+/// Does it speak of what a provider holds, or may hold?
+fn about_held(call: &Identified) -> bool {
+    holds(call) || call.refers.held.is_some() || call.refers.unknown.is_some()
+}
+
+/// Where a call may go that speaks of what is held somewhere and names no model: to who holds it, to the provider that it
+/// names, else to all that have such a thing.
+fn by_provider(core: &Core, revision: &Revision, call: &Identified, named: &str) -> Result<Vec<Arc<Target>>, Refusal> {
+    if let Some(held) = &call.refers.held {
+        if !named.is_empty() && *named != *held.provider {
+            let told = format!(
+                "`{}` holds what the call speaks of, not `{named}`: leave the header `{}` out",
+                held.provider,
+                Field::Provider.header()
+            );
+            return Err(Refusal::new(Category::NoRoute, "held_elsewhere", told));
+        }
+        let known = revision.catalog.target(&held.target).cloned();
+        let made = || match held.target.strip_prefix(&*held.provider).and_then(|rest| rest.strip_prefix('/')) {
+            Some(model) => Arc::new(catalog::unlisted(&held.provider, model)),
+            None => Arc::new(catalog::whole(&held.provider)),
+        };
+        return Ok(vec![known.unwrap_or_else(made)]);
+    }
+    if !named.is_empty() {
+        return Ok(vec![Arc::new(catalog::whole(named))]);
+    }
+    let speaks = |name: &&Arc<str>| core.upstream.speaks(name).contains(&call.dialect);
+    let all: Vec<&Arc<str>> = core.upstream.providers().iter().filter(speaks).collect();
+    let default = core.upstream.default_provider();
+    let mut targets: Vec<Arc<Target>> = all.iter().map(|name| Arc::new(catalog::whole(name))).collect();
+    targets.sort_by_key(|target| Some(&*target.provider) != default);
+    match (&call.refers.unknown, targets.first().map(|first| Some(&*first.provider) == default)) {
+        (_, None) => {
+            let told = format!("no provider that is configured here speaks `{}`", call.dialect.name());
+            Err(Refusal::new(Category::NoRoute, "no_provider", told))
+        }
+        (Some(id), Some(false)) if targets.len() > 1 => {
+            let names: Vec<&str> = all.iter().map(|name| &***name).collect();
+            let told = format!(
+                "nothing is known here of `{id}`, and {} may hold it: name one in the header `{}`",
+                names.join(" or "),
+                Field::Provider.header()
+            );
+            Err(Refusal { param: Some("id".into()), ..Refusal::new(Category::NoRoute, "unknown_id", told) })
+        }
+        (Some(_) | None, Some(_)) => Ok(targets),
+    }
 }
 
 /// Features that the call needs. Long bodies are not searched where no target can be cut for one: a model that the caller
@@ -146,5 +240,6 @@ pub fn words(cut: &Cut) -> String {
         }
         Cut::Region => "in another region than asked for".to_owned(),
         Cut::Feature(feature) => format!("it cannot do `{}`", feature.name()),
+        Cut::Elsewhere { provider } => format!("`{provider}` holds what the call speaks of"),
     }
 }

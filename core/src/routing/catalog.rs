@@ -160,6 +160,11 @@ impl Catalog {
     }
 }
 
+/// A provider as it is, for calls that name no model.
+pub fn whole(provider: &str) -> Target {
+    Target { id: provider.into(), ..unlisted(provider, "") }
+}
+
 /// A target for a model that no catalog lists, at a provider that takes any: nothing is known of it, its price included.
 pub fn unlisted(provider: &str, model: &str) -> Target {
     Target {

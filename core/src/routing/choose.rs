@@ -23,6 +23,10 @@ pub struct Given<'a> {
     pub intent: &'a Intent,
     pub operation: Operation,
     pub needs: &'a [Feature],
+    /// Of a call that names no model: the targets that there are for it, instead of what the intent names.
+    pub instead: &'a [Arc<Target>],
+    /// The one provider that holds what the call speaks of.
+    pub held_at: Option<&'a str>,
     /// Is the provider configured here?
     pub serves: &'a dyn Fn(&str) -> bool,
     /// Does it speak the call's dialect, or one that it can be translated to?
@@ -80,6 +84,10 @@ pub enum Cut {
     },
     Region,
     Feature(Feature),
+    /// What the call speaks of is held by this other provider.
+    Elsewhere {
+        provider: Arc<str>,
+    },
 }
 
 /// Why there is no target.
@@ -139,6 +147,10 @@ pub fn choose(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<Rou
 /// Wanted and added targets, each once, where it comes in first.
 fn gather(catalog: &Catalog, terms: &Terms, given: &Given<'_>) -> Result<(Vec<Candidate>, Option<String>), NoRoute> {
     let mut list = Gathering { list: Vec::new(), pinned: &given.intent.provider };
+    if !given.instead.is_empty() {
+        given.instead.iter().for_each(|target| list.add(target.clone(), "wanted", Place::Listed, true));
+        return Ok((list.list, None));
+    }
     if let Some(pin) = &terms.pin
         && let Some(target) = named(catalog, given, &pin.value.target)
     {
@@ -320,6 +332,9 @@ fn cut(target: &Target, given: &Given<'_>, requirements: &[(&Requirement, Vec<Gl
     }
     if !(given.speaks)(&target.provider) {
         return Some(Cut::Dialect);
+    }
+    if let Some(provider) = given.held_at.filter(|provider| **provider != *target.provider) {
+        return Some(Cut::Elsewhere { provider: provider.into() });
     }
     if !(given.granted)(target) {
         return Some(Cut::NotGranted);

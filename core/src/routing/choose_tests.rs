@@ -36,6 +36,8 @@ fn run(intent: Intent, terms: &Terms) -> Result<Vec<String>, NoRoute> {
         intent: &intent,
         operation: Operation::Chat,
         needs: &[],
+        instead: &[],
+        held_at: None,
         speaks: &|_| true,
         serves: &|p| p != "off",
         takes_unlisted: &|p| p == "open",
@@ -57,6 +59,8 @@ fn run_unnamed(unnamed: &[&str], terms: &Terms, granted: &[&str]) -> Result<Vec<
         intent: &Intent::default(),
         operation: Operation::Images,
         needs: &[],
+        instead: &[],
+        held_at: None,
         speaks: &|_| true,
         serves: &|_| true,
         takes_unlisted: &|_| false,
@@ -168,4 +172,36 @@ fn a_bucket_falls_to_its_share() {
     for (bucket, expected) in [(0, "a"), (2_499, "a"), (2_500, "c"), (9_999, "c")] {
         assert_eq!(share(&weights, bucket), Some(expected), "{bucket}");
     }
+}
+
+#[test]
+fn what_a_provider_holds_is_asked_for_there_and_nowhere_else() {
+    let route = |intent: &Intent, instead: &[Arc<Target>], held_at, terms: &Terms| {
+        let given = Given {
+            intent,
+            operation: Operation::Chat,
+            needs: &[],
+            instead,
+            held_at,
+            speaks: &|_| true,
+            serves: &|_| true,
+            takes_unlisted: &|_| false,
+            unnamed: &[],
+            default_provider: None,
+            granted: &|_| true,
+            bucket: &|_, _| 0,
+        };
+        choose(&catalog(), terms, &given)
+    };
+    let ids = |route: Route| route.targets.iter().map(|t| t.id.to_string()).collect::<Vec<_>>();
+    let fallback = Terms { fallback: vec!["a/small".into()], ..Terms::default() };
+    let went = route(&model("big"), &[], Some("b"), &fallback);
+    assert_eq!(went.map(ids), Ok(vec!["b/big".to_owned()]), "no fallback leads away from it");
+    let cut = route(&Intent { provider: "a".into(), ..model("big") }, &[], Some("b"), &Terms::default());
+    let Err(NoRoute::AllCut(considered)) = cut else { panic!("{cut:?}") };
+    assert_eq!(considered[0].cut, Some(Cut::Elsewhere { provider: "b".into() }));
+    let whole = [Arc::new(crate::routing::catalog::whole("a")), Arc::new(crate::routing::catalog::whole("b"))];
+    let terms = Terms { require: vec![require(Trait::Providers, &["b"])], ..fallback };
+    let went = route(&Intent::default(), &whole, None, &terms);
+    assert_eq!(went.map(ids), Ok(vec!["b".to_owned()]), "requirements cut providers as they cut models");
 }

@@ -71,7 +71,7 @@ fn arrive(
         dialect: address.dialect,
         asked: address.model,
         stream: address.stream,
-        rest: address.rest,
+        place: address.place,
         revision: core.policies.pin(),
         beside: core.policies.beside(),
         wrong,

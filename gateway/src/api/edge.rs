@@ -10,7 +10,7 @@ use std::pin::Pin;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Method, Request};
+use axum::http::{HeaderMap, Request};
 use axum::response::Response;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
@@ -42,12 +42,12 @@ impl Service<Request<Incoming>> for Edge {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let path = request.uri().path();
-        match paths::address(path) {
-            Some(address) if request.method() == Method::POST => {
+        match paths::call(request.method(), path) {
+            Some(address) => {
                 let call = calls::call(address, self.connection.clone(), request);
                 Box::pin(AssertUnwindSafe(call).catch_unwind().map(|came| Ok(came.unwrap_or_else(|_| failed()))))
             }
-            Some(_) | None => {
+            None => {
                 let mut routes = self.routes.clone();
                 Box::pin(async move {
                     let answer = routes.call(request.map(Body::new)).await?;

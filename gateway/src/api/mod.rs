@@ -52,10 +52,15 @@ pub fn router() -> Router<Connection> {
         .method_not_allowed_fallback(not_here)
 }
 
-const PATHS: [&str; 9] = [
+const PATHS: [&str; 14] = [
     "/v1/chat/completions",
     "/v1/responses",
     "/v1/embeddings",
+    "/v1/images/generations",
+    "/v1/audio/transcriptions",
+    "/v1/moderations",
+    "/v1/files",
+    "/v1/batches",
     "/v1/models",
     "/v1/messages",
     "/v1beta/models/MODEL:generateContent",
@@ -71,9 +76,9 @@ async fn hello() -> &'static str {
 
 async fn unknown(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path();
-    // Calls themselves never come here, only what is no `POST` at their paths.
-    if let Some(address) = paths::address(path) {
-        return wrong_method(address.dialect, method, uri, headers).await;
+    // Calls themselves never come here, only what is no method of theirs at their paths.
+    if let Some(dialect) = paths::dialect(path) {
+        return wrong_method(dialect, method, uri, headers).await;
     }
     let hint = nearest::hint(path, PATHS);
     let hint = if hint.is_empty() { format!(": here are {}", PATHS.join(", ")) } else { hint };

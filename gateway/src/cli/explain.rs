@@ -132,10 +132,13 @@ fn head(out: &mut String, r: &Receipt) {
     line(out, 1, &format!("who: {}", if who.is_empty() { "not known".to_owned() } else { who.join(", ") }));
     let asked = r.asked().map(|(intent, meta)| {
         let use_case = if meta.use_case.is_empty() { String::new() } else { format!(", use case {}", meta.use_case) };
-        format!(" for `{}`{use_case}", intent.asked)
+        let model = if intent.asked.is_empty() { String::new() } else { format!(" for `{}`", intent.asked) };
+        format!("{model}{use_case}")
     });
     let stream = if r.stream { ", streaming" } else { "" };
-    line(out, 1, &format!("asked: {}{}{stream}, {} bytes", r.dialect.name(), asked.unwrap_or_default(), r.body_bytes));
+    let place = r.place.as_ref().map_or_else(String::new, |place| format!(", {place}"));
+    let asked = asked.unwrap_or_default();
+    line(out, 1, &format!("asked: {}{place}{asked}{stream}, {} bytes", r.dialect.name(), r.body_bytes));
     line(out, 1, &format!("revision {}", RevisionId(r.revision.clone()).short()));
 }
 

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tollgate_core::contract::Dialect;
 use tollgate_core::contract::meta::Declared;
 use tollgate_core::contract::refusal::Refusal;
+use tollgate_core::dialects::paths::Place;
 use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::tenants::KeyRecord;
@@ -149,7 +150,7 @@ fn arrival(core: &Core, args: &Why) -> Result<Arrival, Ended> {
         dialect: dialect(&body),
         asked: None,
         stream: None,
-        rest: "",
+        place: Place::default(),
         revision: core.policies.pin(),
         beside: None,
         wrong: refused,

@@ -197,7 +197,7 @@ fn read_grants(reading: &Reading<'_>, table: &Table<'_, '_>, catalog: &Catalog, 
 }
 
 fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenants) -> Option<Grant> {
-    let known = ["for", "operations", "models", "families", "tiers", "providers", "regions"];
+    let known = ["for", "operations", "models", "families", "tiers", "providers", "regions", "uninspected"];
     let table = reading.table(node, "a grant", &known)?;
     let whom = table.need("for", "whom the grant speaks of; `for: {}` is everybody")?;
     let whom = reading.table(whom, "`for`", &["tenant", "app", "use_case"])?;
@@ -216,6 +216,7 @@ fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenant
         tiers: globs(&table, "tiers"),
         providers: globs(&table, "providers"),
         regions: globs(&table, "regions"),
+        uninspected: table.flag("uninspected").unwrap_or(false),
     };
     refuse_empty(reading, &table, "operations");
     warn_of_unknown(reading, &whom, "tenant", &grant.tenant, tenants.tenants.keys().map(|n| &**n));

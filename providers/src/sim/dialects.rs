@@ -45,6 +45,22 @@ pub fn ready(chat: &Chat, asked: &Asked, codec: &dyn Codec, own_tools: &[&str]) 
     Ready { pieces: scripted(bytes.into(), framing, asked), stream: true, content_type: content_type(framing) }
 }
 
+/// The same in one piece, however it was asked for: what is kept of it.
+pub fn whole(chat: &Chat, asked: &Asked, codec: &dyn Codec) -> Vec<u8> {
+    let call_id = format!("sim{:012}", chat.number);
+    let given = Given {
+        call_id: &call_id,
+        now_s: CREATED as i64,
+        model: &asked.model,
+        stream: false,
+        include_usage: true,
+        as_array: false,
+        own_tools: &[],
+        asked: &asked.bytes,
+    };
+    codec.write_answer(&answer(chat, asked), &given).body
+}
+
 fn content_type(framing: Framing) -> &'static str {
     match framing {
         Framing::Sse => "text/event-stream; charset=utf-8",

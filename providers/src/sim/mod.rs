@@ -11,6 +11,8 @@ mod counts;
 mod dialects;
 mod embeddings;
 mod errors;
+mod held;
+mod media;
 mod question;
 mod script;
 mod truth;
@@ -26,9 +28,10 @@ use axum::response::Response;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tollgate_core::contract::Dialect;
+use tollgate_core::contract::form::{self, Form};
 use tollgate_core::contract::read::Wrong;
 use tollgate_core::contract::skim::{Skim, skim};
-use tollgate_core::dialects::paths::{Address, address};
+use tollgate_core::dialects::paths::{Address, Place, Verb, address, call};
 use tollgate_core::dialects::{Given, codec, spots};
 
 use crate::api;
@@ -36,6 +39,7 @@ use crate::http::{Provider, Timers};
 use answer::Chat;
 use body::Ready;
 use errors::{Family, family, wrong};
+use held::Held;
 use question::Question;
 use script::Script;
 use truth::{Sent, Truth};
@@ -73,7 +77,7 @@ pub fn provider(base_url: &str) -> Provider {
 
 /// Serves until the task is dropped.
 pub async fn serve(listener: TcpListener, options: SimOptions) -> std::io::Result<()> {
-    let sim = Arc::new(Sim { truth: Truth::new(options.truth_max) });
+    let sim = Arc::new(Sim { truth: Truth::new(options.truth_max), held: Held::default() });
     let app = Router::new().fallback(handle).layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(sim);
     let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
         // Events must leave one by one; where it cannot be set they only leave later.
@@ -85,6 +89,7 @@ pub async fn serve(listener: TcpListener, options: SimOptions) -> std::io::Resul
 /// What all requests share.
 struct Sim {
     truth: Truth,
+    held: Held,
 }
 
 /// One request on its way through.
@@ -97,6 +102,9 @@ struct Asked {
     script: Script,
     body: Value,
     bytes: Bytes,
+    /// The same as a form, where it came as one.
+    form: Option<Form>,
+    place: Place,
     /// The number of the request: ids and `flaky` come from it.
     number: u64,
 }
@@ -116,14 +124,14 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
     }
     let number = sim.truth.next();
     let mut sent = Sent::new(number, path, &headers, &body);
-    let known = place(path);
+    let known = place(&method, path);
     let dialect = known.as_ref().map_or(Dialect::OpenaiChat, |address| address.dialect);
     let response = match asked(number, known, (&method, &uri), &headers, body) {
         Err(error) => error,
         Ok(asked) => {
             sent.model.clone_from(&asked.model);
             tokio::time::sleep(asked.script.latency).await;
-            match failure(&asked).map_or_else(|| respond(&asked, path), Told::Whole) {
+            match failure(&asked).map_or_else(|| respond(&sim.held, &asked, path), Told::Whole) {
                 Told::Whole(whole) => whole,
                 Told::Body(ready, usage) => {
                     sent.usage = usage;
@@ -143,9 +151,12 @@ async fn handle(State(sim): State<Arc<Sim>>, method: Method, uri: Uri, headers: 
 }
 
 /// What is at a path: the places of every dialect, and those of OpenAI's below any other path.
-fn place(path: &str) -> Option<Address> {
+fn place(method: &Method, path: &str) -> Option<Address> {
+    if let Some(held) = call(method, path).or_else(|| call(method, &format!("/v1{path}"))) {
+        return Some(held);
+    }
     let below = ["/chat/completions", "/embeddings"].into_iter().find(|end| path.ends_with(end));
-    address(path).or_else(|| address(&format!("/v1{path}"))).or_else(|| address(&format!("/v1{}", below?)))
+    address(&format!("/v1{}", below?))
 }
 
 fn asked(
@@ -161,18 +172,20 @@ fn asked(
     };
     let dialect = place.dialect;
     let wrong = |code: &str, why: &str| wrong(dialect, StatusCode::BAD_REQUEST, code, why);
-    let body: Value = serde_json::from_slice(&bytes)
-        .map_err(|_| wrong("invalid_json", "We could not parse the JSON body of your request."))?;
+    let (body, form) = read(&place, headers, &bytes).map_err(|why| wrong("invalid_json", &why))?;
     let name = body["model"].as_str().filter(|_| place.model.is_none() || spots::model_in_body(dialect));
-    let name = name.or(place.model.as_deref());
+    let name = name.or(place.model.as_deref()).or(usual_model(&place));
     let name = name.ok_or_else(|| wrong("missing_model", "you must provide a model parameter"))?;
     let (model, in_name) = name.split_once(['?', ';']).unwrap_or((name, ""));
     let header = headers.get(SCRIPT_HEADER).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut script = Script::default();
     script.read(in_name).and_then(|()| script.read(header)).map_err(|why| wrong("unknown_directive", &why))?;
+    let in_query = |word: &str| uri.query().is_some_and(|query| query.split('&').any(|pair| pair == word));
     let in_body = || body["stream"].as_bool().unwrap_or_else(|| spots::streams_by_default(dialect));
-    let stream = place.stream.unwrap_or_else(in_body);
-    let as_events = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    // What is held can be asked for as a stream in the URL only.
+    let held_stream = place.place.verb == Verb::Get && in_query("stream=true");
+    let stream = place.stream.unwrap_or_else(|| held_stream || in_body());
+    let as_events = in_query("alt=sse");
     Ok(Asked {
         dialect,
         model: model.to_owned(),
@@ -181,8 +194,39 @@ fn asked(
         script,
         body,
         bytes,
+        form,
+        place: place.place,
         number,
     })
+}
+
+/// A body as an object: JSON, the fields of a form, or nothing where nothing is needed.
+fn read(place: &Address, headers: &HeaderMap, bytes: &Bytes) -> Result<(Value, Option<Form>), String> {
+    if bytes.is_empty() && (place.place.verb != Verb::Post || place.place.id.is_some()) {
+        return Ok((Value::Object(Default::default()), None));
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    match form::boundary(kind) {
+        Some(boundary) => {
+            let form = boundary.and_then(|boundary| Form::read(bytes.clone(), boundary)).map_err(|e| e.to_string())?;
+            let fields = form.fields().map_err(|e| e.to_string())?;
+            Ok((Value::Object(fields), Some(form)))
+        }
+        None => {
+            let told = |_| "We could not parse the JSON body of your request.".to_owned();
+            Ok((serde_json::from_slice(bytes).map_err(told)?, None))
+        }
+    }
+}
+
+/// Of calls that need not name one.
+fn usual_model(place: &Address) -> Option<&'static str> {
+    let needs_none = place.place.id.is_some()
+        || matches!(
+            place.dialect,
+            Dialect::OpenaiFiles | Dialect::OpenaiBatches | Dialect::OpenaiImages | Dialect::OpenaiModerations
+        );
+    needs_none.then_some("sim-1")
 }
 
 /// An answer in one piece, or one that is written as the script says, with the usage that it tells.
@@ -191,7 +235,7 @@ enum Told {
     Body(Ready, Option<Value>),
 }
 
-fn respond(asked: &Asked, path: &str) -> Told {
+fn respond(held: &Held, asked: &Asked, path: &str) -> Told {
     let refuse = |code: &str, why: &str| Told::Whole(wrong(asked.dialect, StatusCode::BAD_REQUEST, code, why));
     if asked.dialect == Dialect::OpenaiChat {
         return match no_chat(&asked.body) {
@@ -199,11 +243,20 @@ fn respond(asked: &Asked, path: &str) -> Told {
             None => chat(asked),
         };
     }
+    if asked.place.id.is_some() || matches!(asked.dialect, Dialect::OpenaiFiles | Dialect::OpenaiBatches) {
+        return held.answer(asked);
+    }
+    if matches!(asked.dialect, Dialect::OpenaiImages | Dialect::OpenaiAudio | Dialect::OpenaiModerations) {
+        return media::answer(asked);
+    }
+    if let Err(why) = held.refers(asked) {
+        return why;
+    }
     let skimmed = match skim(&asked.bytes) {
         Ok(skimmed) => skimmed,
         Err(why) => return refuse("invalid_json", &why.to_string()),
     };
-    match spoken(asked, &skimmed) {
+    match spoken(held, asked, &skimmed) {
         Ok(Some(told)) => told,
         Ok(None) => {
             let why = format!("nothing is at `POST {path}`");
@@ -226,7 +279,7 @@ fn chat(asked: &Asked) -> Told {
 }
 
 /// Every dialect but OpenAI's chat. `None` = it has no answer here.
-fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
+fn spoken(held: &Held, asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
     let given = Given {
         call_id: "",
         now_s: CREATED as i64,
@@ -241,6 +294,9 @@ fn spoken(asked: &Asked, skimmed: &Skim) -> Result<Option<Told>, Wrong> {
         let request = codec.read_request(&asked.bytes, skimmed, &given)?;
         let chat = Chat::of(&Question::of(&request), &asked.script, asked.number);
         let ready = dialects::ready(&chat, asked, codec, &request.own_tools());
+        if asked.dialect == Dialect::OpenaiResponses && asked.body["store"] != false {
+            held.keep_response(asked, dialects::whole(&chat, asked, codec));
+        }
         return Ok(Some(Told::Body(ready, chat.usage_json())));
     }
     let whole = match asked.dialect {

@@ -67,6 +67,8 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
     if frame.is_error {
         notes.error = Some(error_of(data).message);
     }
+    // Sound, transcripts and pictures have no mark behind their events: the last one is named so.
+    notes.done |= ends_itself(&frame.name) || (data.starts_with(b"{\"type\"") && ends_itself(in_type(data)));
     let tells = says_value(data, b"\"usage\"") || says_value(data, b"\"finish_reason\"") || begins_error(data);
     if !tells {
         return;
@@ -93,6 +95,17 @@ fn says_value(data: &[u8], member: &[u8]) -> bool {
         let rest = data[at + member.len()..].trim_ascii_start();
         rest.strip_prefix(b":").is_some_and(|value| !value.trim_ascii_start().starts_with(b"null"))
     })
+}
+
+/// `speech.audio.done`, `transcript.text.done`, `image_generation.completed`, `image_edit.completed`.
+fn ends_itself(name: &str) -> bool {
+    name.ends_with(".done") || name.ends_with(".completed")
+}
+
+/// The text of the first member.
+fn in_type(data: &[u8]) -> &str {
+    let value = data.splitn(5, |b| *b == b'"').nth(3).unwrap_or_default();
+    std::str::from_utf8(value).unwrap_or_default()
 }
 
 fn begins_error(data: &[u8]) -> bool {
