@@ -66,7 +66,7 @@ fn what_two_readers_could_take_for_two_forms_is_refused() {
         (format!("{model}--b-1x\r\n\r\n{end}"), "without an end of its line", "a boundary that goes on"),
         (format!("{}{end}", model.replace("\r\n", "\n")), "without an end of its line", "bare line feeds"),
         (
-            format!("--b-1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n--b-1--"),
+            "--b-1\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n--b-1--".to_owned(),
             "ends with its headers",
             "no value",
         ),
