@@ -10,6 +10,25 @@ use super::{Wrong, nothing_wrong};
 use crate::support;
 use crate::support::replay::Recorded;
 
+/// What is not told as it was, to these callers, and why: each must stay wrong, or leave this list.
+const WRONG: &[(&str, &[Talk], &str)] = &[
+    (
+        "openai/openai-shell-container.1.chunks.txt",
+        &[Talk::Chat, Talk::Messages, Talk::Gemini, Talk::Bedrock, Talk::Cohere, Talk::Ollama],
+        "its pieces are another text than its last event repeats",
+    ),
+    (
+        "anthropic/spliced-message-start.chunks.txt",
+        &[Talk::Gemini, Talk::Ollama],
+        "a second message begins within a call: calls stand whole there, and half of one is left out or told as a failure",
+    ),
+    (
+        "google/google-stream-no-args-tool-call.chunks.txt",
+        &[Talk::Chat],
+        "arguments that Vertex streams in pieces (`partialArgs`) are not gathered: calls without a name come of them",
+    ),
+];
+
 /// As exchanges; those that are no answer in a conversation are left out.
 fn all() -> Vec<Exchange> {
     let Some(corpus) = support::corpus("answers recorded without their requests") else { return Vec::new() };
@@ -20,6 +39,9 @@ fn all() -> Vec<Exchange> {
 fn exchange(row: &Value) -> Option<Exchange> {
     let stream = row["stream"] == true;
     let chunks = row["chunks"].as_array().map_or(&[][..], Vec::as_slice);
+    // Some rows hold the answers of several turns, one behind the other: the first is one.
+    let ends = |chunk: &Value| matches!(chunk["type"].as_str(), Some("message_stop" | "response.completed"));
+    let chunks = chunks.iter().position(ends).map_or(chunks, |at| &chunks[..=at]);
     let talk = talk(chunks.first().unwrap_or(&row["body"]))?;
     let (content_type, body) = match stream {
         true => framed(talk, chunks),
@@ -113,6 +135,13 @@ async fn answers_without_their_requests_tell_the_same_in_other_dialects() {
             if let Err(why) = cross::answer(&mut rig, exchange, caller).await {
                 wrong.insert(format!("{} told to {caller:?}", exchange.id), why);
             }
+        }
+    }
+    assert!(rig.calls > 500, "{} calls: something leaves them out", rig.calls);
+    for (id, callers, why) in WRONG {
+        for caller in *callers {
+            let known = format!("vercel-ai/{id} told to {caller:?}");
+            assert!(wrong.remove(&known).is_some(), "{known}: it is right now, though {why}");
         }
     }
     nothing_wrong(&wrong, rig.calls);

@@ -200,6 +200,9 @@ fn bedrock(told: &mut Told, frames: &[Frame], strict: bool) -> Result<(), String
             "contentBlockStart" => {
                 let tool = &data["start"]["toolUse"];
                 must(strict, tool.is_object(), "only calls open a block")?;
+                if !tool.is_object() {
+                    continue;
+                }
                 calls.push((data["contentBlockIndex"].as_u64().unwrap_or(0), told.calls.len()));
                 told.calls.push(call(&tool["toolUseId"], &tool["name"], &Value::Null));
             }
