@@ -11,8 +11,9 @@ use super::answer::{Answer, Content, LiveBody};
 use super::course::{self, Course};
 use super::outlet::{Outlet, Pieces};
 use super::settle::{self, After};
-use super::{Core, head};
+use super::{Core, head, readable};
 use crate::contract::Operation;
+use crate::contract::canonical::event::StreamError;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
 use crate::contract::words::tokens_estimate;
@@ -132,6 +133,8 @@ enum End {
     Unreadable(String),
     /// The provider said in another dialect that it failed.
     Failed,
+    /// It said so in the caller's own dialect: the caller has read it.
+    Told,
 }
 
 /// A JSON answer that is too large to be read whole: its cost is in the receipt only, and estimated.
@@ -164,13 +167,14 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
     let end = loop {
         let piece = match next(&mut body, &going.pieces).await {
             None => break End::CallerLeft,
-            Some(None) => {
+            Some(Some(Err(fault))) if !course.notes.done => break End::Broke(fault),
+            // Behind the provider's own end there is nothing that a broken connection could have lost.
+            Some(None | Some(Err(_))) => {
                 if let Err(why) = course.end(&mut ready) {
                     break End::Unreadable(why.to_string());
                 }
                 None
             }
-            Some(Some(Err(fault))) => break End::Broke(fault),
             Some(Some(Ok(piece))) => Some(piece),
         };
         let ended = piece.is_none();
@@ -194,6 +198,7 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         match (gone, ended) {
             (true, _) => break End::CallerLeft,
             (false, _) if course.has_failed() => break End::Failed,
+            (false, true) if course.has_told_its_error().is_some() => break End::Told,
             (false, true) if course.complete() => break End::Complete,
             (false, true) => break End::Broke(Fault::Broken("the stream ended before its end".to_owned())),
             (false, false) => {}
@@ -233,12 +238,13 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
         End::CallerLeft => Outcome::CallerLeft,
         End::Broke(fault) => Outcome::Interrupted { refusal: interrupted(&target, &fault.to_string()) },
         End::Unreadable(why) => Outcome::Interrupted { refusal: interrupted(&target, &why) },
-        End::Failed => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
+        End::Failed | End::Told => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
     };
     // Nothing can be taken back at the end of a stream: what a policy says now is recorded.
     let _ = settle::post_response(core, &mut receipt, &after, &facts, status);
     let trailer = after.trailer && course.as_ref().is_some_and(Course::takes_comments);
     let cut = match (&receipt.outcome, &mut course) {
+        (Outcome::Interrupted { .. }, Some(course)) if course.has_told_its_error().is_some() => false,
         (Outcome::Interrupted { refusal }, Some(course)) => {
             pieces.send(course.refusal(refusal, &receipt.request_id)).await;
             false
@@ -283,15 +289,16 @@ fn interrupted(target: &Target, why: &str) -> Refusal {
 
 /// The provider's own words for why it broke off.
 fn failed(target: &Target, course: Option<&mut Course>) -> Refusal {
-    let error = course.and_then(Course::failed).unwrap_or_default();
+    let told = course.as_deref().and_then(Course::has_told_its_error).unwrap_or_default().to_owned();
+    let error = course.and_then(Course::failed).unwrap_or(StreamError { message: told, ..StreamError::default() });
     Refusal {
         provider: Some(target.provider.clone()),
         provider_status: error.status,
-        provider_code: error.code,
+        provider_code: error.code.as_deref().map(readable::brief),
         ..Refusal::new(
             Category::Interrupted,
             "provider_error_in_stream",
-            format!("`{}` broke its answer off: {}", target.id, error.message),
+            format!("`{}` broke its answer off: {}", target.id, readable::brief(&error.message)),
         )
     }
 }

@@ -12,8 +12,8 @@ use super::{FRAME_BYTES_MAX, Frame, FrameError, Framer};
 pub struct Sse {
     /// The begin of a frame whose end has not come.
     carry: BytesMut,
-    /// So much of `carry` was searched: a frame that comes in many pieces is not read again for each.
-    searched: usize,
+    /// Where the last line of `carry` begins. It has no end yet: of a frame that comes in many pieces none is read again.
+    line: usize,
     /// What the frames of the last piece were cut from.
     fed: Option<Bytes>,
 }
@@ -21,13 +21,22 @@ pub struct Sse {
 impl Framer for Sse {
     fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError> {
         let (bytes, from) = match self.carry.is_empty() {
-            true => (piece, 0),
+            true => {
+                self.line = 0;
+                (piece, 0)
+            }
             false => {
+                let from = self.carry.len();
                 self.carry.extend_from_slice(&piece);
-                (std::mem::take(&mut self.carry).freeze(), self.searched)
+                if !self.ends_a_frame(from) {
+                    // Nothing is copied but what came: a large frame in small pieces costs no more than in large ones.
+                    self.fed = None;
+                    return if self.carry.len() > FRAME_BYTES_MAX { Err(FrameError::TooLarge) } else { Ok(()) };
+                }
+                (std::mem::take(&mut self.carry).freeze(), self.line)
             }
         };
-        let (mut frame, mut line) = (0, from);
+        let (mut frame, mut line) = (0, self.line);
         for end in memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| at + from) {
             let empty = matches!(&bytes[line..end], b"" | b"\r");
             line = end + 1;
@@ -39,7 +48,7 @@ impl Framer for Sse {
         if bytes.len() - frame > FRAME_BYTES_MAX {
             return Err(FrameError::TooLarge);
         }
-        self.searched = line - frame;
+        self.line = line - frame;
         if bytes.len() > frame {
             self.carry.extend_from_slice(&bytes[frame..]);
         }
@@ -53,6 +62,19 @@ impl Framer for Sse {
 
     fn side_by_side(&mut self) -> Option<Bytes> {
         self.fed.take()
+    }
+}
+
+impl Sse {
+    /// Is there an empty line behind `from`? Steps over the lines that are none.
+    fn ends_a_frame(&mut self, from: usize) -> bool {
+        for end in memchr::memchr_iter(b'\n', &self.carry[from..]).map(|at| at + from) {
+            if matches!(&self.carry[self.line..end], b"" | b"\r") {
+                return true;
+            }
+            self.line = end + 1;
+        }
+        false
     }
 }
 
