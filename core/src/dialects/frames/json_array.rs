@@ -104,11 +104,11 @@ impl Framer for JsonArray {
                 (piece, ends)
             }
             false => {
+                // Nothing moves before an element ends: a large one comes in many pieces.
                 let mut carry = std::mem::take(&mut self.carry);
                 carry.extend_from_slice(&piece);
                 let ends = self.ends(&carry, self.searched)?;
                 if ends.is_empty() {
-                    // Nothing is copied but what came: a large element in small pieces costs no more than in large ones.
                     self.searched = carry.len();
                     self.carry = carry;
                     return if self.searched > FRAME_BYTES_MAX { Err(FrameError::TooLarge) } else { Ok(()) };
