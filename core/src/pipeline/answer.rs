@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
 
@@ -45,8 +44,8 @@ pub enum LiveBody {
     Whole(Bytes, Notes),
     /// The provider's own error, in the caller's dialect, with what it means.
     Error(Bytes, Box<Refusal>),
-    /// More than is read whole: what was read, and the rest as it comes.
-    Passing(Bytes, ReplyBody),
+    /// More than is read whole: it goes on as it comes.
+    Passing(ReplyBody),
     /// A stream, and its course to the caller.
     Events { body: ReplyBody, course: Box<Course> },
 }
@@ -209,10 +208,12 @@ async fn take(
     let live = |headers, body| Content::Live { target: target.clone(), status, headers, body };
     let mut headers = headers;
     let (body, framing) = match status.is_success() && ways.given.stream {
-        true => match select(std::pin::pin!(course::framing(&mut headers, body)), std::pin::pin!(outlet.closed())).await {
-            Either::Left((framed, _)) => framed,
-            Either::Right(_) => return Err(super::settle::caller_left()),
-        },
+        true => {
+            match select(std::pin::pin!(course::framing(&mut headers, body)), std::pin::pin!(outlet.closed())).await {
+                Either::Left((framed, _)) => framed,
+                Either::Right(_) => return Err(super::settle::caller_left()),
+            }
+        }
         false => (body, None),
     };
     if let Some(framing) = framing {
@@ -221,7 +222,7 @@ async fn take(
         return Ok(Ok(live(headers, LiveBody::Events { body, course })));
     }
     let max = if status.is_success() { core.bounds.answer_bytes_max } else { ERROR_BYTES_MAX };
-    let read = match select(std::pin::pin!(gather(body, max)), std::pin::pin!(outlet.closed())).await {
+    let read = match select(std::pin::pin!(readable::gather(body, max)), std::pin::pin!(outlet.closed())).await {
         Either::Left((read, _)) => read,
         Either::Right(_) => return Err(super::settle::caller_left()),
     };
@@ -246,15 +247,10 @@ async fn take(
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
 
 /// A successful answer that came whole, said in the caller's dialect.
-fn whole(
-    bytes: Bytes,
-    rest: Option<ReplyBody>,
-    ways: &Ways<'_>,
-    headers: &mut HeaderMap,
-) -> Result<LiveBody, Unread> {
+fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut HeaderMap) -> Result<LiveBody, Unread> {
     let same = ways.ours == ways.theirs;
     match rest {
-        Some(rest) if same && !ways.given.stream => return Ok(LiveBody::Passing(bytes, rest)),
+        Some(rest) if same && !ways.given.stream => return Ok(LiveBody::Passing(rest)),
         Some(_) => return Err("its answer is larger than is read whole here".to_owned().into()),
         None => {}
     }
@@ -297,22 +293,6 @@ fn unreadable(why: &str, status: StatusCode, target: &Target) -> Failed {
         ..Refusal::new(Category::UpstreamOutage, "provider_answer_unreadable", told)
     };
     Failed { refusal, go_on: true, said: None }
-}
-
-/// A body whole; above the bound, what was read and the rest.
-async fn gather(mut body: ReplyBody, max: usize) -> Result<(Bytes, Option<ReplyBody>), Fault> {
-    let Some(first) = body.next().await.transpose()? else { return Ok((Bytes::new(), None)) };
-    let Some(second) = body.next().await.transpose()? else { return Ok((first, None)) };
-    let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&second);
-    while whole.len() <= max {
-        match body.next().await.transpose()? {
-            Some(piece) => whole.extend_from_slice(&piece),
-            None => return Ok((whole.freeze(), None)),
-        }
-    }
-    Ok((whole.freeze(), Some(body)))
 }
 
 fn failed(fault: Fault, target: &Target) -> Failed {

@@ -228,7 +228,9 @@ impl Course {
         for event in told.drain(..) {
             self.told += event.words().map_or(EVENT_BYTES, |words| words.len() + EVENT_BYTES);
             if self.told > TOLD_BYTES_MAX {
-                return Err(Broken(format!("it says more than {TOLD_BYTES_MAX} bytes, which is what is translated here")));
+                return Err(Broken(format!(
+                    "it says more than {TOLD_BYTES_MAX} bytes, which is what is translated here"
+                )));
             }
             match &event {
                 Event::Usage(usage) => self.notes.usage = Some(*usage),

@@ -1,5 +1,7 @@
-//! Is a provider's whole answer one? What a client could only stumble over is turned away here, where it can be named.
+//! A provider's answer read whole, and is it one? What a client could only stumble over is turned away here, where it can be named.
 
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
@@ -7,6 +9,7 @@ use crate::contract::Dialect;
 use crate::contract::skim::{Skim, SkimError, skim};
 use crate::dialects::frames::Framing;
 use crate::dialects::{Codec, Given, Notes};
+use crate::ports::{Fault, ReplyBody};
 
 /// A provider's own words are handed on up to this many characters: they end in receipts and logs too.
 const WORDS_MAX: usize = 2_000;
@@ -25,12 +28,51 @@ impl From<String> for Unread {
     }
 }
 
+/// A body whole; above the bound, nothing but the body as it would have come.
+pub async fn gather(mut body: ReplyBody, max: usize) -> Result<(Bytes, Option<ReplyBody>), Fault> {
+    let Some(first) = body.next().await.transpose()? else { return Ok((Bytes::new(), None)) };
+    let Some(second) = body.next().await.transpose()? else { return Ok((first, None)) };
+    // In blocks: one room that grows would be there twice whenever it grows.
+    let (mut blocks, mut bytes): (Vec<Bytes>, usize) = (Vec::new(), first.len() + second.len());
+    let mut block = BytesMut::with_capacity((bytes * 2).min(BLOCK_BYTES));
+    block.extend_from_slice(&first);
+    block.extend_from_slice(&second);
+    drop((first, second));
+    while bytes <= max {
+        let Some(piece) = body.next().await.transpose()? else {
+            return Ok((joined(&blocks, block), None));
+        };
+        bytes += piece.len();
+        if block.len() + piece.len() > BLOCK_BYTES {
+            blocks.push(std::mem::replace(&mut block, BytesMut::with_capacity(BLOCK_BYTES)).freeze());
+        }
+        block.extend_from_slice(&piece);
+    }
+    blocks.push(block.freeze());
+    Ok((Bytes::new(), Some(Box::pin(futures_util::stream::iter(blocks.into_iter().map(Ok)).chain(body)))))
+}
+
+/// Of a body that is read whole.
+const BLOCK_BYTES: usize = 256 << 10;
+
+fn joined(blocks: &[Bytes], last: BytesMut) -> Bytes {
+    if blocks.is_empty() {
+        return last.freeze();
+    }
+    let mut whole = BytesMut::with_capacity(blocks.iter().map(Bytes::len).sum::<usize>() + last.len());
+    blocks.iter().for_each(|block| whole.extend_from_slice(block));
+    whole.extend_from_slice(&last);
+    whole.freeze()
+}
+
 /// Reads so much of a body as tells whether it is an answer: all of it must be JSON, and of a conversation the member must
 /// be there that holds what was said.
 pub fn check(body: &[u8], theirs: Dialect) -> Result<(), Unread> {
     let found = skim(body).map_err(|error| match error {
         SkimError::Empty => "its body is empty".to_owned(),
-        SkimError::NotObject if body.trim_ascii_start().starts_with(b"<") => "its body is a page of HTML or XML".to_owned(),
+        SkimError::NotObject if body.trim_ascii_start().starts_with(b"<") => {
+            "its body is a page of HTML or XML".to_owned()
+        }
         SkimError::NotUtf8(_)
         | SkimError::NotObject
         | SkimError::Syntax { .. }
@@ -90,7 +132,8 @@ fn error_status(body: &[u8], found: &Skim) -> Option<StatusCode> {
     if error.is_none() && !named {
         return None;
     }
-    let inside = error.as_ref().into_iter().flat_map(|error| ["code", "status", "status_code"].map(|n| error[n].clone()));
+    let inside =
+        error.as_ref().into_iter().flat_map(|error| ["code", "status", "status_code"].map(|n| error[n].clone()));
     let codes = inside.chain(["code", "status"].into_iter().filter_map(member));
     let number = |code: Value| code.as_u64().or_else(|| code.as_str()?.parse().ok());
     let status = codes.filter_map(number).find(|code| (400..600).contains(code));
@@ -147,9 +190,21 @@ mod tests {
             (b"", Dialect::OpenaiChat, why("its body is empty")),
             (b"<html>", Dialect::OpenaiChat, why("its body is a page of HTML or XML")),
             (b"{}", Dialect::OpenaiChat, why("its body holds no answer: `choices` is missing")),
-            (b"{\"choices\":[{}", Dialect::OpenaiChat, why("its body is no answer: the body is no valid JSON: expected `,` or a closing bracket at byte 13")),
-            (b"{\"choices\":[]}{}", Dialect::OpenaiChat, why("its body is no answer: the body is no valid JSON: something after the object at byte 14")),
-            (b"{\"choices\":\"\xff\"}", Dialect::OpenaiChat, why("its body is no answer: the body is not UTF-8 (byte 12)")),
+            (
+                b"{\"choices\":[{}",
+                Dialect::OpenaiChat,
+                why("its body is no answer: the body is no valid JSON: expected `,` or a closing bracket at byte 13"),
+            ),
+            (
+                b"{\"choices\":[]}{}",
+                Dialect::OpenaiChat,
+                why("its body is no answer: the body is no valid JSON: something after the object at byte 14"),
+            ),
+            (
+                b"{\"choices\":\"\xff\"}",
+                Dialect::OpenaiChat,
+                why("its body is no answer: the body is not UTF-8 (byte 12)"),
+            ),
             (b"{\"error\":{\"code\":429}}", Dialect::OpenaiChat, error(429)),
             (b"{\"error\":{\"code\":\"503\"}}", Dialect::OpenaiChat, error(503)),
             (b"{\"error\":\"no\"}", Dialect::OllamaChat, error(502)),
@@ -163,6 +218,9 @@ mod tests {
     fn words_are_cut_at_letters() {
         assert_eq!(brief("short"), "short");
         let long = brief(&"\u{e4}".repeat(WORDS_MAX + 1));
-        assert!(long.ends_with("... (4002 bytes)") && long.chars().count() == WORDS_MAX + "... (4002 bytes)".len(), "{long}");
+        assert!(
+            long.ends_with("... (4002 bytes)") && long.chars().count() == WORDS_MAX + "... (4002 bytes)".len(),
+            "{long}"
+        );
     }
 }

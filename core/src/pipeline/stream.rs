@@ -48,12 +48,12 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
             outlet.send(status, headers, bytes);
             core.trail.record(receipt).await;
         }
-        LiveBody::Passing(begun, rest) => {
+        LiveBody::Passing(body) => {
             let headers = head::answer(&receipt, &headers);
             let Some(pieces) = outlet.open(status, headers) else {
                 return left(core, receipt, after, &target, &facts, 0).await;
             };
-            pass(core, begun, rest, Going { target, facts, status, pieces, receipt, after }).await;
+            pass(core, body, Going { target, facts, status, pieces, receipt, after }).await;
         }
         LiveBody::Events { body, course } => {
             let mut headers = head::answer(&receipt, &headers);
@@ -138,12 +138,12 @@ enum End {
 }
 
 /// A JSON answer that is too large to be read whole: its cost is in the receipt only, and estimated.
-async fn pass(core: &Core, begun: Bytes, mut rest: ReplyBody, mut going: Going) {
+async fn pass(core: &Core, mut body: ReplyBody, mut going: Going) {
     going.receipt.first_byte_ms = Some((core.clock.steady_ms)().saturating_sub(going.after.started_ms));
-    let mut bytes = begun.len();
-    let mut end = if going.pieces.send(begun).await { End::Complete } else { End::CallerLeft };
+    let mut bytes = 0;
+    let mut end = End::Complete;
     while let End::Complete = end {
-        match next(&mut rest, &going.pieces).await {
+        match next(&mut body, &going.pieces).await {
             None => end = End::CallerLeft,
             Some(None) => break,
             Some(Some(Err(fault))) => end = End::Broke(fault),

@@ -34,18 +34,20 @@ async fn memory_stays_bounded_whatever_comes() {
     let space = until_closed(JSON, b"{");
     let events = until_closed(EVENTS, b"");
     let lines = until_closed("content-type: application/x-ndjson\r\n", b"");
-    let packed = |how: &str, kind: &str, body: Vec<u8>| {
-        until_closed(&format!("{kind}content-encoding: {how}\r\n"), &body)
-    };
+    let packed =
+        |how: &str, kind: &str, body: Vec<u8>| until_closed(&format!("{kind}content-encoding: {how}\r\n"), &body);
     // 256 MiB each: a text in a whole answer, and one event that never ends.
     let pad = [b"{\"choices\":[],\"pad\":\"".to_vec(), b"x".repeat(256 << 20)].concat();
     let (small_gzip, small_zstd) = (gzip(&pad), zstd(&pad));
     drop(pad);
     let comment = b": nothing\n\n".repeat(1_000);
     let word = event("{\"content\":\"word \"}", "null").into_bytes();
-    let argument = event("{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"@\"}}]}", "null")
-        .replace('@', &"1".repeat(8_000))
-        .into_bytes();
+    let argument = event(
+        "{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"@\"}}]}",
+        "null",
+    )
+    .replace('@', &"1".repeat(8_000))
+    .into_bytes();
     let pad = b"x".repeat(64 << 10);
     let rows: Vec<(&str, &str, bool, Vec<u8>, Vec<u8>)> = vec![
         ("a text without an end", "bad/m", false, json, pad.clone()),

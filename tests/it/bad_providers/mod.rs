@@ -109,7 +109,10 @@ impl Caller {
             Caller::Converse => {
                 let verb = if stream { "converse-stream" } else { "converse" };
                 let model = model.replace('/', "%2F");
-                (format!("/model/{model}/{verb}"), json!({ "messages": [{ "role": "user", "content": [{ "text": "Hi" }] }] }))
+                (
+                    format!("/model/{model}/{verb}"),
+                    json!({ "messages": [{ "role": "user", "content": [{ "text": "Hi" }] }] }),
+                )
             }
         };
         let mut body = body;
@@ -176,7 +179,10 @@ async fn run(faulty: &Faulty, gateway: &Gateway, callers: &[Caller], stream: boo
                 Expect::Answer => {
                     assert_eq!((status / 100, &*text, complete), (2, TEXT, true), "{what}: {body}");
                     let kind = head["content-type"].to_str().unwrap();
-                    assert!(kind.starts_with(if stream { "text/event-stream" } else { "application/json" }), "{what}: {kind}");
+                    assert!(
+                        kind.starts_with(if stream { "text/event-stream" } else { "application/json" }),
+                        "{what}: {kind}"
+                    );
                     "answered"
                 }
                 Expect::Said(code) if same => {
@@ -191,7 +197,11 @@ async fn run(faulty: &Faulty, gateway: &Gateway, callers: &[Caller], stream: boo
                 Expect::Refused(code, name) => {
                     let refusal = told(&body).unwrap_or_else(|| panic!("{what}: no refusal: {status} {body}"));
                     assert_eq!((status, refusal["code"].as_str().unwrap()), (code, name), "{what}: {body}");
-                    assert_eq!((&refusal["fault"], &refusal["provider"]), (&json!("provider"), &json!("bad")), "{what}");
+                    assert_eq!(
+                        (&refusal["fault"], &refusal["provider"]),
+                        (&json!("provider"), &json!("bad")),
+                        "{what}"
+                    );
                     "refused"
                 }
                 Expect::Broken(name) => {

@@ -17,7 +17,8 @@ async fn streams_in_odd_clothes_come_to_their_end() {
     let ok = until_closed(EVENTS, whole().as_bytes());
     let padded = first().replacen("{\"id\"", &format!("{{\"pad\":\"{}\",\"id\"", "x".repeat(10 << 20)), 1) + &rest();
     let no_done = whole().replace("data: [DONE]\n\n", "");
-    let too_long = [format!("HTTP/1.1 200 OK\r\n{EVENTS}content-length: 99999\r\n\r\n").into_bytes(), whole().into()].concat();
+    let too_long =
+        [format!("HTTP/1.1 200 OK\r\n{EVENTS}content-length: 99999\r\n\r\n").into_bytes(), whole().into()].concat();
     let odd = first() + ": a comment\n\nid: 7\nretry: 1\n\n" + &rest().replace("\n\n", "\r\n\r\n");
     let half_empty = "data: {\"choices\":[]}\n\n".to_owned() + &whole();
     let cases = vec![
@@ -37,7 +38,11 @@ async fn streams_in_odd_clothes_come_to_their_end() {
         Case { why: "silent behind its end", steps: vec![Step::Send(too_long), Step::Stall], expect: a },
         case("garbage behind its end", until_closed(EVENTS, (whole() + "\x00garbage").as_bytes()), a),
         case("an answer that came whole", http("200 OK", JSON, &chat()), a),
-        case("one that came whole, called a stream of bytes", http("200 OK", "content-type: application/octet-stream\r\n", &chat()), a),
+        case(
+            "one that came whole, called a stream of bytes",
+            http("200 OK", "content-type: application/octet-stream\r\n", &chat()),
+            a,
+        ),
     ];
     run(&faulty, &gateway, &[Caller::Chat, Caller::Messages], true, cases).await;
 }
@@ -48,9 +53,11 @@ async fn a_stream_that_was_cut_never_looks_complete() {
     let begun = until_closed(EVENTS, first().as_bytes());
     let with = |more: &[u8]| [&begun[..], more].concat();
     let then = |why, bytes: Vec<u8>, step| Case { why, steps: vec![Step::Send(bytes), step], expect: CUT };
-    let chunks = [format!("HTTP/1.1 200 OK\r\n{EVENTS}transfer-encoding: chunked\r\n\r\n{:x}\r\n", first().len()), first()].concat();
+    let chunks =
+        [format!("HTTP/1.1 200 OK\r\n{EVENTS}transfer-encoding: chunked\r\n\r\n{:x}\r\n", first().len()), first()]
+            .concat();
     let half = gzip(whole().as_bytes());
-    let half = &half[..half.len() - 9];
+    let half = &half[..half.len() / 2];
     let invalid = event("{\"content\":\"?\"}", "null").into_bytes();
     let invalid: Vec<u8> = invalid.into_iter().map(|b| if b == b'?' { 0xff } else { b }).collect();
     let cases = vec![
@@ -90,11 +97,15 @@ async fn an_error_in_a_stream_is_told_once_and_recorded() {
             let came = caller.ask(&gateway, "bad/m", true).await;
             let id = came.headers()["tollgate-call-id"].to_str().unwrap().to_owned();
             let body = came.text().await.unwrap();
-            assert_eq!(body.matches("it broke").count() - body.matches("broke its answer off").count(), match caller {
-                Caller::Chat => 1,
-                // The sentence for people, and the reason beside it.
-                Caller::Messages | Caller::Converse => 0,
-            }, "{why}, {caller:?}: {body}");
+            assert_eq!(
+                body.matches("it broke").count() - body.matches("broke its answer off").count(),
+                match caller {
+                    Caller::Chat => 1,
+                    // The sentence for people, and the reason beside it.
+                    Caller::Messages | Caller::Converse => 0,
+                },
+                "{why}, {caller:?}: {body}"
+            );
             let refusal = &gateway.receipt(&id)["outcome"];
             assert_eq!(refusal["kind"], "interrupted", "{why}, {caller:?}: {refusal}");
             assert_eq!(refusal["refusal"]["code"], "provider_error_in_stream", "{why}, {caller:?}");
@@ -129,9 +140,23 @@ async fn event_streams_are_checked_to_the_last_sum() {
     let absurd = |length: u32| changed(3, &move |f| f[..4].copy_from_slice(&length.to_be_bytes()));
     let rows: Vec<(Vec<u8>, bool, &str)> = vec![
         (good.concat(), true, "the usual"),
-        (changed(2, &|f| { let last = f.len() - 1; f[last] ^= 1 }), false, "a wrong checksum"),
+        (
+            changed(2, &|f| {
+                let last = f.len() - 1;
+                f[last] ^= 1
+            }),
+            false,
+            "a wrong checksum",
+        ),
         (changed(2, &|f| f[8] ^= 1), false, "a wrong checksum of the lengths"),
-        (changed(2, &|f| { let at = f.len() - 8; f[at] ^= 1 }), false, "a changed payload"),
+        (
+            changed(2, &|f| {
+                let at = f.len() - 8;
+                f[at] ^= 1
+            }),
+            false,
+            "a changed payload",
+        ),
         (absurd(u32::MAX), false, "an absurd length"),
         (absurd(0), false, "no length"),
         (absurd(100 << 20), false, "a length of 100 MB"),

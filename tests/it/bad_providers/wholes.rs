@@ -111,7 +111,8 @@ async fn connections_that_fail_are_refusals_too() {
     let flood: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
     let huge = format!("x-huge: {}\r\n", "y".repeat(1 << 20));
     let chunks = |more: &[u8]| {
-        [format!("HTTP/1.1 200 OK\r\n{JSON}transfer-encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n").as_bytes(), more].concat()
+        [format!("HTTP/1.1 200 OK\r\n{JSON}transfer-encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n").as_bytes(), more]
+            .concat()
     };
     let then = |why, bytes: &[u8], step, expect| Case { why, steps: vec![Step::Send(bytes.to_vec()), step], expect };
     let cases = vec![
@@ -143,12 +144,24 @@ async fn errors_mean_what_they_say_whatever_their_status() {
     let cases = vec![
         case("an error with 200", http("200 OK", JSON, limited), Expect::Said(429)),
         case("an error as a text with 200", http("200 OK", JSON, br#"{"error":"it broke"}"#), Expect::Said(502)),
-        case("an error of half a megabyte", http("500 Internal Server Error", JSON, long.as_bytes()), Expect::Said(500)),
-        case("a page", http("502 Bad Gateway", "content-type: text/html\r\n", page), Expect::Refused(502, "provider_error")),
+        case(
+            "an error of half a megabyte",
+            http("500 Internal Server Error", JSON, long.as_bytes()),
+            Expect::Said(500),
+        ),
+        case(
+            "a page",
+            http("502 Bad Gateway", "content-type: text/html\r\n", page),
+            Expect::Refused(502, "provider_error"),
+        ),
         case("a page when busy", http("503 Busy", "", page), Expect::Refused(503, "provider_overloaded")),
         case("an empty error", http("500 Oh", "", b""), Expect::Refused(502, "provider_error")),
         case("not modified", b"HTTP/1.1 304 Not Modified\r\n\r\n".to_vec(), Expect::Refused(502, "provider_error")),
-        case("a packed error", http("429 Slow", &format!("{JSON}content-encoding: gzip\r\n"), &gzip(limited)), Expect::Said(429)),
+        case(
+            "a packed error",
+            http("429 Slow", &format!("{JSON}content-encoding: gzip\r\n"), &gzip(limited)),
+            Expect::Said(429),
+        ),
     ];
     run(&faulty, &gateway, &[Caller::Chat], false, cases).await;
 }
@@ -168,7 +181,11 @@ async fn redirects_are_never_followed() {
                 assert!(!came.headers().contains_key("location"), "{status}");
                 let refusal = told(&came.text().await.unwrap()).unwrap();
                 assert_eq!((&refusal["code"], &refusal["fault"]), (&json!("provider_error"), &json!("provider")));
-                assert_eq!((faulty.asked(), elsewhere.asked()), (1, 0), "{status}: the call and its secret went nowhere else");
+                assert_eq!(
+                    (faulty.asked(), elsewhere.asked()),
+                    (1, 0),
+                    "{status}: the call and its secret went nowhere else"
+                );
             }
         }
     }
