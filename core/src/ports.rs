@@ -9,6 +9,7 @@ use futures_util::Stream;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use crate::contract::Dialect;
+use crate::contract::packed::PackedError;
 use crate::dialects::Quirks;
 use crate::dialects::paths::Address;
 use crate::evidence::receipt::Receipt;
@@ -111,6 +112,8 @@ pub enum Fault {
     Deadline(u64),
     #[error("the connection broke: {0}")]
     Broken(String),
+    #[error("its body cannot be read: {0}")]
+    Packed(#[from] PackedError),
     #[error("the secret of provider `{provider}` is not there: {why}")]
     NoSecret { provider: String, why: String },
 }

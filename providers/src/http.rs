@@ -16,9 +16,10 @@ use http_body_util::Full;
 use hyper_util::client::legacy;
 use tokio::time::{Instant, Sleep};
 use tollgate_core::contract::Dialect;
+use tollgate_core::contract::packed::{Coding, Unpacked};
 use tollgate_core::dialects::Quirks;
 use tollgate_core::dialects::paths::Address;
-use tollgate_core::ports::{Fault, Later, Outgoing, Reply, Upstream};
+use tollgate_core::ports::{Fault, Later, Outgoing, Reply, ReplyBody, Upstream};
 use tollgate_core::routing::catalog::Target;
 
 use crate::api::{self, Api};
@@ -243,8 +244,13 @@ impl Upstream for Providers {
             let (head, body) = response.into_parts();
             let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);
             let ends = begun + Duration::from_millis(deadline_ms);
-            let body = Incoming { body, idle, ends, deadline_ms, waiting: false, timer: None };
-            Ok(Reply { status: head.status, headers: head.headers, body: Box::pin(body) })
+            let body = Incoming { body, idle, ends, deadline_ms, frames: 0, waiting: false, timer: None };
+            // Packed though we asked for it plain: it is unpacked here, and nothing behind this line knows of it.
+            let body: ReplyBody = match Coding::of(&head.headers)? {
+                None => Box::pin(body),
+                Some(coding) => Box::pin(Unpacked::new(body, coding)),
+            };
+            Ok(Reply { status: head.status, headers: head.headers, body })
         })
     }
 }
@@ -255,7 +261,7 @@ async fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full
         // Forms bring their own.
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
     }
-    // Bodies are passed on as they are: what is packed could not be metered.
+    // What is packed could not be metered unread, and is packed anew for no caller.
     headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     endpoint.provider.api.complete(&mut headers);
     let body = outgoing.body;
@@ -286,12 +292,17 @@ fn root(error: &dyn std::error::Error) -> String {
     root.to_string()
 }
 
+/// A body that never makes us wait is asked for the time every so many frames: a flood has its deadline too.
+const FRAMES_UNTIMED: u64 = 64;
+
 /// A reply's body. One timer serves the whole of it, made when one has to wait for the first time.
 struct Incoming {
     body: hyper::body::Incoming,
     idle: Duration,
     ends: Instant,
     deadline_ms: u64,
+    /// Came so far.
+    frames: u64,
     /// The timer runs since the last piece.
     waiting: bool,
     timer: Option<Pin<Box<Sleep>>>,
@@ -309,6 +320,10 @@ impl Stream for Incoming {
                 Poll::Ready(Some(Ok(frame))) => {
                     // The timer is only moved when one waits again: a body that flows never touches it.
                     me.waiting = false;
+                    me.frames += 1;
+                    if me.frames.is_multiple_of(FRAMES_UNTIMED) && Instant::now() >= me.ends {
+                        return Poll::Ready(Some(Err(Fault::Deadline(me.deadline_ms))));
+                    }
                     if let Ok(data) = frame.into_data() {
                         return Poll::Ready(Some(Ok(data)));
                     }

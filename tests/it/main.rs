@@ -1,11 +1,14 @@
 //! Whole calls, whole repositories, whole processes: one binary, a file per concern.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says by itself where")]
 
+mod agents;
 mod author;
+mod bad_providers;
 mod calls;
 mod clients;
 mod cookbook;
 mod corpus;
+mod encodings;
 mod examples;
 mod findings;
 mod first_policy;

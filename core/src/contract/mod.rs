@@ -7,6 +7,7 @@ pub mod glob;
 pub mod meta;
 pub mod model_string;
 pub mod nearest;
+pub mod packed;
 pub mod place;
 pub mod read;
 pub mod refusal;

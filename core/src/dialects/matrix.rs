@@ -299,7 +299,9 @@ fn page() -> String {
     }
     page.push_str(
         "\n`messages.native` and `tools.native` are parts and tools that only their own dialect knows (a provider's web search, its\n\
-         results, compactions): they pass within a dialect, and are refused between two.\n\n\
+         results, compactions): they pass within a dialect. Between two a native part is refused; a native tool is refused where it is the only one or a\n\
+         call is demanded, and left out and told where the model may choose from functions beside it (coding agents offer a search of the web\n\
+         with every call). Instructions that come midway stand in front where a dialect has no other place for them; told too.\n\n\
          Seals on thoughts (`messages.reasoning_signature`, `messages.reasoning_encrypted`) are a provider's own: between two makers they ride\n\
          in a member that callers send back as it came, tagged `tollgate:MAKER:...`, and go to their maker alone.\n",
     );

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 
 use super::admit::Admitted;
 use super::course::{self, Course};
 use super::outlet::Outlet;
+use super::readable::{self, Unread};
 use super::settle::After;
 use super::shape::{At, Shape};
 use super::translate::{speech, voice};
@@ -45,8 +45,8 @@ pub enum LiveBody {
     Whole(Bytes, Notes),
     /// The provider's own error, in the caller's dialect, with what it means.
     Error(Bytes, Box<Refusal>),
-    /// More than is read whole: what was read, and the rest as it comes.
-    Passing(Bytes, ReplyBody),
+    /// More than is read whole: it goes on as it comes.
+    Passing(ReplyBody),
     /// A stream, and its course to the caller.
     Events { body: ReplyBody, course: Box<Course> },
 }
@@ -209,12 +209,18 @@ async fn take(
     note(receipt, |a| (a.status, a.provider_request_id) = (Some(status.as_u16()), id.map(str::to_owned)));
     let target = ways.target;
     let live = |headers, body| Content::Live { target: target.clone(), status, headers, body };
+    let mut headers = headers;
     let kind = plain::kind(ways.ours, ways.theirs, ways.place, &headers);
     if status.is_success() && kind == plain::Kind::Content {
-        return Ok(Ok(live(headers, LiveBody::Passing(Bytes::new(), body))));
+        return Ok(Ok(live(headers, LiveBody::Passing(body))));
     }
     let (body, framing) = match status.is_success() && (ways.given.stream || kind == plain::Kind::Events) {
-        true => course::framing(&headers, body).await,
+        true => {
+            match select(std::pin::pin!(course::framing(&mut headers, body)), std::pin::pin!(outlet.closed())).await {
+                Either::Left((framed, _)) => framed,
+                Either::Right(_) => return Err(super::settle::caller_left()),
+            }
+        }
         false => (body, None),
     };
     if let Some(framing) = framing {
@@ -223,7 +229,7 @@ async fn take(
         return Ok(Ok(live(headers, LiveBody::Events { body, course })));
     }
     let max = if status.is_success() { core.bounds.answer_bytes_max } else { ERROR_BYTES_MAX };
-    let read = match select(std::pin::pin!(gather(body, max)), std::pin::pin!(outlet.closed())).await {
+    let read = match select(std::pin::pin!(readable::gather(body, max)), std::pin::pin!(outlet.closed())).await {
         Either::Left((read, _)) => read,
         Either::Right(_) => return Err(super::settle::caller_left()),
     };
@@ -232,10 +238,14 @@ async fn take(
             note(receipt, |a| a.fault = Some(fault.to_string()));
             Err(failed(fault, target))
         }
-        Ok((bytes, rest)) if status.is_success() => match whole(&headers, bytes, rest, ways) {
-            Ok(body) => Ok(live(course::headers(headers, ways.ours, ways.theirs, false), body)),
-            Err(why) => Err(unreadable(&why, status, target)),
-        },
+        Ok((bytes, rest)) if status.is_success() => {
+            let mut ours = course::headers(headers.clone(), ways.ours, ways.theirs, false);
+            match whole(bytes.clone(), rest, ways, &mut ours) {
+                Ok(body) => Ok(live(ours, body)),
+                Err(Unread::Error(status)) => Err(provider_said(status, headers, bytes, ways)),
+                Err(Unread::Why(why)) => Err(unreadable(&why, status, target)),
+            }
+        }
         Ok((bytes, _)) => Err(provider_said(status, headers, bytes, ways)),
     })
 }
@@ -243,16 +253,23 @@ async fn take(
 /// Where providers tell their own id of a request.
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
 
-/// A successful answer that is no stream, said in the caller's dialect.
-fn whole(headers: &HeaderMap, bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>) -> Result<LiveBody, String> {
+/// A successful answer that came whole, said in the caller's dialect.
+fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut HeaderMap) -> Result<LiveBody, Unread> {
     let same = ways.ours == ways.theirs;
     match rest {
-        Some(rest) if same => return Ok(LiveBody::Passing(bytes, rest)),
-        Some(_) => return Err("its answer is larger than is translated here".to_owned()),
+        Some(rest) if same && !ways.given.stream => return Ok(LiveBody::Passing(rest)),
+        Some(_) => return Err("its answer is larger than is read whole here".to_owned().into()),
         None => {}
     }
-    if !whole_json(&bytes) {
-        return Err("its body is no JSON object".to_owned());
+    readable::check(&bytes, ways.theirs, ways.place)?;
+    readable::is_json(headers);
+    if ways.given.stream {
+        let (Some(ours), Some(theirs)) = (codec(ways.ours), codec(ways.theirs)) else {
+            return Err("it came whole, and a stream was asked for".to_owned().into());
+        };
+        let (said, notes, framing) = readable::as_stream(&bytes, (ours, theirs), &ways.given)?;
+        headers.insert(header::CONTENT_TYPE, course::content_type(framing));
+        return Ok(LiveBody::Whole(said.into(), notes));
     }
     let (Some(ours), Some(theirs)) = (codec(ways.ours), codec(ways.theirs)) else {
         let Ways { ours, theirs, given, wanted, asked_bytes, .. } = *ways;
@@ -266,7 +283,7 @@ fn whole(headers: &HeaderMap, bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways
         theirs.glance_head(headers, &mut notes);
         return Ok(LiveBody::Whole(bytes, notes));
     }
-    let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| wrong.to_string())?;
+    let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| Unread::Why(wrong.to_string()))?;
     let finish = answer.choices.iter().find_map(|c| c.finish.as_ref());
     let notes = Notes {
         usage: answer.usage,
@@ -287,32 +304,11 @@ fn unreadable(why: &str, status: StatusCode, target: &Target) -> Failed {
     Failed { refusal, go_on: true, said: None }
 }
 
-/// A cheap look: does it begin and end as an object? Its members are read where they are needed.
-fn whole_json(bytes: &[u8]) -> bool {
-    let text = bytes.trim_ascii();
-    text.starts_with(b"{") && text.ends_with(b"}")
-}
-
-/// A body whole; above the bound, what was read and the rest.
-async fn gather(mut body: ReplyBody, max: usize) -> Result<(Bytes, Option<ReplyBody>), Fault> {
-    let Some(first) = body.next().await.transpose()? else { return Ok((Bytes::new(), None)) };
-    let Some(second) = body.next().await.transpose()? else { return Ok((first, None)) };
-    let mut whole = BytesMut::with_capacity((first.len() + second.len()) * 2);
-    whole.extend_from_slice(&first);
-    whole.extend_from_slice(&second);
-    while whole.len() <= max {
-        match body.next().await.transpose()? {
-            Some(piece) => whole.extend_from_slice(&piece),
-            None => return Ok((whole.freeze(), None)),
-        }
-    }
-    Ok((whole.freeze(), Some(body)))
-}
-
 fn failed(fault: Fault, target: &Target) -> Failed {
     let (category, code, fault_of) = match &fault {
         Fault::Connect(_) => (Category::UpstreamOutage, "provider_unreachable", Whose::Provider),
         Fault::Broken(_) => (Category::UpstreamOutage, "provider_broke_off", Whose::Provider),
+        Fault::Packed(_) => (Category::UpstreamOutage, "provider_answer_unreadable", Whose::Provider),
         Fault::FirstByte(_) | Fault::Idle(_) => (Category::Timeout, "provider_silent", Whose::Provider),
         Fault::Deadline(_) => (Category::Timeout, "deadline", Whose::Provider),
         Fault::NoSecret { .. } => (Category::UpstreamOutage, "no_provider_secret", Whose::Gateway),
@@ -350,18 +346,23 @@ fn provider_said(status: StatusCode, headers: HeaderMap, body: Bytes, ways: &Way
         category,
         Category::InvalidRequest | Category::ContextLength | Category::ContentFiltered | Category::TooLarge
     );
-    let told = said.as_ref().map_or("it gave no reason that could be read", |said| &said.message);
+    let told = match (&said, status.is_redirection()) {
+        (Some(said), _) => readable::brief(&said.message),
+        (None, true) => "a call is never sent on to where a provider points: mend its `base_url`".to_owned(),
+        (None, false) => "it gave no reason that could be read".to_owned(),
+    };
     let delay = said.as_ref().and_then(|said| said.retry_after);
     let refusal = Refusal {
         fault: if go_on { Whose::Provider } else { Whose::Caller },
         provider: Some(target.provider.clone()),
         provider_status: Some(status.as_u16()),
-        provider_code: said.as_ref().and_then(|said| said.code.clone()),
+        provider_code: said.as_ref().and_then(|said| said.code.as_deref()).map(readable::brief),
         retry_after_ms: delay.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
         ..Refusal::new(category, ours, format!("`{}` answered {}: {told}", target.id, status.as_u16()))
     };
     // Only an error in the caller's dialect is handed over as it is: a proxy's HTML page tells no program anything.
-    let said = (said.is_some() && ways.ours == ways.theirs).then_some((status, headers, body));
+    let is_error = status.is_client_error() || status.is_server_error();
+    let said = (said.is_some() && is_error && ways.ours == ways.theirs).then_some((status, headers, body));
     Failed { refusal, go_on, said }
 }
 

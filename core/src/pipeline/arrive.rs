@@ -9,6 +9,7 @@ use futures_util::Stream;
 use http::{HeaderMap, header};
 
 use crate::contract::meta::{Declared, Field};
+use crate::contract::packed::{Coding, PackedError, Unpacked};
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
 use crate::dialects::paths::Place;
@@ -33,6 +34,13 @@ pub enum BodyFault {
     Broken(String),
     /// Nothing came for this many milliseconds.
     Slow(u64),
+    Packed(PackedError),
+}
+
+impl From<PackedError> for BodyFault {
+    fn from(error: PackedError) -> Self {
+        BodyFault::Packed(error)
+    }
 }
 
 /// A call whose head was read.
@@ -149,6 +157,18 @@ pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Cre
             ),
         ),
         None => Ok(found),
+    }
+}
+
+/// A body as later stages read it, and its length where that is known: unpacked, where the caller packed it.
+pub fn unpacked(headers: &HeaderMap, body: Incoming, length: Option<u64>) -> Result<(Incoming, Option<u64>), Refusal> {
+    match Coding::of(headers) {
+        Ok(None) => Ok((body, length)),
+        Ok(Some(coding)) => Ok((Box::pin(Unpacked::new(body, coding)), None)),
+        Err(error) => {
+            let told = format!("the body cannot be read: {error}");
+            Err(Refusal::invalid("unknown_encoding", "content-encoding", told))
+        }
     }
 }
 

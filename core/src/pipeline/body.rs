@@ -7,6 +7,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Core;
 use super::arrive::{BodyFault, Incoming};
 use super::settle::After;
+use crate::contract::packed::PackedError;
 use crate::contract::refusal::{Category, Refusal};
 
 /// The process-wide budget of body bytes: above it calls are `overloaded`, not swapped.
@@ -119,6 +120,12 @@ pub fn release(core: &Core, units: usize) {
 fn broken(fault: BodyFault) -> Refusal {
     match fault {
         BodyFault::Broken(what) => Refusal::invalid("broken_body", "body", format!("the body broke off: {what}")),
+        BodyFault::Packed(error @ PackedError::Bomb) => {
+            Refusal::new(Category::TooLarge, "body_too_large", format!("the body cannot be read: {error}"))
+        }
+        BodyFault::Packed(error) => {
+            Refusal::invalid("broken_body", "content-encoding", format!("the body cannot be read: {error}"))
+        }
         BodyFault::Slow(ms) => Refusal::invalid("slow_body", "body", format!("no byte of the body came for {ms} ms")),
     }
 }

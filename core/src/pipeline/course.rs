@@ -13,6 +13,12 @@ use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
 use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, cohere};
 use crate::ports::ReplyBody;
 
+/// What a translated stream may tell in all: writers keep what was said where their dialect repeats it at its end. The
+/// longest real answers are a few MiB of words; a picture adds some ten.
+const TOLD_BYTES_MAX: usize = 32 << 20;
+/// What an event without words counts as.
+const EVENT_BYTES: usize = 64;
+
 pub struct Course {
     /// What the caller reads.
     ours: Dialect,
@@ -27,6 +33,8 @@ pub struct Course {
     pub frames: u64,
     /// Reused from piece to piece.
     cut: Vec<Bytes>,
+    /// Bytes that a translated stream has told.
+    told: usize,
 }
 
 enum Way {
@@ -82,6 +90,7 @@ impl Course {
             notes: Notes::default(),
             frames: 0,
             cut: Vec::new(),
+            told: 0,
         }
     }
 
@@ -110,7 +119,7 @@ impl Course {
         }
         if let Way::Translated { reader, told, .. } = &mut self.way {
             reader.end(told);
-            self.say(out);
+            self.say(out)?;
         }
         Ok(())
     }
@@ -126,6 +135,14 @@ impl Course {
     /// The provider said in another dialect that it failed: the caller has to be told.
     pub fn has_failed(&self) -> bool {
         matches!(&self.way, Way::Translated { failed: Some(_), .. })
+    }
+
+    /// The provider's own error, which the caller has read in the bytes that went on to it.
+    pub fn has_told_its_error(&self) -> Option<&str> {
+        match &self.way {
+            Way::Same { .. } => self.notes.error.as_deref(),
+            Way::Translated { .. } => None,
+        }
     }
 
     /// Comments may stand in it without disturbing its readers.
@@ -188,6 +205,11 @@ impl Course {
         let mut run = 0..0;
         for frame in cut {
             let read = frames::read(self.framing, frame);
+            if !is_text(self.framing, frame, &read.data) {
+                out.extend(whole.filter(|_| !run.is_empty()).map(|whole| whole.slice(run)));
+                self.say(out)?;
+                return Err(Broken("an event of it is not UTF-8".to_owned()));
+            }
             self.frames += u64::from(!read.data.is_empty());
             match &mut self.way {
                 Way::Same { codec, strip_usage } => {
@@ -211,15 +233,20 @@ impl Course {
             }
         }
         out.extend(whole.filter(|_| !run.is_empty()).map(|whole| whole.slice(run)));
-        self.say(out);
-        Ok(())
+        self.say(out)
     }
 
     /// Writes what was told.
-    fn say(&mut self, out: &mut Vec<Bytes>) {
-        let Way::Translated { writer, told, failed, .. } = &mut self.way else { return };
+    fn say(&mut self, out: &mut Vec<Bytes>) -> Result<(), Broken> {
+        let Way::Translated { writer, told, failed, .. } = &mut self.way else { return Ok(()) };
         let mut bytes = Vec::new();
         for event in told.drain(..) {
+            self.told += event.words().map_or(EVENT_BYTES, |words| words.len() + EVENT_BYTES);
+            if self.told > TOLD_BYTES_MAX {
+                return Err(Broken(format!(
+                    "it says more than {TOLD_BYTES_MAX} bytes, which is what is translated here"
+                )));
+            }
             match &event {
                 Event::Usage(usage) => self.notes.usage = Some(*usage),
                 Event::Finish { reason, .. } => self.notes.finish_reason = Some(reason.name().to_owned()),
@@ -242,11 +269,22 @@ impl Course {
         if !bytes.is_empty() {
             out.push(bytes.into());
         }
+        Ok(())
     }
 }
 
-/// How a reply to a call for a stream is framed; `None` = it is none. Some servers say that events are JSON: the first bytes tell.
-pub async fn framing(headers: &HeaderMap, mut body: ReplyBody) -> (ReplyBody, Option<Framing>) {
+/// Text is text in all of it. Event streams hold numbers and checksums beside their payload.
+fn is_text(framing: Framing, frame: &[u8], data: &[u8]) -> bool {
+    let text = match framing {
+        Framing::Sse | Framing::Ndjson | Framing::JsonArray => frame,
+        Framing::EventStream => data,
+    };
+    std::str::from_utf8(text).is_ok()
+}
+
+/// How a reply to a call for a stream is framed; `None` = it is none. Some servers say that events are JSON: the first bytes
+/// tell, and the type of content that was not true is taken out.
+pub async fn framing(headers: &mut HeaderMap, mut body: ReplyBody) -> (ReplyBody, Option<Framing>) {
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     for (begin, framing) in [
         (&b"text/event-stream"[..], Framing::Sse),
@@ -259,15 +297,32 @@ pub async fn framing(headers: &HeaderMap, mut body: ReplyBody) -> (ReplyBody, Op
             return (body, Some(framing));
         }
     }
-    let first = body.next().await;
-    let text = first.as_ref().and_then(|f| f.as_ref().ok()).map_or(&b""[..], |piece| piece.trim_ascii_start());
+    let (mut came, mut begin) = (Vec::new(), Vec::new());
+    while begin.trim_ascii_start().len() < BEGIN_BYTES && begin.len() < SPACE_BYTES_MAX {
+        let Some(piece) = body.next().await else { break };
+        let broke = piece.is_err();
+        begin.extend_from_slice(piece.as_ref().map_or(&[], |p| &p[..p.len().min(SPACE_BYTES_MAX)]));
+        came.push(piece);
+        if broke {
+            break;
+        }
+    }
+    let text = begin.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&begin).trim_ascii_start();
     let framing = match text {
         t if t.starts_with(b"data:") || t.starts_with(b"event:") || t.starts_with(b":") => Some(Framing::Sse),
         t if t.starts_with(b"[") => Some(Framing::JsonArray),
         _ => None,
     };
-    (Box::pin(futures_util::stream::iter(first).chain(body)), framing)
+    if framing.is_some() {
+        headers.remove(header::CONTENT_TYPE);
+    }
+    (Box::pin(futures_util::stream::iter(came).chain(body)), framing)
 }
+
+/// So much of a stream tells that it is one: `event:`.
+const BEGIN_BYTES: usize = 6;
+/// More space than this before it is no stream.
+const SPACE_BYTES_MAX: usize = 1_024;
 
 /// The headers of an answer that go on. Between dialects the provider's own mean nothing, its type of content least of all.
 pub fn headers(mut headers: HeaderMap, ours: Dialect, theirs: Dialect, stream: bool) -> HeaderMap {
@@ -282,7 +337,7 @@ pub fn headers(mut headers: HeaderMap, ours: Dialect, theirs: Dialect, stream: b
 }
 
 /// The type of content of a stream in the caller's dialect.
-fn content_type(framing: Framing) -> HeaderValue {
+pub fn content_type(framing: Framing) -> HeaderValue {
     HeaderValue::from_static(match framing {
         Framing::Sse => "text/event-stream; charset=utf-8",
         Framing::Ndjson => "application/x-ndjson",

@@ -24,6 +24,10 @@ const REFUSAL: HeaderName = HeaderName::from_static("tollgate-refusal");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
+/// Of the provider's headers so many go on, each so long: clients refuse heads beyond a hundred of them. Real ones are about ten.
+const PROVIDER_HEADERS_MAX: usize = 40;
+const PROVIDER_HEADER_BYTES_MAX: usize = 1_024;
+
 /// Headers of every answer, whatever it is.
 pub fn common(receipt: &Receipt) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);
@@ -46,17 +50,18 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
 pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
     let mut headers = common(receipt);
     let family = super::arrive::family(receipt.dialect);
-    for (name, value) in provider {
+    let goes = |name: &HeaderName| {
         let text = name.as_str();
-        if text == "content-type"
+        text == "content-type"
             || text == "retry-after"
             // The class of an error at Bedrock.
             || text == "x-amzn-errortype"
             || text.starts_with(family)
             || text.starts_with("x-ratelimit-")
-        {
-            headers.append(name.clone(), value.clone());
-        }
+    };
+    let theirs = provider.iter().filter(|(name, value)| goes(name) && value.len() <= PROVIDER_HEADER_BYTES_MAX);
+    for (name, value) in theirs.take(PROVIDER_HEADERS_MAX) {
+        headers.append(name.clone(), value.clone());
     }
     if let Some(attempt) = receipt.attempts.last() {
         put(&mut headers, TARGET, &attempt.target);

@@ -101,7 +101,8 @@ pub async fn identify(
     let credential = call.credential.as_ref();
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential };
     let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt)?;
-    let bytes = body::read(core, call.body, call.content_length, after).await?;
+    let (body, length) = arrive::unpacked(&call.head.headers, call.body, call.content_length)?;
+    let bytes = body::read(core, body, length, after).await?;
     receipt.body_bytes = bytes.len() as u64;
     let mut declared = call.declared;
     let wire::Came { body, skim, wire } = wire::read(bytes, call.dialect, &call.place, &call.head.headers)?;

@@ -17,6 +17,7 @@ pub mod identify;
 pub mod outlet;
 pub mod plain;
 pub mod plan;
+mod readable;
 pub mod rehearse;
 pub mod said;
 pub mod settle;

@@ -11,8 +11,9 @@ use super::answer::{Answer, Content, LiveBody};
 use super::course::{self, Course};
 use super::outlet::{Outlet, Pieces};
 use super::settle::{self, After};
-use super::{Core, head, plain, stateful};
+use super::{Core, head, plain, readable, stateful};
 use crate::contract::Operation;
+use crate::contract::canonical::event::StreamError;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
 use crate::contract::words::tokens_estimate;
@@ -52,7 +53,7 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
             outlet.send(status, headers, bytes);
             core.trail.record(receipt).await;
         }
-        LiveBody::Passing(begun, rest) => {
+        LiveBody::Passing(body) => {
             if after.lists_all {
                 let told = format!("`{}` lists more than can be looked through here: ask for a `limit`", target.id);
                 let refusal = Refusal::new(Category::UpstreamOutage, "list_too_large", told);
@@ -62,7 +63,7 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
             let Some(pieces) = outlet.open(status, headers.clone()) else {
                 return left(core, receipt, after, &target, &facts, 0).await;
             };
-            pass(core, (begun, rest), headers, Going { target, facts, status, pieces, receipt, after }).await;
+            pass(core, body, headers, Going { target, facts, status, pieces, receipt, after }).await;
         }
         LiveBody::Events { body, course } => {
             let mut headers = head::answer(&receipt, &headers);
@@ -142,17 +143,18 @@ enum End {
     Unreadable(String),
     /// The provider said in another dialect that it failed.
     Failed,
+    /// It said so in the caller's own dialect: the caller has read it.
+    Told,
 }
 
 /// What is no JSON, or too large to be read whole: its cost is in the receipt only, and estimated.
-async fn pass(core: &Core, (begun, mut rest): (Bytes, ReplyBody), headers: HeaderMap, mut going: Going) {
+async fn pass(core: &Core, mut body: ReplyBody, headers: HeaderMap, mut going: Going) {
     going.receipt.first_byte_ms = Some((core.clock.steady_ms)().saturating_sub(going.after.started_ms));
-    let mut bytes = begun.len();
+    let mut bytes = 0;
     let mut kept = Gathered::new(&going.after);
-    kept.add(&begun);
-    let mut end = if begun.is_empty() || going.pieces.send(begun).await { End::Complete } else { End::CallerLeft };
+    let mut end = End::Complete;
     while let End::Complete = end {
-        match next(&mut rest, &going.pieces).await {
+        match next(&mut body, &going.pieces).await {
             None => end = End::CallerLeft,
             Some(None) => break,
             Some(Some(Err(fault))) => end = End::Broke(fault),
@@ -216,13 +218,14 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
     let end = loop {
         let piece = match next(&mut body, &going.pieces).await {
             None => break End::CallerLeft,
-            Some(None) => {
+            Some(Some(Err(fault))) if !course.notes.done => break End::Broke(fault),
+            // Behind the provider's own end there is nothing that a broken connection could have lost.
+            Some(None | Some(Err(_))) => {
                 if let Err(why) = course.end(&mut ready) {
                     break End::Unreadable(why.to_string());
                 }
                 None
             }
-            Some(Some(Err(fault))) => break End::Broke(fault),
             Some(Some(Ok(piece))) => Some(piece),
         };
         let ended = piece.is_none();
@@ -250,6 +253,7 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         match (gone, ended) {
             (true, _) => break End::CallerLeft,
             (false, _) if course.has_failed() => break End::Failed,
+            (false, true) if course.has_told_its_error().is_some() => break End::Told,
             (false, true) if course.complete() => break End::Complete,
             (false, true) => break End::Broke(Fault::Broken("the stream ended before its end".to_owned())),
             (false, false) => {}
@@ -281,12 +285,13 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
         End::CallerLeft => Outcome::CallerLeft,
         End::Broke(fault) => Outcome::Interrupted { refusal: interrupted(&target, &fault.to_string()) },
         End::Unreadable(why) => Outcome::Interrupted { refusal: interrupted(&target, &why) },
-        End::Failed => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
+        End::Failed | End::Told => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
     };
     // Nothing can be taken back at the end of a stream: what a policy says now is recorded.
     let _ = settle::post_response(core, &mut receipt, &after, &facts, status);
     let trailer = after.trailer && course.as_ref().is_some_and(Course::takes_comments);
     let cut = match (&receipt.outcome, &mut course) {
+        (Outcome::Interrupted { .. }, Some(course)) if course.has_told_its_error().is_some() => false,
         (Outcome::Interrupted { refusal }, Some(course)) => {
             pieces.send(course.refusal(refusal, &receipt.request_id)).await;
             false
@@ -331,15 +336,16 @@ fn interrupted(target: &Target, why: &str) -> Refusal {
 
 /// The provider's own words for why it broke off.
 fn failed(target: &Target, course: Option<&mut Course>) -> Refusal {
-    let error = course.and_then(Course::failed).unwrap_or_default();
+    let told = course.as_deref().and_then(Course::has_told_its_error).unwrap_or_default().to_owned();
+    let error = course.and_then(Course::failed).unwrap_or(StreamError { message: told, ..StreamError::default() });
     Refusal {
         provider: Some(target.provider.clone()),
         provider_status: error.status,
-        provider_code: error.code,
+        provider_code: error.code.as_deref().map(readable::brief),
         ..Refusal::new(
             Category::Interrupted,
             "provider_error_in_stream",
-            format!("`{}` broke its answer off: {}", target.id, error.message),
+            format!("`{}` broke its answer off: {}", target.id, readable::brief(&error.message)),
         )
     }
 }

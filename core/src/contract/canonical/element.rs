@@ -27,7 +27,7 @@ macro_rules! elements {
 }
 
 elements! {
-    SystemMidway "messages.system_midway" false,
+    SystemMidway "messages.system_midway" true,
     MessageName "messages.name" true,
     ImageBase64 "messages.image" false,
     ImageUrl "messages.image_url" false,
@@ -54,11 +54,11 @@ elements! {
     ToolStrict "tools.strict" true,
     NativeTool "tools.native" false,
     ToolChoiceNone "tool_choice.none" false,
-    ToolChoiceRequired "tool_choice.required" false,
+    ToolChoiceRequired "tool_choice.required" true,
     ToolChoiceNamed "tool_choice.named" false,
     ToolChoiceAmong "tool_choice.among" false,
     ParallelTools "parallel_tool_calls" true,
-    OneToolAtATime "parallel_tool_calls.false" false,
+    OneToolAtATime "parallel_tool_calls.false" true,
     Temperature "temperature" false,
     TopP "top_p" false,
     TopK "top_k" false,
@@ -81,6 +81,9 @@ elements! {
     NotStored "store.false" true,
     CacheKey "prompt_cache_key" true,
 }
+
+/// Members without a canonical place that manage what a long conversation costs, and nothing that is said in it.
+const EXTRA_HINTS: [&str; 1] = ["context_management"];
 
 /// Something that was asked for and is not carried on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,8 +116,20 @@ impl Request<'_> {
                 lost.push(Loss::of(element));
             }
         });
-        lost.extend(self.extra.iter().map(|(path, _)| Loss { what: path.clone().into(), hint: false, why: None }));
+        let among_others = self.offers_functions_too();
+        lost.iter_mut().filter(|l| l.what == Element::NativeTool.name()).for_each(|l| l.hint = among_others);
+        lost.extend(self.extra.iter().map(|(path, _)| {
+            let hint = EXTRA_HINTS.iter().any(|known| path.split(['.', '[']).next() == Some(known));
+            Loss { what: path.clone().into(), hint, why: None }
+        }));
         lost
+    }
+
+    /// A provider's own tool among functions that the model may choose from is an offer; alone, or where a call is demanded,
+    /// it is what the caller wants.
+    fn offers_functions_too(&self) -> bool {
+        let free = matches!(self.tool_choice, None | Some(ToolChoice::Auto | ToolChoice::None));
+        free && self.tools.iter().any(|tool| matches!(tool, Tool::Function(_)))
     }
 
     /// Names everything that this request asks for.

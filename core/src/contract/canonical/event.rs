@@ -48,6 +48,27 @@ pub enum Event {
     Done,
 }
 
+impl Event {
+    /// The words in it.
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Event::Delta { delta: Delta::Text(text) | Delta::Arguments(text) | Delta::Encrypted(text), .. }
+            | Event::Logprobs { json: text, .. }
+            | Event::Begin { kind: Begins::ToolCall { name: text, .. } | Begins::Native(text), .. } => Some(text),
+            Event::Delta { delta: Delta::Signature(seal), .. } => Some(&seal.data),
+            Event::Delta { delta: Delta::Citation { cited, .. }, .. } => cited.as_deref(),
+            Event::Start { .. }
+            | Event::Begin { kind: Begins::Text | Begins::Refusal | Begins::Reasoning { .. }, .. }
+            | Event::End { .. }
+            | Event::Finish { .. }
+            | Event::Usage(_)
+            | Event::ServiceTier(_)
+            | Event::Error(_)
+            | Event::Done => None,
+        }
+    }
+}
+
 /// What kind of part begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Begins {

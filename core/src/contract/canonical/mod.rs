@@ -8,6 +8,7 @@ pub mod element;
 pub mod embed;
 pub mod event;
 pub mod part;
+pub mod told;
 
 use std::borrow::Cow;
 
@@ -144,6 +145,11 @@ impl<'a> Request<'a> {
     pub fn split_system(&self) -> (&[Message<'a>], &[Message<'a>]) {
         let begin = self.messages.iter().position(|m| !m.role.instructs()).unwrap_or(self.messages.len());
         self.messages.split_at(begin)
+    }
+
+    /// Messages of the system wherever they stand, and all others: for dialects in which instructions have one place, in front.
+    pub fn gather_system(&self) -> (Vec<&Message<'a>>, Vec<&Message<'a>>) {
+        self.messages.iter().partition(|m| m.role.instructs())
     }
 
     /// Names of the tools that the caller's dialect declares otherwise than as functions.

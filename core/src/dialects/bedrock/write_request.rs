@@ -17,9 +17,16 @@ const TOOL_NAME_CHARS_MAX: usize = 64;
 pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
     let family = Family::of(to.model);
     let mut model = ToModel { family, quirks: to.quirks, names: Names::default(), lost: Vec::new() };
-    let (system, rest) = request.split_system();
-    let system = blocks_of(system, &mut model);
-    let turns = turns(rest, &mut model);
+    let (system, rest) = match to.quirks.has.contains(&Element::SystemMidway) {
+        true => {
+            let (system, rest) = request.split_system();
+            (system.iter().collect(), rest.iter().collect())
+        }
+        // Instructions have one place here; that later ones stand there too was told.
+        false => request.gather_system(),
+    };
+    let system = blocks_of(&system, &mut model);
+    let turns = turns(&rest, &mut model);
     let mut additional = Additional::of(request, &mut model);
     let tools = Tools::of(request, &mut model, &mut additional);
     let mut writer = Writer::with_capacity(1_024);
@@ -47,7 +54,7 @@ pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
     Written { body: writer.into_bytes(), lost: model.lost }
 }
 
-fn blocks_of<'p>(messages: &'p [Message<'_>], model: &mut ToModel<'_>) -> Vec<Block<'p>> {
+fn blocks_of<'p>(messages: &[&'p Message<'_>], model: &mut ToModel<'_>) -> Vec<Block<'p>> {
     let mut blocks = Vec::new();
     for part in messages.iter().flat_map(|m| &m.parts) {
         model.say(part, &mut blocks);
@@ -56,15 +63,14 @@ fn blocks_of<'p>(messages: &'p [Message<'_>], model: &mut ToModel<'_>) -> Vec<Bl
 }
 
 /// The two sides take turns here: messages of one side that follow one another are one.
-fn turns<'p>(messages: &'p [Message<'_>], model: &mut ToModel<'_>) -> Vec<(&'static str, Vec<Block<'p>>)> {
+fn turns<'p>(messages: &[&'p Message<'_>], model: &mut ToModel<'_>) -> Vec<(&'static str, Vec<Block<'p>>)> {
     let mut turns: Vec<(&'static str, Vec<Block<'p>>)> = Vec::new();
     for message in messages {
         let role = match message.role {
             Role::Assistant => "assistant",
             Role::User | Role::Tool => "user",
-            Role::System | Role::Developer if model.quirks.has.contains(&Element::SystemMidway) => "system",
-            // Told as lost before.
-            Role::System | Role::Developer => continue,
+            // Only for models that take instructions midway.
+            Role::System | Role::Developer => "system",
         };
         if turns.last().is_none_or(|(last, _)| *last != role) {
             turns.push((role, Vec::new()));

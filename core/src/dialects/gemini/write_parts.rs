@@ -25,7 +25,8 @@ struct Turns<'r> {
 }
 
 pub fn conversation(w: &mut Writer, request: &Request<'_>, to: &To<'_>, lost: &mut Vec<Loss>) {
-    let (system, rest) = request.split_system();
+    // Instructions have one place here; that later ones stand there too was told.
+    let (system, rest) = request.gather_system();
     let said: Vec<&str> = system.iter().flat_map(|m| &m.parts).filter_map(Part::as_text).collect();
     if !said.is_empty() {
         w.object_member("systemInstruction", |w| {
@@ -33,8 +34,7 @@ pub fn conversation(w: &mut Writer, request: &Request<'_>, to: &To<'_>, lost: &m
         });
     }
     let mut turns: Vec<(&str, Vec<&Part<'_>>)> = Vec::new();
-    // Later words of the system were told as lost.
-    for message in rest.iter().filter(|m| !m.role.instructs()) {
+    for message in rest {
         let role = if message.role == Role::Assistant { "model" } else { "user" };
         let parts = message.parts.iter().filter(|part| is_said(part));
         match turns.last_mut() {
