@@ -3,9 +3,12 @@
 #
 #   bench/run.sh [ROUNDS] [SCENARIOS]       5 rounds of chat,chat-100k,stream where nothing is said
 #
+# Between dialects: chat-to-anthropic, chat-to-anthropic-stream, messages, messages-stream, agent, agent-messages.
+#
 # The harness (load generator, mock provider, floor proxies) lies outside the project: TOLLGATE_BENCH names its folder.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/.."
 rounds=${1:-5}
 scenarios=${2:-chat,chat-100k,stream}
 harness=${TOLLGATE_BENCH:-../shared/bench}
@@ -28,7 +31,7 @@ trap 'kill $gateway 2>/dev/null; wait $gateway 2>/dev/null; rm -rf "$state"' EXI
 for _ in $(seq 100); do grep -q '^key: ' "$state/out" && break; sleep 0.05; done
 key=$(grep -o 'tg_[A-Za-z0-9_]*' "$state/out" | head -n 1)
 cd "$work/harness"
-python3 measure.py --bin ../build/release --targets targets.json --only floor-pass,floor-lean \
+python3 "$here/scenarios.py" --bin ../build/release --targets targets.json --only floor-pass,floor-lean \
   --gateway "tollgate,127.0.0.1:8080,$gateway" --header "authorization: Bearer $key" \
   --rounds "$rounds" --scenarios "$scenarios" --nice "${TOLLGATE_BENCH_NICE:-0}" --out ../results.jsonl | tail -n 60
 python3 - ../results.jsonl <<'P'

@@ -59,12 +59,14 @@ enum Thinks {
 }
 
 /// By name: `claude-3-7-sonnet-20250219`, `claude-sonnet-4-5`, `us.anthropic.claude-opus-4-6-v1:0`. A name without a number
-/// is taken for the newest; one that is no Claude at all is a server that speaks the dialect as it was when they copied it.
+/// is taken for the newest, but what it may refuse is left to it to refuse; one that is no Claude at all is a server that
+/// speaks the dialect as it was when they copied it.
 pub fn able(model: &str) -> Able {
     let Some(at) = model.find("claude") else {
         return Able { thinks: Thinks::ByBudget, sampling: true, both_sampling: true, midway: false, schemas: true };
     };
-    let version = version(&model[at..]).unwrap_or((u64::MAX, 0));
+    let told = version(&model[at..]);
+    let version = told.unwrap_or((u64::MAX, 0));
     let thinks = match version {
         v if v < (3, 7) => Thinks::Never,
         v if v < (4, 6) => Thinks::ByBudget,
@@ -73,8 +75,8 @@ pub fn able(model: &str) -> Able {
     };
     Able {
         thinks,
-        sampling: thinks != Thinks::ByEffort,
-        both_sampling: version < (4, 1),
+        sampling: told.is_none() || thinks != Thinks::ByEffort,
+        both_sampling: told.is_none() || version < (4, 1),
         midway: version >= (4, 8),
         schemas: version >= (4, 1),
     }
@@ -279,6 +281,13 @@ mod tests {
             ("deepseek-chat", ByBudget, "a server that copied the dialect"),
         ] {
             assert_eq!(able(model).thinks, thinks, "{model}: {why}");
+        }
+        for (model, sampling, why) in [
+            ("claude-sonnet-4-5", true, "takes a temperature"),
+            ("claude-opus-4.7", false, "known to refuse it"),
+            ("claude-next", true, "not known: the provider says what it refuses"),
+        ] {
+            assert_eq!(able(model).sampling, sampling, "{model}: {why}");
         }
     }
 

@@ -98,15 +98,26 @@ impl JsonArray {
 
 impl Framer for JsonArray {
     fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError> {
-        let (bytes, from) = match self.carry.is_empty() {
-            true => (piece, 0),
+        let (bytes, ends) = match self.carry.is_empty() {
+            true => {
+                let ends = self.ends(&piece, 0)?;
+                (piece, ends)
+            }
             false => {
-                self.carry.extend_from_slice(&piece);
-                (std::mem::take(&mut self.carry).freeze(), self.searched)
+                // Nothing moves before an element ends: a large one comes in many pieces.
+                let mut carry = std::mem::take(&mut self.carry);
+                carry.extend_from_slice(&piece);
+                let ends = self.ends(&carry, self.searched)?;
+                if ends.is_empty() {
+                    self.searched = carry.len();
+                    self.carry = carry;
+                    return if self.searched > FRAME_BYTES_MAX { Err(FrameError::TooLarge) } else { Ok(()) };
+                }
+                (carry.freeze(), ends)
             }
         };
         let mut frame = 0;
-        for end in self.ends(&bytes, from)? {
+        for end in ends {
             out.push(bytes.slice(frame..end));
             frame = end;
         }

@@ -12,34 +12,49 @@ use super::{FRAME_BYTES_MAX, Frame, FrameError, Framer};
 pub struct Sse {
     /// The begin of a frame whose end has not come.
     carry: BytesMut,
-    /// So much of `carry` was searched: a frame that comes in many pieces is not read again for each.
-    searched: usize,
+    seen: Seen,
     /// What the frames of the last piece were cut from.
     fed: Option<Bytes>,
 }
 
+/// How far the carry was searched: what comes in many pieces is not read again for each.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    /// The begin of the last line.
+    line: usize,
+    bytes: usize,
+}
+
 impl Framer for Sse {
     fn feed(&mut self, piece: Bytes, out: &mut Vec<Bytes>) -> Result<(), FrameError> {
-        let (bytes, from) = match self.carry.is_empty() {
-            true => (piece, 0),
+        self.fed = None;
+        let mut seen = if self.carry.is_empty() { Seen::default() } else { self.seen };
+        let bytes = match self.carry.is_empty() {
+            true => piece,
             false => {
                 self.carry.extend_from_slice(&piece);
-                (std::mem::take(&mut self.carry).freeze(), self.searched)
+                // Nothing moves before a frame ends: a large one comes in many pieces.
+                let before = seen;
+                if end(&self.carry, &mut seen).is_none() {
+                    self.seen = seen;
+                    return if self.carry.len() > FRAME_BYTES_MAX { Err(FrameError::TooLarge) } else { Ok(()) };
+                }
+                seen = before;
+                std::mem::take(&mut self.carry).freeze()
             }
         };
-        let (mut frame, mut line) = (0, from);
-        for end in memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| at + from) {
-            let empty = matches!(&bytes[line..end], b"" | b"\r");
-            line = end + 1;
-            if empty {
-                out.push(bytes.slice(frame..line));
-                frame = line;
+        let mut frame = 0;
+        while let Some(end) = end(&bytes, &mut seen) {
+            if end - frame > FRAME_BYTES_MAX {
+                return Err(FrameError::TooLarge);
             }
+            out.push(bytes.slice(frame..end));
+            frame = end;
         }
         if bytes.len() - frame > FRAME_BYTES_MAX {
             return Err(FrameError::TooLarge);
         }
-        self.searched = line - frame;
+        self.seen = Seen { line: seen.line - frame, bytes: seen.bytes - frame };
         if bytes.len() > frame {
             self.carry.extend_from_slice(&bytes[frame..]);
         }
@@ -54,6 +69,20 @@ impl Framer for Sse {
     fn side_by_side(&mut self) -> Option<Bytes> {
         self.fed.take()
     }
+}
+
+/// Where the next frame ends.
+fn end(bytes: &[u8], seen: &mut Seen) -> Option<usize> {
+    let from = seen.bytes;
+    for at in memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| at + from) {
+        let empty = matches!(&bytes[seen.line..at], b"" | b"\r");
+        *seen = Seen { line: at + 1, bytes: at + 1 };
+        if empty {
+            return Some(at + 1);
+        }
+    }
+    seen.bytes = bytes.len();
+    None
 }
 
 /// Reads the fields of one frame. A frame without data, a comment or an empty line, has empty data.
