@@ -127,9 +127,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    let kept = trail.close(CLOSE_MAX).await;
-    let booked = ledger.close(CLOSE_MAX).await;
-    match (drained, kept, booked) {
+    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))

@@ -226,8 +226,8 @@ impl Shared {
     fn wait(&self, group_before: usize, pause: Option<Duration>) -> (usize, Option<Instant>) {
         let mut signal = self.lock();
         match pause {
-            // A disk that failed is tried again whether anybody asks for it or not.
-            Some(pause) => signal = self.sleep(signal, pause, |s| s.closing.is_none()),
+            // A disk that failed is tried again whether anybody asks for it or not, and no sooner because of a close.
+            Some(pause) => signal = self.sleep(signal, pause, |_| true),
             None => {
                 while !self.is_dirty.load(Ordering::Acquire) && signal.waiting == 0 && signal.closing.is_none() {
                     signal = self.wake.wait(signal).unwrap_or_else(PoisonError::into_inner);
