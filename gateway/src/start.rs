@@ -23,7 +23,6 @@ use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
 use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
-use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
@@ -42,6 +41,8 @@ use crate::state::{self, State};
 const HEAD_MAX: Duration = Duration::from_secs(30);
 /// Calls under way may end within this long after a signal.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+/// So long the trail and the journal may take for what they still have.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// The config file that is taken where none is named.
 const CONFIG_FILE: &str = "tollgate.yaml";
 /// The tenant of the one-time key.
@@ -87,13 +88,15 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
     );
+    let clock = clock();
+    let ledger = state.ledger((clock.now_ms)()).await.map_err(Ended::usage)?;
     let core = Arc::new(Core {
         policies: active.clone(),
         upstream: Arc::new(providers),
-        ledger: Arc::new(MemoryLedger::default()),
+        ledger: ledger.clone(),
         shelf: Arc::new(MemoryShelf::default()),
         trail: Arc::new(Counted { trail: trail.clone(), metrics: metrics.clone() }),
-        clock: clock(),
+        clock,
         pepper,
         keys: RuntimeKeys::default(),
         bodies: Bodies::new(config.edge.bodies_bytes_max.get()),
@@ -124,13 +127,13 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    let kept = trail.close(Duration::from_secs(10)).await;
-    match (drained, kept) {
-        (true, true) => Ok(()),
-        (false, _) => {
+    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX).await) {
+        (true, true, true) => Ok(()),
+        (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))
         }
-        (true, false) => Err(Ended::failed("receipts were not written: the trail's disk did not take them in time")),
+        (true, false, _) => Err(Ended::failed("receipts were not written: the trail's disk did not take them in time")),
+        (true, true, false) => Err(Ended::failed("the journal's disk did not confirm the last records in time")),
     }
 }
 

@@ -1,11 +1,14 @@
-//! The state folder: `trail/ revisions/ machine-code/ pepper lock`, mode 0700, one gateway at a time.
+//! The state folder: `trail/ journal/ keyed.redb revisions/ machine-code/ pepper lock`, mode 0700, one gateway at a time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tollgate_core::identity::key::Pepper;
+use tollgate_store::journal::Bounds;
+use tollgate_store::ledger::JournalLedger;
 
 /// The folder, ready for use.
 #[derive(Debug, Clone)]
@@ -36,6 +39,26 @@ impl State {
 
     pub fn trail(&self) -> PathBuf {
         self.path.join("trail")
+    }
+
+    /// What happened to budgets.
+    pub fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// Balances as of the journal's last checkpoint.
+    pub fn keyed(&self) -> PathBuf {
+        self.path.join("keyed.redb")
+    }
+
+    /// Balances as they were when a gateway on this folder ended, however it ended. They are kept as long as this one runs.
+    pub async fn ledger(&self, now_ms: i64) -> Result<Arc<JournalLedger>, String> {
+        let opened = JournalLedger::open(&self.journal(), &self.keyed(), Bounds::default(), now_ms).await;
+        let (ledger, started) = opened.map_err(|why| why.to_string())?;
+        tracing::debug!(replayed = started.replayed, unknown = started.unknown, "balances are as they were");
+        let ledger = Arc::new(ledger);
+        tokio::spawn(ledger.clone().keep());
+        Ok(ledger)
     }
 
     pub fn revisions(&self) -> PathBuf {
@@ -136,7 +159,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+/// 32 bytes from 64 hex digits.
+pub fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

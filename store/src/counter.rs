@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tollgate_core::limits::rules::{Rule, Unit, Window};
 
 /// After this long a call in flight may have ended; nobody knows better.
@@ -21,8 +22,9 @@ pub(crate) struct Counter {
     count: Count,
 }
 
-#[derive(Debug)]
-enum Count {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Count {
     /// Begins at 0 in each period.
     Period { to_ms: i64, used: u64 },
     /// Drains by the limit per window. `spent` is in units times `per_ms`, so that a millisecond drains exactly `limit`.
@@ -34,6 +36,16 @@ enum Count {
 impl Counter {
     pub(crate) fn new(rule: &Arc<Rule>, epoch: u64, now_ms: i64) -> Counter {
         Counter { epoch, held: 0, rule: rule.clone(), count: Count::new(rule, now_ms) }
+    }
+
+    /// A counter that was kept, with the rule that it had.
+    pub(crate) fn again(rule: &Arc<Rule>, epoch: u64, count: Count) -> Counter {
+        Counter { epoch, held: 0, rule: rule.clone(), count }
+    }
+
+    /// What is kept of it: all but what is held.
+    pub(crate) fn kept(&self) -> (&Arc<Rule>, &Count) {
+        (&self.rule, &self.count)
     }
 
     /// Brings the counter to `now_ms` and to the rule as it is now. `epoch` is taken where a new count begins.
@@ -122,12 +134,17 @@ impl Counter {
         if !fits {
             return Err(if u128::from(wanted) > limit { None } else { self.retry_after_ms(claimed, now_ms) });
         }
+        self.claim(wanted);
+        Ok(())
+    }
+
+    /// Takes `wanted` without asking whether it fits.
+    pub(crate) fn claim(&mut self, wanted: u64) {
         match self.rule.unit {
             // Counted when it comes, not when it ends: a slow call is no reason for a slower rate.
             Unit::Requests => self.book(wanted),
             Unit::Nanousd | Unit::Tokens | Unit::InFlight => self.held = self.held.saturating_add(wanted),
         }
-        Ok(())
     }
 
     fn retry_after_ms(&self, claimed: u128, now_ms: i64) -> Option<u64> {

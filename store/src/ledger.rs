@@ -19,6 +19,12 @@ use tollgate_core::ports::{Later, Ledger, Used};
 
 use crate::counter::Counter;
 
+mod event;
+mod journalled;
+mod replay;
+
+pub use journalled::{JournalLedger, LedgerError, Started};
+
 const SHARDS: usize = 16;
 /// Bounds of one shard. A counter is about 200 bytes: all together stay below 256 MiB.
 const SCOPES_MAX: usize = 65_536;
@@ -86,6 +92,8 @@ impl Part {
 enum End {
     Settled(Used),
     Voided,
+    /// Nobody saw how the call ended: what was held is taken for used.
+    Unknown,
 }
 
 type Locked<'a> = [Option<MutexGuard<'a, Counters>>; SHARDS];
@@ -189,10 +197,12 @@ impl MemoryLedger {
         }
     }
 
-    fn end(&self, id: HoldId, end: End, now_ms: i64) {
+    /// `false` = there is no such hold, or it has ended before.
+    fn end(&self, id: HoldId, end: End, now_ms: i64) -> bool {
         let mut holds = lock(&self.holds[hold_shard(id)]);
-        let Some(hold) = holds.by_id.remove(&id) else { return };
+        let Some(hold) = holds.by_id.remove(&id) else { return false };
         self.release(&hold, end, now_ms);
+        true
     }
 
     /// Gives back what a hold holds and books what was used, each part in the period that it was made in.
@@ -203,12 +213,12 @@ impl MemoryLedger {
             if !hold.is_expired {
                 counter.release(part.held());
             }
-            let End::Settled(used) = end else { continue };
-            let used = match part.rule.unit {
-                Unit::Nanousd => u64::try_from(used.nanousd).unwrap_or(0),
-                Unit::Tokens => used.tokens,
+            let used = match (part.rule.unit, end) {
                 // The request was counted when it came; a call that has ended is in flight no more.
-                Unit::Requests | Unit::InFlight => continue,
+                (Unit::Requests | Unit::InFlight, _) | (_, End::Voided) => continue,
+                (Unit::Nanousd, End::Settled(used)) => u64::try_from(used.nanousd).unwrap_or(0),
+                (Unit::Tokens, End::Settled(used)) => used.tokens,
+                (Unit::Nanousd | Unit::Tokens, End::Unknown) => part.claimed,
             };
             if used > part.claimed {
                 // A provider counted more than the worst case: it is true all the same, so it is booked.

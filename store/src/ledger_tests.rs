@@ -132,7 +132,7 @@ fn scopes_are_bounded_and_idle_ones_make_room() {
     let mut refused = 0;
     for n in 0..1_000 {
         match ledger.hold_now(n, &scoped(n), 0) {
-            Ok(_) => ledger.end(n, settled(0, 5), 0),
+            Ok(_) => assert!(ledger.end(n, settled(0, 5), 0)),
             Err(full) => {
                 assert_eq!((full.retry_after_ms, full.is_budget), (Some(FULL_RETRY_MS), false));
                 refused += 1;
@@ -242,7 +242,7 @@ fn fifty_threads_on_a_nearly_spent_budget_overspend_nothing() {
                     }
                     std::thread::yield_now();
                     match (thread + n) % 3 {
-                        0 => ledger.end(id, End::Voided, 0),
+                        0 => assert!(ledger.end(id, End::Voided, 0)),
                         _ => {
                             let used = (n % 8) as i64;
                             ledger.end(id, settled(used, used as u64), 0);

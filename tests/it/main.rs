@@ -14,6 +14,7 @@ mod findings;
 mod first_policy;
 mod framed;
 mod house;
+mod journal;
 mod lowered;
 mod models;
 mod operations;

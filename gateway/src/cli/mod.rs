@@ -8,6 +8,7 @@ mod diagnostics;
 pub use diagnostics::{print, render};
 mod explain;
 mod formats;
+mod journal;
 mod key;
 mod models;
 mod operate;
@@ -256,6 +257,24 @@ pub enum Trail {
         #[arg(long)]
         json: bool,
     },
+    /// Check the journal of budgets for any change, drop or reordering, and print its head
+    Verify {
+        #[command(flatten)]
+        places: Places,
+        /// A head that was printed before: the journal must still contain it
+        #[arg(long, value_name = "NEXT:CHAIN")]
+        head: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every record of the journal of budgets as a line of JSON
+    Export {
+        #[command(flatten)]
+        places: Places,
+        /// Begin with this record
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+        from: u64,
+    },
 }
 
 #[derive(Subcommand)]
@@ -316,6 +335,8 @@ fn run() -> ExitCode {
         Some(Verb::Route(verb)) => route::run(&verb),
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
+        Some(Verb::Trail(Trail::Verify { places, head, json })) => journal::verify(&places, head.as_deref(), json),
+        Some(Verb::Trail(Trail::Export { places, from })) => journal::export(&places, from),
         Some(Verb::Key(Key::New(args))) => key::new(&args),
         Some(Verb::Sim(args)) => sim::run(&args),
         Some(Verb::Completions { shell }) => {

@@ -155,6 +155,13 @@ impl Gateway {
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
     }
 
+    /// Kills it: it learns nothing of its end.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::mem::replace(&mut self._folder, tempfile::tempdir().unwrap())
+    }
+
     /// Asks it to stop, and waits until it has.
     pub fn stop(mut self) -> (std::process::ExitStatus, tempfile::TempDir) {
         signal(self.child.id(), "TERM");

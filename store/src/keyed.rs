@@ -1,0 +1,205 @@
+//! State that is found by its key, on disk: what must be there at once after a restart and is changed seldom.
+//!
+//! A change is a transaction: after a kill or a power cut it is there whole or not at all, and one that was confirmed is
+//! there. Each costs a sync of the disk, so nothing here belongs on the way of a call, and all of it blocks.
+
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// One value, as JSON.
+const VALUE_BYTES_MAX: usize = 1 << 20;
+const KEY_BYTES_MAX: usize = 1_024;
+/// What the database keeps of its file in memory.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// A table and what its rows hold. It is declared where it is used.
+pub struct Table<V> {
+    definition: TableDefinition<'static, &'static str, &'static [u8]>,
+    rows: PhantomData<fn() -> V>,
+}
+
+impl<V> Table<V> {
+    pub const fn named(name: &'static str) -> Table<V> {
+        Table { definition: TableDefinition::new(name), rows: PhantomData }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyedError {
+    #[error("cannot use the state file `{}`: {why}; restore it from a copy, or move it away to begin anew", path.display())]
+    Disk { path: PathBuf, why: redb::Error },
+    #[error("a row of `{table}` in the state file cannot be read: {why}; it may be of a newer version of this program")]
+    Row { table: String, why: serde_json::Error },
+    #[error(
+        "a row for the table `{table}` is too large: {bytes} bytes, at most {VALUE_BYTES_MAX} and {KEY_BYTES_MAX} for its key"
+    )]
+    TooLarge { table: String, bytes: usize },
+}
+
+/// The state file of one gateway.
+pub struct Keyed {
+    path: PathBuf,
+    database: Database,
+}
+
+/// What changes together, or not at all.
+pub struct Change<'k> {
+    keyed: &'k Keyed,
+    transaction: WriteTransaction,
+}
+
+impl Keyed {
+    /// Made where it is not there; one that a crash left is put right.
+    pub fn open(path: &Path) -> Result<Keyed, KeyedError> {
+        let disk = |why: redb::Error| KeyedError::Disk { path: path.to_owned(), why };
+        let mut options = std::fs::OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(|why| disk(redb::Error::Io(why)))?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let backend = FileBackend::new(file).map_err(|why| disk(why.into()))?;
+        let database = builder.create_with_backend(backend).map_err(|why| disk(why.into()))?;
+        Ok(Keyed { path: path.to_owned(), database })
+    }
+
+    pub fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &str) -> Result<Option<V>, KeyedError> {
+        let reading = self.database.begin_read().map_err(|why| self.disk(why))?;
+        match reading.open_table(table.definition) {
+            Ok(open) => self.row(table, &open, key),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(why) => Err(self.disk(why)),
+        }
+    }
+
+    /// All rows, in the order of their keys.
+    pub fn each<V: DeserializeOwned>(&self, table: &Table<V>, mut give: impl FnMut(&str, V)) -> Result<(), KeyedError> {
+        let reading = self.database.begin_read().map_err(|why| self.disk(why))?;
+        let open = match reading.open_table(table.definition) {
+            Ok(open) => open,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
+            Err(why) => return Err(self.disk(why)),
+        };
+        for row in open.iter().map_err(|why| self.disk(why))? {
+            let (key, value) = row.map_err(|why| self.disk(why))?;
+            give(key.value(), read(table, value.value())?);
+        }
+        Ok(())
+    }
+
+    /// Makes all changes at once. Where `make` fails, none is made.
+    pub fn change(&self, make: impl FnOnce(&Change<'_>) -> Result<(), KeyedError>) -> Result<(), KeyedError> {
+        let transaction = self.database.begin_write().map_err(|why| self.disk(why))?;
+        let change = Change { keyed: self, transaction };
+        make(&change)?;
+        change.transaction.commit().map_err(|why| self.disk(why))
+    }
+
+    fn row<V: DeserializeOwned>(
+        &self,
+        table: &Table<V>,
+        open: &impl ReadableTable<&'static str, &'static [u8]>,
+        key: &str,
+    ) -> Result<Option<V>, KeyedError> {
+        let value = open.get(key).map_err(|why| self.disk(why))?;
+        value.map(|value| read(table, value.value())).transpose()
+    }
+
+    fn disk(&self, why: impl Into<redb::Error>) -> KeyedError {
+        KeyedError::Disk { path: self.path.clone(), why: why.into() }
+    }
+}
+
+impl Change<'_> {
+    /// As the change has it so far.
+    pub fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &str) -> Result<Option<V>, KeyedError> {
+        let open = self.transaction.open_table(table.definition).map_err(|why| self.keyed.disk(why))?;
+        self.keyed.row(table, &open, key)
+    }
+
+    pub fn put<V: Serialize>(&self, table: &Table<V>, key: &str, value: &V) -> Result<(), KeyedError> {
+        let row = |why| KeyedError::Row { table: name(table), why };
+        let value = serde_json::to_vec(value).map_err(row)?;
+        if value.len() > VALUE_BYTES_MAX || key.len() > KEY_BYTES_MAX {
+            return Err(KeyedError::TooLarge { table: name(table), bytes: value.len().max(key.len()) });
+        }
+        let mut open = self.transaction.open_table(table.definition).map_err(|why| self.keyed.disk(why))?;
+        open.insert(key, &*value).map(drop).map_err(|why| self.keyed.disk(why))
+    }
+
+    /// Removes all rows.
+    pub fn clear<V>(&self, table: &Table<V>) -> Result<(), KeyedError> {
+        self.transaction.delete_table(table.definition).map(drop).map_err(|why| self.keyed.disk(why))
+    }
+
+    pub fn remove<V>(&self, table: &Table<V>, key: &str) -> Result<(), KeyedError> {
+        let mut open = self.transaction.open_table(table.definition).map_err(|why| self.keyed.disk(why))?;
+        open.remove(key).map(drop).map_err(|why| self.keyed.disk(why))
+    }
+}
+
+fn read<V: DeserializeOwned>(table: &Table<V>, value: &[u8]) -> Result<V, KeyedError> {
+    serde_json::from_slice(value).map_err(|why| KeyedError::Row { table: name(table), why })
+}
+
+fn name<V>(table: &Table<V>) -> String {
+    redb::TableHandle::name(&table.definition).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NUMBERS: Table<u64> = Table::named("numbers");
+    const WORDS: Table<String> = Table::named("words");
+
+    fn all(keyed: &Keyed) -> Vec<(String, u64)> {
+        let mut rows = Vec::new();
+        keyed.each(&NUMBERS, |key, value| rows.push((key.to_owned(), value))).unwrap();
+        rows
+    }
+
+    #[test]
+    fn what_is_put_is_there_after_a_restart_and_what_fails_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyed.redb");
+        let keyed = Keyed::open(&path).unwrap();
+        assert_eq!((keyed.get(&NUMBERS, "a").unwrap(), all(&keyed)), (None, vec![]), "no table is an empty one");
+        keyed
+            .change(|change| {
+                change.put(&NUMBERS, "b", &2)?;
+                change.put(&NUMBERS, "a", &1)?;
+                assert_eq!(change.get(&NUMBERS, "a")?, Some(1), "a change sees itself");
+                change.put(&WORDS, "a", &"one".to_owned())
+            })
+            .unwrap();
+        let failed = keyed.change(|change| {
+            change.remove(&NUMBERS, "a")?;
+            change.put(&WORDS, "large", &"x".repeat(VALUE_BYTES_MAX))
+        });
+        assert!(matches!(failed, Err(KeyedError::TooLarge { .. })));
+        drop(keyed);
+        let keyed = Keyed::open(&path).unwrap();
+        assert_eq!(all(&keyed), [("a".to_owned(), 1), ("b".to_owned(), 2)], "none of a change that failed");
+        keyed.change(|change| change.remove(&NUMBERS, "a")).unwrap();
+        assert_eq!(all(&keyed), [("b".to_owned(), 2)]);
+        let other: Table<u64> = Table::named("words");
+        assert!(matches!(keyed.get(&other, "a"), Err(KeyedError::Row { .. })), "a row of another kind is told");
+    }
+
+    #[test]
+    fn a_file_that_is_none_of_ours_is_told_and_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyed.redb");
+        std::fs::write(&path, "not a database").unwrap();
+        let told = Keyed::open(&path).err().unwrap().to_string();
+        assert!(told.contains("keyed.redb"), "{told}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"not a database");
+    }
+}
