@@ -90,10 +90,8 @@ pub async fn identify(
     receipt: &mut Receipt,
     after: &mut After,
 ) -> Result<Box<Identified>, Refusal> {
-    let call = *call;
-    if let Some(refusal) = call.wrong {
-        return Err(refusal);
-    }
+    let mut call = *call;
+    call.wrong.take().map_or(Ok(()), Err)?;
     let address_sealed = call.head.address_sealed.clone();
     let facts_of_call = facts_of_head(&call);
     // Where another revision may take the call over, it must see the same head.
@@ -101,8 +99,8 @@ pub async fn identify(
     let credential = call.credential.as_ref();
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential };
     let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt)?;
-    let (body, length) = arrive::unpacked(&call.head.headers, call.body, call.content_length)?;
-    let bytes = body::read(core, body, length, after).await?;
+    let (came, length) = arrive::unpacked(&call.head.headers, call.body, call.content_length)?;
+    let bytes = body::read(core, came, length, after).await?;
     receipt.body_bytes = bytes.len() as u64;
     let mut declared = call.declared;
     let wire::Came { body, skim, wire } = wire::read(bytes, call.dialect, &call.place, &call.head.headers)?;
@@ -113,17 +111,14 @@ pub async fn identify(
         call.stream.or(said.stream).unwrap_or_else(|| wire::streams_unsaid(call.dialect, &call.place, &call.head));
     receipt.stream = stream;
     let mut facts = Facts::default();
-    facts.call = CallFacts { stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };
     (facts.caller, facts.meta) = (caller, metadata(&declared, &said, &call.head)?);
+    facts.call = CallFacts { stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };
     facts.words = wire.words(&body, call.dialect);
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential };
-    let second = change_over(core, call.beside.as_ref(), &heading, &mut facts, receipt)?;
-    if let Some(second) = &second {
-        assert_identity(&declared, &said, &mut facts.caller)?;
-        after.revision = second.clone();
-    }
+    let second = change_over(core, call.beside.as_ref(), &heading, (&declared, &said), &mut facts, receipt)?;
+    after.revision = second.as_ref().unwrap_or(&call.revision).clone();
     let user_sealed = seal_user(core, &facts.caller.user);
     receipt.caller = sealed(&facts.caller, &user_sealed, &address_sealed);
     Ok(Box::new(Identified {
@@ -179,6 +174,7 @@ fn change_over(
     core: &Core,
     beside: Option<&Arc<dyn Beside>>,
     heading: &Heading<'_>,
+    (declared, said): (&Declared, &BodySays<'_>),
     facts: &mut Facts,
     receipt: &mut Receipt,
 ) -> Result<Option<Arc<Revision>>, Refusal> {
@@ -188,6 +184,7 @@ fn change_over(
     receipt.verdicts.clear();
     receipt.facts.clear();
     facts.caller = admit_head(core, &second, heading, receipt)?.0;
+    assert_identity(declared, said, &mut facts.caller)?;
     Ok(Some(second))
 }
 
