@@ -10,6 +10,7 @@ mod examples;
 mod findings;
 mod first_policy;
 mod framed;
+mod held;
 mod house;
 mod lowered;
 mod models;
