@@ -13,6 +13,7 @@ mod examples;
 mod findings;
 mod first_policy;
 mod framed;
+mod held;
 mod house;
 mod journal;
 mod lowered;
