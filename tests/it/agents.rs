@@ -62,7 +62,7 @@ async fn turn(gateway: &Gateway, requests: &[Value], target: &str, dropped: &[&s
     let (calls, end) = if responses {
         (calls_of_responses as fn(&str) -> Vec<(String, String)>, "event: response.completed")
     } else {
-        (calls_of_messages as fn(&str) -> _, "event: message_stop")
+        (calls_of_messages as fn(&str) -> Vec<(String, String)>, "event: message_stop")
     };
     for (at, request) in requests.iter().enumerate().take(2) {
         let (status, told, answer) = send(gateway, request, &format!("{target}/sim-1?tool")).await;
