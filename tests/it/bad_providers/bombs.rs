@@ -49,7 +49,8 @@ async fn memory_stays_bounded_whatever_comes() {
     .replace('@', &"1".repeat(8_000))
     .into_bytes();
     let pad = b"x".repeat(64 << 10);
-    let rows: Vec<(&str, &str, bool, Vec<u8>, Vec<u8>)> = vec![
+    type Row = (&'static str, &'static str, bool, Vec<u8>, Vec<u8>);
+    let rows: Vec<Row> = vec![
         ("a text without an end", "bad/m", false, json, pad.clone()),
         ("space without an end", "bad/m", false, space, b" ".repeat(64 << 10)),
         ("a line without an end", "bad/m", true, events.clone(), pad.clone()),
