@@ -107,7 +107,7 @@ async fn of_a_form_the_model_changes_and_no_other_byte() {
     assert_eq!(got, form("x-1", &[fields[0], ("model", "whisper-1")], &files));
     let receipt = gateway.receipt(&call);
     assert_eq!(receipt["operation"], "audio");
-    assert_eq!(receipt["facts"]["pre_route"]["meta"]["use_case"], "notes", "{receipt}");
+    assert_eq!(receipt["facts"]["pre-route"]["meta"]["use_case"], "notes", "{receipt}");
     assert_eq!(
         (&receipt["cost_nanousd"], &receipt["usage"]["estimated"]),
         (&Value::Null, &true.into()),

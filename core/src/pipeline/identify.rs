@@ -90,10 +90,10 @@ pub async fn identify(
     receipt: &mut Receipt,
     after: &mut After,
 ) -> Result<Box<Identified>, Refusal> {
-    let mut call = *call;
-    call.wrong.take().map_or(Ok(()), Err)?;
+    let call = *call;
     let address_sealed = call.head.address_sealed.clone();
     let facts_of_call = facts_of_head(&call);
+    call.wrong.map_or(Ok(()), Err)?;
     // Where another revision may take the call over, it must see the same head.
     let said_in_head = call.beside.is_some().then(|| call.declared.clone());
     let credential = call.credential.as_ref();
@@ -107,12 +107,11 @@ pub async fn identify(
     let said = BodySays::read(&body, &skim)?;
     join(&mut declared, &said, receipt, after)?;
     assert_identity(&declared, &said, &mut caller)?;
-    let stream =
+    receipt.stream =
         call.stream.or(said.stream).unwrap_or_else(|| wire::streams_unsaid(call.dialect, &call.place, &call.head));
-    receipt.stream = stream;
     let mut facts = Facts::default();
+    facts.call = CallFacts { stream: receipt.stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };
     (facts.caller, facts.meta) = (caller, metadata(&declared, &said, &call.head)?);
-    facts.call = CallFacts { stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };
     facts.words = wire.words(&body, call.dialect);
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
@@ -123,7 +122,7 @@ pub async fn identify(
     receipt.caller = sealed(&facts.caller, &user_sealed, &address_sealed);
     Ok(Box::new(Identified {
         facts,
-        stream,
+        stream: receipt.stream,
         asked: call.asked,
         place: call.place,
         wire,
