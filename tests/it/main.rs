@@ -4,6 +4,7 @@
 mod author;
 mod calls;
 mod clients;
+mod contract;
 mod cookbook;
 mod corpus;
 mod examples;
@@ -14,6 +15,7 @@ mod house;
 mod lowered;
 mod models;
 mod operations;
+mod published;
 mod reasons;
 mod refused;
 mod revisions;

@@ -54,6 +54,26 @@ const GEMINI: &[(&str, Dialect, Option<bool>)] = &[
     ("batchEmbedContents", Dialect::GeminiBatchEmbed, None),
 ];
 
+/// Every path that calls are posted to, as templates (`{model}`), and what each says: for who describes them.
+pub fn templates() -> impl Iterator<Item = (String, Address)> {
+    let fixed = FIXED.iter().flat_map(|(path, ..)| {
+        let below = path.strip_prefix("/v1/");
+        let azure = below.map(|below| format!("/openai/v1/{below}"));
+        let deployment = below.map(|below| format!("/openai/deployments/{{model}}/{below}"));
+        [Some((*path).to_owned()), azure, deployment]
+    });
+    let bedrock = ["converse", "converse-stream"].map(|verb| Some(format!("/model/{{model}}/{verb}")));
+    let gemini = GEMINI_BEFORE
+        .iter()
+        .flat_map(|before| GEMINI.iter().map(move |(verb, ..)| Some(format!("{before}/{{model}}:{verb}"))));
+    let all = fixed.chain(bedrock).chain(gemini).flatten();
+    all.filter_map(|path| address(&path).map(|told| (path, told)))
+}
+
+/// Where models stand in Google's paths; names below `tunedModels` and `publishers` are read as well.
+const GEMINI_BEFORE: [&str; 3] =
+    ["/v1beta/models", "/v1/models", "/v1/projects/{project}/locations/{location}/publishers/google/models"];
+
 /// A path that calls are posted to; `None` = nothing is there.
 pub fn address(path: &str) -> Option<Address> {
     if let Some(found) = fixed(path) {
@@ -189,5 +209,14 @@ mod tests {
             assert_eq!(found.and_then(|a| a.stream), stream, "{why}");
         }
         assert_eq!(encoded("a:b/c", b"/"), "a%3Ab/c");
+    }
+
+    #[test]
+    fn every_dialect_has_a_template() {
+        let listed: Vec<Dialect> = templates().map(|(_, told)| told.dialect).collect();
+        let missing: Vec<&Dialect> = Dialect::ALL.iter().filter(|dialect| !listed.contains(dialect)).collect();
+        assert_eq!(missing, [&Dialect::OpenaiFiles, &Dialect::OpenaiBatches], "these have no path yet");
+        let model = |path: &str| templates().find(|(known, _)| known == path).and_then(|(_, told)| told.model);
+        assert_eq!(model("/model/{model}/converse").as_deref(), Some("{model}"));
     }
 }
