@@ -28,3 +28,7 @@ cargo fmt --all --check
 cargo clippy --release --workspace --all-targets -- -D warnings
 cargo build --release --workspace
 cargo test --release --workspace
+
+# What came from outside, at random: every reader of bytes, 20 seconds each; ten minutes each in the long form.
+cargo fmt --manifest-path fuzz/Cargo.toml --check
+fuzz/run ${long:+600}

@@ -14,8 +14,8 @@ const CLIENT_MAX: Duration = Duration::from_secs(300);
 /// Kinds of API that the scripted provider stands in for, each under the name `as_KIND`.
 const KINDS: [&str; 8] = ["openai", "compatible", "anthropic", "gemini", "bedrock", "cohere", "ollama", "mistral"];
 
-/// A gateway before a `sim` that it reaches in all dialects at once, and in one dialect only each.
-pub fn before(sim: &hosts::Host) -> Gateway {
+/// The providers of a config that reaches one `sim` in all dialects at once, and in one dialect only each.
+pub fn kinds(sim: &hosts::Host) -> String {
     let base = format!("http://127.0.0.1:{}", sim.port);
     let mut config = format!("providers:\n  sim: {{ base_url: \"{base}/v1\" }}\n");
     for kind in KINDS {
@@ -23,7 +23,12 @@ pub fn before(sim: &hosts::Host) -> Gateway {
         let version = if matches!(kind, "openai" | "compatible" | "mistral") { "/v1" } else { "" };
         config += &format!("  as_{kind}: {{ base_url: \"{base}{version}\", api: {kind}, unlisted: true }}\n");
     }
-    Gateway::with(&[], Some(&config))
+    config
+}
+
+/// A gateway before such a `sim`.
+pub fn before(sim: &hosts::Host) -> Gateway {
+    Gateway::with(&[], Some(&kinds(sim)))
 }
 
 /// Where a language's clients are installed; `None` = nowhere, which is said loudly.

@@ -1,15 +1,15 @@
 //! Governance fields of a call: read from `tollgate-*` headers and the body's `tollgate` object, which must agree.
 
 use http::HeaderMap;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Number, Value};
 
 use super::nearest;
 use super::refusal::Refusal;
 use super::skim::{SkimError, skim};
 
 /// A value longer than this is refused.
-const VALUE_BYTES_MAX: usize = 256;
+pub const VALUE_BYTES_MAX: usize = 256;
 
 macro_rules! declared {
     ($($field:ident = $header:literal, $member:literal;)*) => {
@@ -125,7 +125,7 @@ impl Declared {
             };
             let text = match value {
                 Value::String(text) => text.clone(),
-                Value::Number(number) => number.to_string(),
+                Value::Number(number) => written(number),
                 Value::Bool(flag) => flag.to_string(),
                 Value::Null | Value::Array(_) | Value::Object(_) => {
                     return Err(Refusal::invalid(
@@ -168,6 +168,15 @@ impl Declared {
         }
         self.values[field as usize] = Some(text.into());
         Ok(())
+    }
+}
+
+/// A whole number without a point, however it was written: `5.0` means what the header `5` means.
+fn written(number: &Number) -> String {
+    match number.as_f64() {
+        // Below 2^53 a float holds every whole number.
+        Some(float) if float.fract() == 0.0 && float.abs() < 9e15 => format!("{float:.0}"),
+        Some(_) | None => number.to_string(),
     }
 }
 
@@ -223,10 +232,12 @@ mod tests {
     #[test]
     fn header_and_object_join_where_they_agree() {
         let mut declared = Declared::from_headers(&headers(&[("tollgate-tier", "a"), ("x-other", "y")])).unwrap();
-        let object = RawValue::from_string(r#"{"tier":"a","max_cost_usd":0.5}"#.to_owned()).unwrap();
+        let object =
+            RawValue::from_string(r#"{"tier":"a","max_cost_usd":0.5,"max_latency_ms":5.0}"#.to_owned()).unwrap();
         declared.join_object(&object).unwrap();
         assert_eq!(declared.get(Field::Tier), Some("a"));
         assert_eq!(declared.get(Field::MaxCostUsd), Some("0.5"));
+        assert_eq!(declared.get(Field::MaxLatencyMs), Some("5"));
         assert_eq!(declared.get(Field::User), None);
     }
 }

@@ -65,6 +65,26 @@ pub struct Refusal {
 }
 
 impl Category {
+    pub const ALL: [Category; 17] = [
+        Category::InvalidRequest,
+        Category::PolicyViolation,
+        Category::Unsupported,
+        Category::Auth,
+        Category::Permission,
+        Category::NoRoute,
+        Category::Conflict,
+        Category::TooLarge,
+        Category::ContextLength,
+        Category::ContentFiltered,
+        Category::RateLimited,
+        Category::BudgetExceeded,
+        Category::Overloaded,
+        Category::UpstreamOutage,
+        Category::Timeout,
+        Category::Internal,
+        Category::Interrupted,
+    ];
+
     pub fn name(self) -> &'static str {
         match self {
             Category::InvalidRequest => "invalid_request",
@@ -153,6 +173,9 @@ impl Category {
         }
     }
 }
+
+// Invariant: a category that is new stands in the list too.
+const _: () = assert!(Category::Interrupted as usize + 1 == Category::ALL.len());
 
 impl Refusal {
     pub fn new(category: Category, code: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {

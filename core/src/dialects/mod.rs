@@ -18,6 +18,8 @@ pub mod openai_embeddings;
 pub mod openai_responses;
 pub mod paths;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod recorded;
 #[cfg(test)]
 mod retold;

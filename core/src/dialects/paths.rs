@@ -190,6 +190,36 @@ pub fn is_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= ID_MAX && text.bytes().all(plain)
 }
 
+/// Every path of a call, as templates (`{model}`, `{id}`), and what each says: for who describes them.
+pub fn templates() -> impl Iterator<Item = (String, Address)> {
+    let fixed = FIXED.iter().flat_map(|(path, ..)| {
+        let below = path.strip_prefix("/v1/");
+        let azure = below.map(|below| format!("/openai/v1/{below}"));
+        let deployment = below.map(|below| format!("/openai/deployments/{{model}}/{below}"));
+        [Some((*path).to_owned()), azure, deployment]
+    });
+    let bedrock = BEDROCK.iter().map(|(verb, ..)| Some(format!("/model/{{model}}/{verb}")));
+    let gemini = GEMINI_BEFORE
+        .iter()
+        .flat_map(|before| GEMINI.iter().map(move |(verb, ..)| Some(format!("{before}/{{model}}:{verb}"))));
+    let posted = fixed.chain(bedrock).chain(gemini).flatten();
+    posted.filter_map(|path| address(&path).map(|told| (path, told))).chain(held_templates())
+}
+
+fn held_templates() -> impl Iterator<Item = (String, Address)> {
+    let each =
+        HELD.iter().flat_map(|(verbs, template, dialect)| verbs.iter().map(move |verb| (*verb, *template, *dialect)));
+    each.flat_map(|(verb, template, dialect)| {
+        let id = template.contains("{}").then(|| "{id}".into());
+        let told = Address { place: Place { verb, path: template, id }, ..Address::of(dialect) };
+        ["/v1", "/openai/v1"].map(|below| (format!("{below}{}", told.place.filled()), told.clone()))
+    })
+}
+
+/// Where models stand in Google's paths; names below `tunedModels` and `publishers` are read as well.
+const GEMINI_BEFORE: [&str; 3] =
+    ["/v1beta/models", "/v1/models", "/v1/projects/{project}/locations/{location}/publishers/google/models"];
+
 /// A path that calls are posted to; `None` = nothing is there.
 pub fn address(path: &str) -> Option<Address> {
     if let Some(found) = fixed(path) {
@@ -376,5 +406,17 @@ mod tests {
         assert_eq!(dialect("/v1/files/file-1"), Some(Dialect::OpenaiFiles));
         let long = format!("/v1/files/{}", "a".repeat(ID_MAX + 1));
         assert_eq!(call(&Method::GET, &long), None);
+    }
+
+    #[test]
+    fn every_dialect_has_a_template() {
+        let listed: Vec<Dialect> = templates().map(|(_, told)| told.dialect).collect();
+        // The same path as `bedrock.invoke`: the model's name tells them apart.
+        let missing: Vec<&Dialect> = Dialect::ALL.iter().filter(|dialect| !listed.contains(dialect)).collect();
+        assert_eq!(missing, [&Dialect::BedrockInvokeEmbed]);
+        let model = |path: &str| templates().find(|(known, _)| known == path).and_then(|(_, told)| told.model);
+        assert_eq!(model("/model/{model}/converse").as_deref(), Some("{model}"));
+        let file = templates().find(|(path, told)| path == "/v1/files/{id}" && told.place.verb == Verb::Delete);
+        assert!(file.is_some_and(|(_, told)| told.dialect == Dialect::OpenaiFiles));
     }
 }

@@ -1,11 +1,13 @@
 //! For tests: the recorded exchanges of the corpus, and what it means that two bodies say the same.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use super::frames::{Framer, Framing, sse};
-use super::{Codec, Given};
+use super::frames::{Framing, framer, read as read_frame};
+use super::{Codec, Given, Notes};
+use crate::contract::base64;
 use crate::contract::canonical::event::Event;
 
 /// One recorded exchange.
@@ -21,24 +23,43 @@ pub struct Exchange {
     pub url: String,
 }
 
-/// The exchanges of one API; without the corpus none, said loudly.
-pub fn exchanges(api: &str) -> Vec<Exchange> {
-    let root = std::env::var_os("TOLLGATE_CORPUS")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus"), PathBuf::from);
-    let folder = root.join("exchanges").join(api);
+fn corpus() -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    std::env::var_os("TOLLGATE_CORPUS").map_or_else(beside, PathBuf::from)
+}
+
+/// The recorded exchanges of one API as they lie there, by file name; without the corpus none, said loudly.
+pub fn files(api: &str) -> Vec<(String, Value)> {
+    let folder = corpus().join("exchanges").join(api);
     let Ok(entries) = std::fs::read_dir(&folder) else {
         eprintln!("SKIPPED: no recorded exchanges of `{api}`: there is no {} (TOLLGATE_CORPUS)", folder.display());
         return Vec::new();
     };
     let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
     paths.sort();
-    paths.iter().map(|path| read(&serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())).collect()
+    let read = |path: &PathBuf| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    paths.iter().map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(path))).collect()
+}
+
+pub fn exchanges(api: &str) -> Vec<Exchange> {
+    files(api).iter().map(|(_, exchange)| read(exchange)).collect()
+}
+
+/// Answers of a provider that were recorded without their requests; without the corpus none, said loudly.
+pub fn answers_only(provider: &str) -> Vec<Value> {
+    let file = corpus().join("responses-only/responses-only.jsonl");
+    let Ok(lines) = std::fs::read_to_string(&file) else {
+        eprintln!("SKIPPED: no answers of {provider} in {} (TOLLGATE_CORPUS)", file.display());
+        return Vec::new();
+    };
+    let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|answer| answer["provider"] == provider).collect()
 }
 
 fn read(exchange: &Value) -> Exchange {
     let response = &exchange["response"];
     let body = match (response["body_encoding"].as_str(), &response["body"]) {
-        (Some("base64"), Value::String(text)) => base64(text),
+        (Some("base64"), Value::String(text)) => base64::decode(text).unwrap(),
         (_, Value::String(text)) => text.clone().into_bytes(),
         (_, other) => other.to_string().into_bytes(),
     };
@@ -60,29 +81,6 @@ fn read(exchange: &Value) -> Exchange {
     }
 }
 
-/// Enough of base64 for recordings.
-fn base64(text: &str) -> Vec<u8> {
-    let value = |b: u8| match b {
-        b'A'..=b'Z' => Some(b - b'A'),
-        b'a'..=b'z' => Some(b - b'a' + 26),
-        b'0'..=b'9' => Some(b - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    };
-    let mut out = Vec::with_capacity(text.len() * 3 / 4);
-    let (mut bits, mut held) = (0u32, 0);
-    for six in text.bytes().filter_map(value) {
-        bits = (bits << 6) | u32::from(six);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            out.push((bits >> held) as u8);
-        }
-    }
-    out
-}
-
 pub fn given(model: &str) -> Given<'_> {
     Given {
         call_id: "01890a5d-ac96-774b-bcce-b302099a8057",
@@ -96,18 +94,35 @@ pub fn given(model: &str) -> Given<'_> {
     }
 }
 
-/// All events of a stream in SSE, or why it cannot be read.
-pub fn events(codec: &dyn Codec, given: &Given<'_>, body: &[u8]) -> Result<Vec<Event>, String> {
-    assert_eq!(codec.framing(), Framing::Sse);
-    let (mut framer, mut frames, mut events) = (sse::Sse::default(), Vec::new(), Vec::new());
-    framer.feed(bytes::Bytes::copy_from_slice(body), &mut frames).map_err(|e| e.to_string())?;
-    frames.push(framer.rest());
-    let mut reader = codec.stream_reader(given);
+/// Cuts bytes at these places, and reads all frames: what was told, and what was noted beside.
+pub fn read_stream(
+    codec: &dyn Codec,
+    given: &Given<'_>,
+    bytes: &[u8],
+    cuts: &[usize],
+) -> Result<(Vec<Event>, Notes), String> {
+    let framing = if given.as_array { Framing::JsonArray } else { codec.framing() };
+    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]).collect();
+    cuts.sort_unstable();
+    let (mut framer, mut frames, mut from) = (framer(framing), Vec::new(), 0);
+    for at in cuts {
+        framer.feed(Bytes::copy_from_slice(&bytes[from..at]), &mut frames).map_err(|e| e.to_string())?;
+        from = at;
+    }
+    frames.extend(Some(framer.rest()).filter(|rest| !rest.is_empty()));
+    let (mut reader, mut events, mut notes) = (codec.stream_reader(given), Vec::new(), Notes::default());
     for frame in &frames {
-        reader.frame(&sse::read(frame), &mut events).map_err(|e| e.to_string())?;
+        let frame = read_frame(framing, frame);
+        codec.note(&frame, &mut notes);
+        reader.frame(&frame, &mut events).map_err(|e| e.to_string())?;
     }
     reader.end(&mut events);
-    Ok(events)
+    Ok((events, notes))
+}
+
+/// All events of a stream, or why it cannot be read.
+pub fn events(codec: &dyn Codec, given: &Given<'_>, body: &[u8]) -> Result<Vec<Event>, String> {
+    read_stream(codec, given, body, &[]).map(|(events, _)| events)
 }
 
 /// The same without what says nothing: nulls, and the numbers' spelling.

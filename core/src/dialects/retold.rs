@@ -1,13 +1,10 @@
-//! For tests of dialects: recorded exchanges, streams read and written as a whole, golden files.
+//! For tests of dialects: requests and streams written again, golden files, and what was read as lines for people.
 
 use std::fmt::{Debug, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use bytes::Bytes;
-use serde_json::Value;
-
-use super::frames::{Framer, Framing, ndjson, sse};
-use super::{Codec, Given, Notes, Quirks, To, Written};
+pub use super::recorded::{answers_only, files as exchanges};
+use super::{Codec, Given, Notes, Quirks, To, Written, recorded};
 use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::Answer;
 use crate::contract::canonical::event::{Delta, Event};
@@ -25,35 +22,6 @@ pub const GIVEN: Given<'static> = Given {
     asked: &[],
 };
 
-fn corpus() -> PathBuf {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
-    std::env::var_os("TOLLGATE_CORPUS").map_or_else(beside, PathBuf::from)
-}
-
-/// Answers of a provider that were recorded without their requests; none, and loudly so, where the corpus is not at hand.
-pub fn answers_only(provider: &str) -> Vec<Value> {
-    let file = corpus().join("responses-only/responses-only.jsonl");
-    let Ok(lines) = std::fs::read_to_string(&file) else {
-        eprintln!("skipped: no answers of {provider} in {}: set TOLLGATE_CORPUS", file.display());
-        return Vec::new();
-    };
-    let all = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    all.filter(|answer| answer["provider"] == provider).collect()
-}
-
-/// The recorded exchanges of an API, by file name; none, and loudly so, where the corpus is not at hand.
-pub fn exchanges(api: &str) -> Vec<(String, Value)> {
-    let corpus = corpus();
-    let Ok(folder) = std::fs::read_dir(corpus.join("exchanges").join(api)) else {
-        eprintln!("skipped: no recorded exchanges of {api} in {}: set TOLLGATE_CORPUS", corpus.display());
-        return Vec::new();
-    };
-    let mut files: Vec<PathBuf> = folder.map(|file| file.unwrap().path()).collect();
-    files.sort();
-    let read = |path: &PathBuf| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    files.iter().map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), read(path))).collect()
-}
-
 /// Reads a request and hands it on, for it borrows.
 pub fn with_request<T>(codec: &dyn Codec, body: &[u8], then: impl FnOnce(Result<Request<'_>, Wrong>) -> T) -> T {
     let skimmed = skim(body).unwrap();
@@ -67,29 +35,7 @@ pub fn write_request(codec: &dyn Codec, request: &Request<'_>) -> Written {
 
 /// Cuts bytes at these places, and reads all frames: what was told, and what was noted beside.
 pub fn read_stream(codec: &dyn Codec, bytes: &[u8], cuts: &[usize]) -> Result<(Vec<Event>, Notes), String> {
-    let is_sse = match codec.framing() {
-        Framing::Sse => true,
-        Framing::Ndjson => false,
-        Framing::JsonArray | Framing::EventStream => panic!("not read here"),
-    };
-    let mut framer: Box<dyn Framer> =
-        if is_sse { Box::<sse::Sse>::default() } else { Box::<ndjson::Ndjson>::default() };
-    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]).collect();
-    cuts.sort_unstable();
-    let (mut frames, mut from) = (Vec::new(), 0);
-    for at in cuts {
-        framer.feed(Bytes::copy_from_slice(&bytes[from..at]), &mut frames).map_err(|e| e.to_string())?;
-        from = at;
-    }
-    frames.extend(Some(framer.rest()).filter(|rest| !rest.is_empty()));
-    let (mut reader, mut events, mut notes) = (codec.stream_reader(&GIVEN), Vec::new(), Notes::default());
-    for frame in &frames {
-        let frame = if is_sse { sse::read(frame) } else { ndjson::read(frame) };
-        codec.note(&frame, &mut notes);
-        reader.frame(&frame, &mut events).map_err(|e| e.to_string())?;
-    }
-    reader.end(&mut events);
-    Ok((events, notes))
+    recorded::read_stream(codec, &GIVEN, bytes, cuts)
 }
 
 pub fn write_stream(codec: &dyn Codec, events: &[Event]) -> Vec<u8> {

@@ -28,6 +28,29 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const PROVIDER_HEADERS_MAX: usize = 40;
 const PROVIDER_HEADER_BYTES_MAX: usize = 1_024;
 
+/// The headers that are ours, or that we answer with whoever the provider is: for who describes them.
+pub fn described() -> [(HeaderName, &'static str); 17] {
+    [
+        (REQUEST_ID, "The caller's own id of the request where it sent one that fits, else the call id."),
+        (REQUEST_ID_SHORT, "The same, where Anthropic's clients look for it."),
+        (CALL_ID, "The id of the call: receipts, `explain` and spans are found by it."),
+        (REVISION, "The revision of the policies that decided."),
+        (VERSION, "The version of the contract that was used."),
+        (TARGET, "Who answered: provider, model and region."),
+        (ATTEMPTS, "How many targets were asked."),
+        (COST, "The cost in dollars, where it is known before the head leaves."),
+        (CACHE, "`hit`, or `bypass`."),
+        (WARN, "Policies in mode `warn` that would have acted."),
+        (DROPPED, "What of the request could not be said to the target and was left out."),
+        (DEGRADED, "What is less than was asked for, and by whom."),
+        (REFUSAL, "The category of the refusal."),
+        (SHOULD_RETRY, "`true` where the same call may do better later."),
+        (header::RETRY_AFTER, "Seconds to wait before trying again."),
+        (RETRY_AFTER_MS, "The same in milliseconds."),
+        (header::CONTENT_TYPE, "`application/json`, or the framing of the stream."),
+    ]
+}
+
 /// Headers of every answer, whatever it is.
 pub fn common(receipt: &Receipt) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(16);

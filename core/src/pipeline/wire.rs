@@ -36,17 +36,7 @@ pub fn read(bytes: Bytes, dialect: Dialect, place: &Place, headers: &HeaderMap) 
     if bytes.is_empty() && (place.verb != Verb::Post || place.id.is_some()) {
         return Ok(Came { body: Bytes::from_static(b"{}"), skim: Skim::default(), wire: Wire::Nothing });
     }
-    let takes_forms = match dialect.operation() {
-        Operation::Images | Operation::Audio | Operation::Files => true,
-        Operation::Chat
-        | Operation::Embeddings
-        | Operation::Completions
-        | Operation::CountTokens
-        | Operation::Rerank
-        | Operation::Moderations
-        | Operation::Batches => false,
-    };
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).filter(|_| takes_forms);
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).filter(|_| takes_forms(dialect));
     let Some(boundary) = kind.and_then(form::boundary) else {
         let skim = skim(&bytes).map_err(not_json)?;
         return Ok(Came { body: bytes, skim, wire: Wire::Json });
@@ -56,6 +46,20 @@ pub fn read(bytes: Bytes, dialect: Dialect, place: &Place, headers: &HeaderMap) 
     let body = Bytes::from(serde_json::Value::Object(fields).to_string());
     let skim = skim(&body).map_err(not_json)?;
     Ok(Came { body, skim, wire: Wire::Form(form) })
+}
+
+/// May a body of this dialect be a form?
+pub fn takes_forms(dialect: Dialect) -> bool {
+    match dialect.operation() {
+        Operation::Images | Operation::Audio | Operation::Files => true,
+        Operation::Chat
+        | Operation::Embeddings
+        | Operation::Completions
+        | Operation::CountTokens
+        | Operation::Rerank
+        | Operation::Moderations
+        | Operation::Batches => false,
+    }
 }
 
 impl Wire {

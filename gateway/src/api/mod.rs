@@ -5,6 +5,7 @@ pub mod calls;
 pub mod edge;
 pub mod ids;
 pub mod models;
+mod published;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,14 +41,12 @@ pub struct Connection {
 
 /// The routes for all but calls, before they know their connection.
 pub fn router() -> Router<Connection> {
-    Router::new()
+    let lists = models::PATHS.into_iter().fold(Router::new(), |router, path| {
+        router.route(path, get(models::list)).route(&format!("{path}/{{*id}}"), get(models::one))
+    });
+    lists
         .route("/", get(hello))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{*id}", get(models::one))
-        .route("/v1beta/models", get(models::list))
-        .route("/v1beta/models/{*id}", get(models::one))
-        .route("/openai/v1/models", get(models::list))
-        .route("/openai/v1/models/{*id}", get(models::one))
+        .route(published::PATH, get(published::openapi))
         .fallback(unknown)
         .method_not_allowed_fallback(not_here)
 }

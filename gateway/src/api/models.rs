@@ -14,6 +14,9 @@ use tollgate_core::routing::catalog::Target;
 
 use super::{Connection, echo, refuse};
 
+/// Where lists of models are; one model stands below each.
+pub const PATHS: [&str; 3] = ["/v1/models", "/v1beta/models", "/openai/v1/models"];
+
 /// When a model was made is not known here, and its clients want a time.
 const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 

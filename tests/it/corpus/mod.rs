@@ -6,7 +6,7 @@ mod asked;
 mod cross;
 mod exchange;
 mod failing;
-mod frames;
+pub mod frames;
 mod report;
 mod rig;
 mod same;

@@ -5,6 +5,7 @@ pub mod hosts;
 pub mod pages;
 pub mod replay;
 pub mod repository;
+pub mod shape;
 
 use std::path::{Path, PathBuf};
 

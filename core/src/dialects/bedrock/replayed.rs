@@ -8,8 +8,7 @@ use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::dialects::frames::{Framer, event_stream};
-use crate::dialects::recorded::{Exchange, exchanges, given, meaning};
-use crate::dialects::retold::answers_only;
+use crate::dialects::recorded::{Exchange, answers_only, exchanges, given, meaning};
 use crate::dialects::{Codec, Notes, Quirks, To};
 
 static NONE: Quirks = Quirks {

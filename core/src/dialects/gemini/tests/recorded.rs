@@ -10,8 +10,7 @@ use crate::contract::canonical::event::Event;
 use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::dialects::frames::{Framer, json_array};
-use crate::dialects::recorded::{Exchange, events, exchanges, given, meaning};
-use crate::dialects::retold::answers_only;
+use crate::dialects::recorded::{Exchange, answers_only, events, exchanges, given, meaning};
 use crate::dialects::{Codec, Given, Quirks};
 
 /// What only Google can do, and says so when it goes elsewhere.
