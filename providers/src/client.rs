@@ -27,6 +27,9 @@ pub type Client = legacy::Client<Within<HttpsConnector<Tcp>>, Full<Bytes>>;
 
 /// Connections that wait for a next call, to one host.
 const IDLE_MAX: usize = 1_024;
+/// A reply is read in pieces up to this, its head too: pieces wait for slow callers, so that their size times their number
+/// is what one call may take.
+const READ_BYTES_MAX: usize = 64 << 10;
 /// How long they wait.
 const IDLE_TIME: Duration = Duration::from_secs(90);
 
@@ -42,6 +45,7 @@ pub fn client(connect: Duration) -> Result<Client, Boxed> {
         .timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME)
         .pool_max_idle_per_host(IDLE_MAX)
+        .http1_max_buf_size(READ_BYTES_MAX)
         .build(Within { inner: https, at_most: connect }))
 }
 
