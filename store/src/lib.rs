@@ -3,7 +3,6 @@
 //! Each file fulfils one port of the core; none knows of the others.
 #![forbid(unsafe_code)]
 
-mod counter;
 pub mod ledger;
 pub mod shelf;
 pub mod trail;

@@ -11,6 +11,7 @@ mod findings;
 mod first_policy;
 mod framed;
 mod house;
+mod limits;
 mod lowered;
 mod models;
 mod operations;

@@ -1,0 +1,80 @@
+//! What changes a ledger, as small records: the same changes in the same order make the same balances.
+//!
+//! A journal keeps them as they come and gives them back after a restart (`MemoryLedger::apply`). A checkpoint is a list
+//! of them as well (`MemoryLedger::told`): shorter, for the same balances.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tollgate_core::limits::claim::HoldId;
+use tollgate_core::limits::rules::Rule;
+use tollgate_core::ports::Used;
+
+/// One change. Ids are those of calls, but for an adjustment's, which is its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Held {
+        #[serde(with = "hex")]
+        id: HoldId,
+        at_ms: i64,
+        parts: Vec<Booked>,
+    },
+    Extended {
+        #[serde(with = "hex")]
+        id: HoldId,
+        step: u32,
+        more: Used,
+        at_ms: i64,
+    },
+    /// Without `used` nobody knows it: all that is held counts as used.
+    Settled {
+        #[serde(with = "hex")]
+        id: HoldId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used: Option<Used>,
+        at_ms: i64,
+    },
+    Voided {
+        #[serde(with = "hex")]
+        id: HoldId,
+        at_ms: i64,
+    },
+    Expired {
+        #[serde(with = "hex")]
+        id: HoldId,
+        at_ms: i64,
+    },
+    Adjusted {
+        #[serde(with = "hex")]
+        id: HoldId,
+        rule: Arc<Rule>,
+        scope: Arc<str>,
+        delta: i64,
+        at_ms: i64,
+    },
+}
+
+/// One claim of a hold: so much, in the rule's unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Booked {
+    pub rule: Arc<Rule>,
+    pub scope: Arc<str>,
+    pub amount: u64,
+}
+
+/// Where events go as they happen. Called once for each, outside of all locks, and in order for each id.
+pub type Sink = Box<dyn Fn(&Event) + Send + Sync>;
+
+/// Ids as 32 digits: no reader of JSON has numbers that large.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(id: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{id:032x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        u128::from_str_radix(&String::deserialize(from)?, 16).map_err(serde::de::Error::custom)
+    }
+}

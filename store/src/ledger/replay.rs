@@ -1,0 +1,91 @@
+//! The same balances again: changes applied as they were made, and the list of changes that makes what there is now.
+
+use tollgate_core::limits::claim::HoldId;
+use tollgate_core::ports::Used;
+
+use super::books::{End, lock};
+use super::event::{Booked, Event};
+use super::hold::Part;
+use super::{MemoryLedger, hold_shard, made};
+
+impl MemoryLedger {
+    /// Makes a change that was made before: nothing is asked, and nobody is told. What was applied already does nothing.
+    pub fn apply(&self, event: &Event) {
+        match event {
+            Event::Held { id, at_ms, parts } => self.put(*id, parts, *at_ms),
+            Event::Extended { id, step, more, at_ms } => self.put_more(*id, *step, *more, *at_ms),
+            Event::Settled { id, used, at_ms } => drop(self.take_out(*id, End::Settled(*used), *at_ms)),
+            Event::Voided { id, at_ms } => drop(self.take_out(*id, End::Voided, *at_ms)),
+            Event::Expired { id, at_ms } => {
+                let mut holds = lock(&self.holds[hold_shard(*id)]);
+                if let Some(hold) = holds.by_id.get_mut(id).filter(|hold| !hold.is_expired) {
+                    self.give_back(hold, *at_ms);
+                }
+            }
+            Event::Adjusted { id, rule, scope, delta, at_ms } => {
+                self.adjust_now(*id, rule, scope, *delta, *at_ms);
+            }
+        }
+    }
+
+    /// Changes that make these balances and these holds from nothing. Stops the ledger meanwhile.
+    pub fn told(&self, now_ms: i64) -> Vec<Event> {
+        let holds: Vec<_> = self.holds.iter().map(lock).collect();
+        let counters: Vec<_> = self.counters.iter().map(lock).collect();
+        let mut events = Vec::new();
+        for (id, hold) in holds.iter().flat_map(|shard| &shard.by_id).filter(|(_, hold)| !hold.is_expired) {
+            // Requests were used when they came, and are among what is used. What lies in a period that is over holds nothing.
+            let lives = |part: &&Part| {
+                let counter = counters.iter().find_map(|shard| shard.by_scope.get(&part.scope));
+                part.held() > 0 && counter.is_some_and(|counter| counter.epoch == part.epoch)
+            };
+            let parts = hold.parts.iter().filter(lives);
+            let at_ms = parts.clone().map(|part| part.made_ms).max().unwrap_or(hold.made_ms);
+            let parts = parts.map(|p| Booked { rule: p.rule.clone(), scope: p.scope.clone(), amount: p.claimed });
+            events.push(Event::Held { id: *id, at_ms, parts: parts.collect() });
+        }
+        // The oldest first: a counter is then in its last period before it is told what was used in that.
+        events.sort_by_key(|event| if let Event::Held { at_ms, .. } = event { *at_ms } else { i64::MAX });
+        for (n, (scope, counter)) in counters.iter().flat_map(|shard| &shard.by_scope).enumerate() {
+            for (m, (at_ms, used)) in counter.told(now_ms).into_iter().enumerate().filter(|(_, (_, used))| *used > 0) {
+                // Ids of calls begin with their time: none is this low.
+                let id = (n as u128) << 16 | m as u128;
+                let (rule, scope) = (counter.rule.clone(), scope.clone());
+                events.push(Event::Adjusted { id, rule, scope, delta: i64::try_from(used).unwrap_or(i64::MAX), at_ms });
+            }
+        }
+        events
+    }
+
+    /// Books every hold at what it holds: after a crash nobody knows what the calls used. Tells how many there were.
+    pub fn settle_unknown(&self, now_ms: i64) -> usize {
+        let ids: Vec<HoldId> =
+            self.holds.iter().flat_map(|shard| lock(shard).by_id.keys().copied().collect::<Vec<_>>()).collect();
+        ids.iter().for_each(|id| self.end(*id, End::Settled(None), now_ms));
+        ids.len()
+    }
+
+    fn put(&self, id: HoldId, parts: &[Booked], now_ms: i64) {
+        let mut holds = lock(&self.holds[hold_shard(id)]);
+        if holds.has_ended(id) || holds.by_id.contains_key(&id) {
+            return;
+        }
+        let mut locked = self.lock_shards(parts.iter().map(|p| &*p.scope));
+        let mut held = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Some((scope, counter)) = self.counter(&mut locked, &part.rule, &part.scope, now_ms) else { continue };
+            counter.take(part.amount);
+            let made_ms = counter.within(now_ms);
+            held.push(Part { rule: part.rule.clone(), scope, epoch: counter.epoch, claimed: part.amount, made_ms });
+        }
+        holds.by_id.insert(id, made(held, now_ms));
+    }
+
+    fn put_more(&self, id: HoldId, step: u32, more: Used, now_ms: i64) {
+        let mut holds = lock(&self.holds[hold_shard(id)]);
+        let Some(hold) = holds.by_id.get_mut(&id).filter(|hold| !hold.is_expired && step > hold.step) else { return };
+        let mut locked = self.lock_shards(hold.parts.iter().map(|p| &*p.scope));
+        hold.step = step;
+        self.extend_parts(&mut locked, hold, more, now_ms);
+    }
+}
