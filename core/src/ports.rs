@@ -126,15 +126,27 @@ pub trait Ledger: Send + Sync {
     /// Holds all claims at once, or none. One hold per id, however often it is asked.
     fn hold<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>>;
 
+    /// Holds more for a call under way, in all of its scopes or none. Steps count from 1; one that was taken does nothing.
+    ///
+    /// Where a period has ended meanwhile, what is added counts in the new one.
+    fn extend<'a>(&'a self, id: HoldId, step: u32, more: Used, now_ms: i64) -> Later<'a, Result<(), Refused>>;
+
     /// Replaces what is held by what was used. A second time does nothing.
     fn settle<'a>(&'a self, id: HoldId, used: Used, now_ms: i64) -> Later<'a, ()>;
 
     /// Gives back what is held, except for the request itself. A second time does nothing.
     fn void<'a>(&'a self, id: HoldId, now_ms: i64) -> Later<'a, ()>;
+
+    /// Ends the hold of a call that was lost: a panic, a task that was dropped. Called where nothing may wait. A call that had
+    /// left for a provider is booked at what it holds, for nobody knows what it used; any other is voided.
+    fn lost(&self, id: HoldId, had_left: bool, now_ms: i64);
+
+    /// Changes what is used in a scope by the hand of an operator: below 0 a grant. A second time with this id does nothing.
+    fn adjust<'a>(&'a self, id: HoldId, claim: &'a Claim, delta: i64, now_ms: i64) -> Later<'a, ()>;
 }
 
 /// What a call used in the end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Used {
     pub nanousd: i64,
     pub tokens: u64,

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use tollgate_core::evidence::receipt::{Outcome, Receipt};
+use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
 use tollgate_core::ports::{Later, Trail};
 
@@ -55,6 +55,12 @@ struct Decision {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Limit {
+    rule: Arc<str>,
+    kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Load {
     result: &'static str,
 }
@@ -70,6 +76,8 @@ pub struct Metrics {
     attempts: Family<Attempt, Counter>,
     decisions: Family<Decision, Counter>,
     loads: Family<Load, Counter>,
+    limit_alerts: Family<Limit, Counter>,
+    above_hold: Family<Limit, Counter<u64, AtomicU64>>,
     active_since: Gauge<i64, AtomicI64>,
     /// Calls under way.
     pub in_flight: Gauge<i64, AtomicI64>,
@@ -90,6 +98,8 @@ impl Metrics {
             attempts: Family::default(),
             decisions: Family::default(),
             loads: Family::default(),
+            limit_alerts: Family::default(),
+            above_hold: Family::default(),
             active_since: Gauge::default(),
             in_flight: Gauge::default(),
         };
@@ -111,6 +121,16 @@ impl Metrics {
         r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.clone());
         r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.clone());
         r.register("policy_decisions", "What policies decided", metrics.decisions.clone());
+        r.register(
+            "limits_alerts",
+            "Steps of ladders passed, and calls above their hold",
+            metrics.limit_alerts.clone(),
+        );
+        r.register(
+            "limits_above_hold",
+            "Used above what was held, in the unit of the rule: nano-dollars or tokens",
+            metrics.above_hold.clone(),
+        );
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
         r.register(
             "policy_active_since_seconds",
@@ -142,7 +162,26 @@ impl Metrics {
         self.loads.get_or_create(&Load { result }).inc();
     }
 
+    /// Tells operators of a limit, in the log and here.
+    fn alert(&self, alert: &LimitAlert, receipt: &Receipt) {
+        let call = &*receipt.call_id;
+        match alert {
+            LimitAlert::Passed { rule, at_permille } => {
+                let percent = at_permille / 10;
+                tracing::warn!(rule = &**rule, percent, call, "a budget passed a step of its ladder");
+                self.limit_alerts.get_or_create(&Limit { rule: rule.clone(), kind: "passed" }).inc();
+            }
+            LimitAlert::AboveHold { rule, held, used } => {
+                tracing::warn!(rule = &**rule, held, used, call, "a provider counted more than was held for the call");
+                let limit = Limit { rule: rule.clone(), kind: "above_hold" };
+                self.above_hold.get_or_create(&limit).inc_by(used.saturating_sub(*held));
+                self.limit_alerts.get_or_create(&limit).inc();
+            }
+        }
+    }
+
     fn count(&self, receipt: &Receipt) {
+        receipt.limit_alerts.iter().for_each(|alert| self.alert(alert, receipt));
         let operation = receipt.operation.name();
         let (outcome, category) = match &receipt.outcome {
             Outcome::Answered { .. } => ("answered", ""),

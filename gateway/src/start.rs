@@ -89,7 +89,8 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
     );
     let clock = clock();
-    let ledger = state.ledger((clock.now_ms)()).await.map_err(Ended::usage)?;
+    let now_ms = clock.now_ms.clone();
+    let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
     let core = Arc::new(Core {
         policies: active.clone(),
         upstream: Arc::new(providers),
@@ -127,7 +128,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX).await) {
+    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))

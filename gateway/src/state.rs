@@ -52,12 +52,12 @@ impl State {
     }
 
     /// Balances as they were when a gateway on this folder ended, however it ended. They are kept as long as this one runs.
-    pub async fn ledger(&self, now_ms: i64) -> Result<Arc<JournalLedger>, String> {
-        let opened = JournalLedger::open(&self.journal(), &self.keyed(), Bounds::default(), now_ms).await;
+    pub async fn ledger(&self, now_ms: Arc<dyn Fn() -> i64 + Send + Sync>) -> Result<Arc<JournalLedger>, String> {
+        let opened = JournalLedger::open(&self.journal(), &self.keyed(), Bounds::default(), now_ms()).await;
         let (ledger, started) = opened.map_err(|why| why.to_string())?;
         tracing::debug!(replayed = started.replayed, unknown = started.unknown, "balances are as they were");
         let ledger = Arc::new(ledger);
-        tokio::spawn(ledger.clone().keep());
+        tokio::spawn(ledger.clone().keep(move || now_ms()));
         Ok(ledger)
     }
 

@@ -3,7 +3,6 @@
 //! Each file fulfils one port of the core; none knows of the others. `journal` and `keyed` are what they may lie on.
 #![forbid(unsafe_code)]
 
-mod counter;
 pub mod journal;
 pub mod keyed;
 pub mod ledger;

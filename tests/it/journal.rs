@@ -72,9 +72,9 @@ fn booked(events: &[Value]) -> (BTreeMap<String, i64>, u64, i64) {
     for event in events.iter().map(|line| &line["event"]) {
         let id = |kind: &str| event[kind]["id"].as_str().unwrap().to_owned();
         if event["held"].is_object() {
-            open.insert(id("held"), event["held"]["parts"][0]["claimed"].as_i64().unwrap());
+            open.insert(id("held"), event["held"]["parts"][0]["amount"].as_i64().unwrap());
         } else if event["settled"].is_object() {
-            let cost = event["settled"]["nanousd"].as_i64().unwrap();
+            let cost = event["settled"]["used"]["nanousd"].as_i64().unwrap();
             assert!(open.remove(&id("settled")).is_some(), "an end without a hold: {event}");
             settled.insert(id("settled"), cost);
             used += cost;

@@ -17,6 +17,7 @@ mod framed;
 mod held;
 mod house;
 mod journal;
+mod limits;
 mod lowered;
 mod models;
 mod operations;

@@ -59,6 +59,12 @@ pub struct Receipt {
     pub holds: Vec<Held>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_refused: Option<Refused>,
+    /// Budgets that are near their end, as their ladders warn of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warned: Vec<String>,
+    /// What operators should know of limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limit_alerts: Vec<LimitAlert>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -100,6 +106,16 @@ pub enum Outcome {
     CallerLeft,
 }
 
+/// Something about a limit that operators should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum LimitAlert {
+    /// With this call the budget passed a step of its ladder.
+    Passed { rule: Arc<str>, at_permille: u64 },
+    /// The provider counted more than was held for the call; it is booked all the same.
+    AboveHold { rule: Arc<str>, held: u64, used: u64 },
+}
+
 /// One try at one target.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Attempt {
@@ -113,6 +129,9 @@ pub struct Attempt {
     /// The provider's own id of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider_request_id: Option<String>,
+    /// It failed after it had left, and its provider may bill it: so much is booked, as an estimate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_have_cost_nanousd: Option<i64>,
 }
 
 /// What a revision in rehearsal would have decided; it acted on nothing.
@@ -238,6 +257,8 @@ impl Receipt {
             intent_replaced: None,
             holds: Vec::new(),
             hold_refused: None,
+            warned: Vec::new(),
+            limit_alerts: Vec::new(),
             attempts: Vec::new(),
             dropped: Vec::new(),
             degraded: Vec::new(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::Rule;
+use super::rules::{Rule, Unit};
 
 /// The call id: one hold per call.
 pub type HoldId = u128;
@@ -35,7 +35,33 @@ pub struct Held {
     pub scope: Box<str>,
     pub held: u64,
     pub limit: u64,
+    /// Before this call; what others held besides is not in it.
     pub used: u64,
+    #[serde(default = "requests")]
+    pub unit: Unit,
+    /// What the limit has left beyond this hold and those of others.
+    #[serde(default)]
+    pub remaining: u64,
+    /// In so many milliseconds nothing will be used; 0 = never.
+    #[serde(default)]
+    pub resets_in_ms: u64,
+    #[serde(default)]
+    pub is_budget: bool,
+}
+
+/// Older receipts do not say it.
+fn requests() -> Unit {
+    Unit::Requests
+}
+
+impl Held {
+    /// How much of the limit was used and held before this call and with it, in thousandths.
+    pub fn passed_permille(&self) -> (u64, u64) {
+        let with = u128::from(self.limit.saturating_sub(self.remaining));
+        let before = with.saturating_sub(u128::from(self.held));
+        let permille = |n: u128| u64::try_from(n * 1_000 / u128::from(self.limit.max(1))).unwrap_or(u64::MAX);
+        (permille(before), permille(with))
+    }
 }
 
 /// The claim that could not be held.
@@ -43,13 +69,16 @@ pub struct Held {
 pub struct Refused {
     pub rule: Arc<str>,
     pub scope: Box<str>,
-    pub unit: super::rules::Unit,
+    pub unit: Unit,
     /// A calendar budget; else a rate.
     pub is_budget: bool,
     pub wanted: u64,
     pub limit: u64,
     pub used: u64,
     pub held: u64,
+    /// In so many milliseconds nothing will be used; 0 = never.
+    #[serde(default)]
+    pub resets_in_ms: u64,
     /// When it may fit; `None` where waiting does not help (the call alone is above the limit).
     pub retry_after_ms: Option<u64>,
 }

@@ -39,24 +39,51 @@ impl UnknownPrice {
 }
 
 /// One budget or rate.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// Written out it is what a journal needs to count with it again: not whom it applies to, nor what happens near its end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     pub name: Arc<str>,
     /// One counter per combination of these; empty = one for all.
     pub per: Vec<Per>,
     /// Which calls it applies to.
+    #[serde(skip)]
     pub scope: ScopeGlobs,
     pub unit: Unit,
     /// In the rule's unit: nano-dollars, tokens, requests, or calls in flight.
     pub limit: u64,
     pub window: Window,
+    /// What happens as a budget nears its end, by rising share.
+    #[serde(skip)]
+    pub ladder: Vec<Step>,
 }
 
 impl Rule {
-    /// Budgets count by calendar periods; rates refill, or count calls in flight.
+    /// Budgets count by calendar periods, or what the last span used; rates refill, or count calls in flight.
     pub fn is_budget(&self) -> bool {
-        matches!(self.window, Window::Calendar { .. })
+        matches!(self.window, Window::Calendar { .. } | Window::Sliding { .. })
     }
+}
+
+/// One step of a ladder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Taken by calls that find this much of the budget used and held, in thousandths.
+    pub at_permille: u64,
+    pub then: Then,
+}
+
+/// What a step does to the call. Behind the last one the call is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// The caller is told, and the operators are when the step is passed.
+    Warn,
+    /// Another tier answers.
+    Tier(Arc<str>),
+    /// The answer has at most this many tokens.
+    MaxTokens(u64),
+    /// This text is the answer; no provider is called.
+    Answer(Arc<str>),
 }
 
 /// What a rule counts.
@@ -80,13 +107,21 @@ pub enum Per {
     Key,
     Session,
     Family,
+    Operation,
 }
 
 /// When a count begins again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Window {
     /// Calendar periods in a time zone: they begin at its midnights, also across clock changes.
-    Calendar { every: Calendar, zone: TimeZone },
+    Calendar {
+        every: Calendar,
+        #[serde(with = "zone_name")]
+        zone: TimeZone,
+    },
+    /// What the last so many milliseconds used, wherever they begin.
+    Sliding { span_ms: u64 },
     /// A bucket that refills evenly: `limit` per this many milliseconds.
     Rolling { per_ms: u64 },
     /// Never: calls in flight.
@@ -96,6 +131,7 @@ pub enum Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Calendar {
+    Hour,
     Day,
     Week,
     Month,
@@ -107,15 +143,33 @@ pub struct ScopeGlobs {
     pub tenant: Vec<crate::contract::glob::Glob>,
     pub app: Vec<crate::contract::glob::Glob>,
     pub use_case: Vec<crate::contract::glob::Glob>,
+    pub operation: Vec<crate::contract::glob::Glob>,
+}
+
+/// A time zone by its name in the IANA database.
+mod zone_name {
+    use jiff::tz::TimeZone;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(zone: &TimeZone, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(zone.iana_name().unwrap_or("UTC"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<TimeZone, D::Error> {
+        TimeZone::get(&String::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
 }
 
 impl Calendar {
     /// The period around `now_ms`: its first and its first-not millisecond.
     pub fn around(self, now_ms: i64, zone: &TimeZone) -> (i64, i64) {
+        if self == Calendar::Hour {
+            return hour(now_ms, zone);
+        }
         let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(zone.clone());
         let midnight = now.start_of_day().unwrap_or_else(|_| now.clone());
         let from = match self {
-            Calendar::Day => midnight,
+            Calendar::Hour | Calendar::Day => midnight,
             Calendar::Week => {
                 let back = i64::from(midnight.weekday().since(Weekday::Monday));
                 midnight.checked_sub(back.days()).unwrap_or(midnight)
@@ -123,7 +177,7 @@ impl Calendar {
             Calendar::Month => midnight.first_of_month().unwrap_or(midnight),
         };
         let to = match self {
-            Calendar::Day => from.checked_add(1.day()),
+            Calendar::Hour | Calendar::Day => from.checked_add(1.day()),
             Calendar::Week => from.checked_add(1.week()),
             Calendar::Month => from.checked_add(1.month()),
         };
@@ -131,6 +185,16 @@ impl Calendar {
         let to = to.map_or(i64::MAX, |z| start(&z));
         (start(&from), to)
     }
+}
+
+/// The hour around `now_ms` as clocks of the zone show it. Where a clock is set back an hour comes twice: those are two.
+fn hour(now_ms: i64, zone: &TimeZone) -> (i64, i64) {
+    const HOUR_MS: i64 = 3_600_000;
+    let now = Timestamp::from_millisecond(now_ms).unwrap_or(Timestamp::UNIX_EPOCH);
+    // Some zones are half an hour off: hours begin where their own clock shows a full one.
+    let offset_ms = i64::from(zone.to_offset(now).seconds()) * 1_000;
+    let from = (now_ms.saturating_add(offset_ms)).div_euclid(HOUR_MS).saturating_mul(HOUR_MS).saturating_sub(offset_ms);
+    (from, from.saturating_add(HOUR_MS))
 }
 
 #[cfg(test)]
@@ -172,6 +236,30 @@ mod tests {
                 "2026-03-31T22:00:00Z",
                 "2026-04-30T22:00:00Z",
                 "April there, March here",
+            ),
+            (
+                Calendar::Hour,
+                "Asia/Kolkata",
+                "2026-11-24T10:00:00Z",
+                "2026-11-24T09:30:00Z",
+                "2026-11-24T10:30:00Z",
+                "half an hour off",
+            ),
+            (
+                Calendar::Day,
+                "America/New_York",
+                "2026-03-08T12:00:00Z",
+                "2026-03-08T05:00:00Z",
+                "2026-03-09T04:00:00Z",
+                "23 hours",
+            ),
+            (
+                Calendar::Day,
+                "Australia/Lord_Howe",
+                "2026-10-03T20:00:00Z",
+                "2026-10-03T13:30:00Z",
+                "2026-10-04T13:00:00Z",
+                "a change of half an hour",
             ),
         ] {
             let zone = TimeZone::get(zone).unwrap();

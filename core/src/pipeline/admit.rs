@@ -1,23 +1,15 @@
 //! Stage four: the idempotency record, then rates and budgets held, all at once or none.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
-use super::Core;
-use super::bound::Bound;
 use super::identify::Identified;
 use super::plan::Planned;
 use super::settle::After;
-use super::stateful;
-use crate::contract::glob::Glob;
+use super::{Core, rungs, stateful, template};
 use crate::contract::refusal::{Category, Refusal};
 use crate::dialects::paths::Verb;
 use crate::evidence::receipt::Receipt;
-use crate::limits::claim::{Claim, Refused};
-use crate::limits::money::usd_text;
-use crate::limits::rules::{Limits, Per, Rule, Unit};
-use crate::policy::facts::{Caller, Facts, Intent};
-use crate::policy::revision::Revision;
+use crate::policy::facts::{Caller, Facts};
 use crate::policy::terms::Terms;
 use crate::ports::{Begun, Kept};
 use crate::routing::catalog::Target;
@@ -33,6 +25,8 @@ pub struct Admitted {
     pub targets: Vec<Arc<Target>>,
     /// An answer that was given before, under the same idempotency key.
     pub stored: Option<Kept>,
+    /// The answer of a ladder: no provider is called.
+    pub ours: Option<template::Said>,
 }
 
 pub async fn admit(
@@ -41,14 +35,14 @@ pub async fn admit(
     receipt: &mut Receipt,
     after: &mut After,
 ) -> Result<Admitted, Refusal> {
-    let Planned { call, facts, terms, mut targets, mut claims } = planned;
+    let Planned { call, facts, terms, targets, claims } = planned;
     after.learns = stateful::learns(&call);
     if let Some(key) = idempotency_key(&call, &facts.caller)? {
         let digest = call.wire.digest(&call.body, &call.place);
         match core.shelf.begin(&key, digest).await {
             Begun::Fresh => after.shelf_key = Some(key),
             Begun::Answered(kept) => {
-                return Ok(Admitted { call, facts, terms, targets, stored: Some(kept) });
+                return Ok(Admitted { call, facts, terms, targets, stored: Some(kept), ours: None });
             }
             Begun::InFlight => {
                 let told = "a call with this idempotency key is on its way: try again when it has ended";
@@ -63,94 +57,9 @@ pub async fn admit(
             }
         }
     }
-    bounded(&Bound::of(&call, &facts, &terms), &call.revision, &mut claims, &mut targets)?;
-    if !claims.is_empty() {
-        match core.ledger.hold(call.hold_id, &claims, call.time_ms).await {
-            Ok(held) => {
-                receipt.holds = held;
-                after.held = true;
-            }
-            Err(refused) => {
-                let refusal = limit_refusal(&refused);
-                receipt.hold_refused = Some(refused);
-                return Err(refusal);
-            }
-        }
-    }
-    Ok(Admitted { call, facts, terms, targets, stored: None })
-}
-
-/// Targets that may cost too much leave, and each claim is told how much the call may use.
-fn bounded(
-    bound: &Bound<'_>,
-    revision: &Revision,
-    claims: &mut [Claim],
-    targets: &mut Vec<Arc<Target>>,
-) -> Result<(), Refusal> {
-    if claims.iter().any(|claim| claim.rule.unit == Unit::Nanousd) {
-        bound.price_unknown(revision, targets)?;
-    }
-    bound.within_cost(targets)?;
-    bound.worst_case(claims, targets);
-    Ok(())
-}
-
-/// The rules that apply to a call, each with the scope it counts in. How much is claimed comes later.
-pub fn claims(limits: &Limits, call: &Identified, intent: &Intent) -> Vec<Claim> {
-    limits
-        .rules
-        .iter()
-        .filter(|rule| {
-            Glob::any(&rule.scope.tenant, &call.facts.caller.tenant)
-                && Glob::any(&rule.scope.app, &call.facts.caller.app)
-                && Glob::any(&rule.scope.use_case, &call.facts.meta.use_case)
-        })
-        .map(|rule| Claim { rule: rule.clone(), scope: scope(rule, call, intent), worst: 0 })
-        .collect()
-}
-
-/// `tenant-month|tenant=acme`: the rule's name and the values it counts by.
-fn scope(rule: &Rule, call: &Identified, intent: &Intent) -> Box<str> {
-    let mut text = String::with_capacity(64);
-    text.push_str(&rule.name);
-    for per in &rule.per {
-        let (name, value): (&str, &str) = match per {
-            Per::Tenant => ("tenant", &call.facts.caller.tenant),
-            Per::App => ("app", &call.facts.caller.app),
-            Per::UseCase => ("use_case", &call.facts.meta.use_case),
-            Per::User => ("user", &call.user_sealed),
-            Per::Key => ("key", &call.facts.caller.key),
-            Per::Session => ("session", &call.facts.meta.session),
-            Per::Family => ("family", &intent.family),
-        };
-        // Length first: no value can pretend to be two.
-        write!(text, "|{name}={}:{value}", value.len()).expect("writing to a text cannot fail");
-    }
-    text.into()
-}
-
-fn limit_refusal(refused: &Refused) -> Refusal {
-    let amount = |n: u64| match refused.unit {
-        Unit::Nanousd => format!("{} USD", usd_text(i64::try_from(n).unwrap_or(i64::MAX))),
-        Unit::Tokens => format!("{n} tokens"),
-        Unit::Requests => format!("{n} requests"),
-        Unit::InFlight => format!("{n} calls in flight"),
-    };
-    let told = format!(
-        "limit `{}` does not admit this call: it needs {}, {} of {} are used and {} held",
-        refused.rule,
-        amount(refused.wanted),
-        amount(refused.used),
-        amount(refused.limit),
-        amount(refused.held),
-    );
-    match (refused.unit, refused.is_budget) {
-        (_, true) | (Unit::Nanousd, false) => Refusal::new(Category::BudgetExceeded, "budget_exceeded", told),
-        (Unit::Tokens | Unit::Requests | Unit::InFlight, false) => Refusal {
-            retry_after_ms: Some(refused.retry_after_ms.unwrap_or(1_000).max(1)),
-            ..Refusal::new(Category::RateLimited, "rate_limit_exceeded", told)
-        },
-    }
+    let rung = rungs::hold(core, &call, &facts, (&terms, targets), claims, (receipt, after)).await?;
+    let ours = rung.answer.and_then(|text| template::say(&call, &facts.intent.asked, &text));
+    Ok(Admitted { call, facts, terms: rung.terms, targets: rung.targets, stored: None, ours })
 }
 
 /// Scoped by tenant and key: nobody meets another's answers.

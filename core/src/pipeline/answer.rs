@@ -12,8 +12,9 @@ use super::outlet::Outlet;
 use super::readable::{self, Unread};
 use super::settle::After;
 use super::shape::{At, Shape};
+use super::template::Said;
 use super::translate::{speech, voice};
-use super::{Core, count, plain};
+use super::{Core, allowance, count, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
 use crate::dialects::embeddings::Wanted;
@@ -36,6 +37,8 @@ pub struct Answer {
 pub enum Content {
     /// Given before, under the same idempotency key.
     Stored(Kept),
+    /// A ladder's own.
+    Ours(Said),
     /// A provider's reply.
     Live { target: Arc<Target>, status: StatusCode, headers: HeaderMap, body: LiveBody },
 }
@@ -56,6 +59,8 @@ struct Failed {
     refusal: Refusal,
     /// Another target may do better.
     go_on: bool,
+    /// The provider had the call, and may bill it though nothing came of it.
+    billed: bool,
     /// What to hand over if nobody does better: the provider's own words.
     said: Option<(StatusCode, HeaderMap, Bytes)>,
 }
@@ -70,6 +75,9 @@ pub async fn answer(
     let facts = call.facts.clone();
     if let Some(kept) = call.stored {
         return Ok(Answer { facts, content: Content::Stored(kept) });
+    }
+    if let Some(said) = call.ours {
+        return Ok(Answer { facts, content: Content::Ours(said) });
     }
     let shape = Shape::new(&call.call, &call.terms)?;
     let deadline_ms = [call.terms.deadline_ms, facts.intent.max_latency_ms, Some(core.bounds.deadline_ms)]
@@ -105,10 +113,17 @@ pub async fn answer(
             Ok(ready) => ready,
             // Another target may be able to say it.
             Err(refusal) => {
-                last = last.or(Some((target.clone(), Failed { refusal, go_on: true, said: None })));
+                last = last.or(Some((target.clone(), Failed { refusal, go_on: true, billed: false, said: None })));
                 continue;
             }
         };
+        if last.as_ref().is_some_and(|(_, failed)| failed.billed)
+            && let Err(refused) = allowance::another(core, after, target).await
+        {
+            // The attempt before may have cost something: there is no room for another beside it.
+            receipt.hold_refused = Some(refused);
+            break;
+        }
         receipt.dropped.clone_from(&shape.dropped);
         receipt.dropped.extend(ready.dropped);
         let own_tools = ready.own_tools;
@@ -118,6 +133,7 @@ pub async fn answer(
             status: None,
             fault: None,
             provider_request_id: None,
+            may_have_cost_nanousd: None,
         });
         after.left_for = Some(target.clone());
         let sent = core.upstream.send(target, ready.outgoing);
@@ -145,6 +161,9 @@ pub async fn answer(
             Ok(content) => return Ok(Answer { facts, content }),
             Err(failed) => {
                 let go_on = failed.go_on;
+                if failed.billed {
+                    lost(receipt, after, &facts, target);
+                }
                 last = Some((target.clone(), failed));
                 if !go_on {
                     break;
@@ -153,6 +172,15 @@ pub async fn answer(
         }
     }
     gave_up(facts, last, &call.call.revision.id.0)
+}
+
+/// Books what an attempt that came to nothing may have cost: its prompt. How far its answer had come nobody knows.
+fn lost(receipt: &mut Receipt, after: &mut After, facts: &Facts, target: &Target) {
+    let usage = super::stream::estimate(facts, 0);
+    let cost = target.price.as_ref().map(|row| row.price.cost(&usage));
+    after.maybe.nanousd = after.maybe.nanousd.saturating_add(cost.unwrap_or(0));
+    after.maybe.tokens = after.maybe.tokens.saturating_add(usage.total());
+    note(receipt, |a| a.may_have_cost_nanousd = cost);
 }
 
 /// A count where the target has none: no provider is asked.
@@ -301,7 +329,7 @@ fn unreadable(why: &str, status: StatusCode, target: &Target) -> Failed {
         provider_status: Some(status.as_u16()),
         ..Refusal::new(Category::UpstreamOutage, "provider_answer_unreadable", told)
     };
-    Failed { refusal, go_on: true, said: None }
+    Failed { refusal, go_on: true, billed: true, said: None }
 }
 
 fn failed(fault: Fault, target: &Target) -> Failed {
@@ -317,7 +345,8 @@ fn failed(fault: Fault, target: &Target) -> Failed {
     let reason = format!("`{}` did not answer: {fault}", target.id);
     let refusal =
         Refusal { provider: Some(target.provider.clone()), fault: fault_of, ..Refusal::new(category, code, reason) };
-    Failed { refusal, go_on, said: None }
+    let billed = matches!(fault, Fault::Broken(_) | Fault::FirstByte(_) | Fault::Idle(_) | Fault::Deadline(_));
+    Failed { refusal, go_on, billed, said: None }
 }
 
 /// What a provider's error means, whether another target may do better, and whether its words can be handed over.
@@ -363,7 +392,7 @@ fn provider_said(status: StatusCode, headers: HeaderMap, body: Bytes, ways: &Way
     // Only an error in the caller's dialect is handed over as it is: a proxy's HTML page tells no program anything.
     let is_error = status.is_client_error() || status.is_server_error();
     let said = (said.is_some() && is_error && ways.ours == ways.theirs).then_some((status, headers, body));
-    Failed { refusal, go_on, said }
+    Failed { refusal, go_on, billed: false, said }
 }
 
 /// What a status means where nobody says more.

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use super::allowance::Allowed;
 use super::identify::Identified;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::tokens::Counts;
@@ -18,7 +19,7 @@ use crate::policy::terms::Terms;
 use crate::routing::catalog::{Catalog, PriceRow, Target};
 
 /// Output tokens assumed where neither caller, policy nor catalog bounds them.
-const OUTPUT_TOKENS_ASSUMED: u64 = 4_096;
+pub const OUTPUT_TOKENS_ASSUMED: u64 = 4_096;
 
 /// A picture costs at most so many tokens, as it is made or read.
 const PICTURE_TOKENS: u64 = 8_192;
@@ -90,9 +91,13 @@ impl<'a> Bound<'a> {
     }
 
     fn cost(&self, price: &Price, target: &Target) -> i64 {
+        price.worst(&self.most(target))
+    }
+
+    fn most(&self, target: &Target) -> Most {
         let (input, output) = (self.input(target), self.output(target));
         let search_units = if self.operation() == Operation::Rerank { self.search_units(input) } else { 0 };
-        price.worst(&Most { input, output, audio: self.audio, hour: self.hour, search_units })
+        Most { input, output, audio: self.audio, hour: self.hour, search_units }
     }
 
     /// A unit ranks a hundred documents, of at most five hundred tokens with the query: longer ones count as several.
@@ -138,6 +143,36 @@ impl<'a> Bound<'a> {
                 Unit::Requests | Unit::InFlight => 1,
             };
         }
+    }
+
+    /// The most output tokens with which no target needs more than `left`; `None` = not even its prompt fits.
+    pub fn affords(&self, targets: &[Arc<Target>], unit: Unit, left: u64) -> Option<u64> {
+        let fits = |output: u64| match unit {
+            Unit::Tokens => targets.iter().all(|t| self.input(t).saturating_add(output) <= left),
+            Unit::Nanousd => targets.iter().filter_map(|t| Some((self.price_of(t)?, t))).all(|(row, t)| {
+                let most = Most { output, ..self.most(t) };
+                u64::try_from(row.price.worst(&most)).unwrap_or(u64::MAX) <= left
+            }),
+            Unit::Requests | Unit::InFlight => false,
+        };
+        let (mut low, mut high) = (0, targets.iter().map(|t| self.output(t)).max()?);
+        if !fits(low) {
+            return None;
+        }
+        // Dearer with every token: halved until one remains.
+        while low < high {
+            let middle = low + (high - low).div_ceil(2);
+            if fits(middle) { low = middle } else { high = middle - 1 }
+        }
+        Some(low)
+    }
+
+    /// By what the stream of this call is metered.
+    pub fn allowed(&self, targets: &[Arc<Target>]) -> Allowed {
+        let input = targets.iter().map(|t| self.input(t)).max().unwrap_or(0);
+        let most = Most { input, output: 0, audio: self.audio, hour: self.hour, search_units: 0 };
+        let (max_tokens, max_cost_nanousd) = (self.max_tokens, self.max_cost_nanousd);
+        Allowed { most, max_tokens, assumed: OUTPUT_TOKENS_ASSUMED, max_cost_nanousd }
     }
 
     /// Targets whose worst case is above the cap on cost leave; with none left, the cap is told.
@@ -202,4 +237,19 @@ impl<'a> Bound<'a> {
         let source = format!("the dearest that it could be: that of `{}`, {}", dearest.id, row.source);
         Some(PriceRow { price: row.price.clone(), as_of: row.as_of.clone(), source: source.into(), assumed: true })
     }
+}
+
+/// Targets that may cost too much leave, and each claim is told how much the call may use.
+pub fn bounded(
+    bound: &Bound<'_>,
+    revision: &Revision,
+    claims: &mut [Claim],
+    targets: &mut Vec<Arc<Target>>,
+) -> Result<(), Refusal> {
+    if claims.iter().any(|claim| claim.rule.unit == Unit::Nanousd) {
+        bound.price_unknown(revision, targets)?;
+    }
+    bound.within_cost(targets)?;
+    bound.worst_case(claims, targets);
+    Ok(())
 }

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, header};
 
+use super::meter::Meter;
 use super::translate::voice;
 use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
@@ -22,6 +23,7 @@ const EVENT_BYTES: usize = 64;
 pub struct Course {
     /// What the caller reads.
     ours: Dialect,
+    theirs: Dialect,
     call_id: String,
     model: String,
     framer: Box<dyn Framer>,
@@ -31,6 +33,8 @@ pub struct Course {
     pub notes: Notes,
     /// Frames that carried something: about one token each, where nobody counted.
     pub frames: u64,
+    /// Counts the tokens, where something rests on them.
+    pub meter: Option<Meter>,
     /// Reused from piece to piece.
     cut: Vec<Bytes>,
     /// Bytes that a translated stream has told.
@@ -81,6 +85,7 @@ impl Course {
         };
         Course {
             ours,
+            theirs,
             call_id: given.call_id.to_owned(),
             model: given.model.to_owned(),
             framer: frames::framer(framing),
@@ -89,6 +94,7 @@ impl Course {
             way,
             notes: Notes::default(),
             frames: 0,
+            meter: None,
             cut: Vec::new(),
             told: 0,
         }
@@ -130,6 +136,16 @@ impl Course {
             Way::Same { .. } => self.notes.done || self.notes.finish_reason.is_some() || self.notes.error.is_some(),
             Way::Translated { .. } => self.notes.done,
         }
+    }
+
+    /// Our own count of the tokens so far: about one an event, where nothing rests on it.
+    pub fn metered(&self) -> u64 {
+        self.meter.as_ref().map_or(self.frames, Meter::tokens)
+    }
+
+    /// Counts the tokens from here on.
+    pub fn meter(&mut self) {
+        self.meter = Some(Meter::of(self.theirs));
     }
 
     /// The provider said in another dialect that it failed: the caller has to be told.
@@ -211,6 +227,9 @@ impl Course {
                 return Err(Broken("an event of it is not UTF-8".to_owned()));
             }
             self.frames += u64::from(!read.data.is_empty());
+            if let Some(meter) = &mut self.meter {
+                meter.frame(&read.data);
+            }
             match &mut self.way {
                 Way::Same { codec, strip_usage } => {
                     self.notes.ours = false;
@@ -337,7 +356,7 @@ pub fn headers(mut headers: HeaderMap, ours: Dialect, theirs: Dialect, stream: b
 }
 
 /// The type of content of a stream in the caller's dialect.
-pub fn content_type(framing: Framing) -> HeaderValue {
+pub(super) fn content_type(framing: Framing) -> HeaderValue {
     HeaderValue::from_static(match framing {
         Framing::Sse => "text/event-stream; charset=utf-8",
         Framing::Ndjson => "application/x-ndjson",

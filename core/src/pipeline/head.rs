@@ -60,8 +60,8 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
     let short = crate::policy::tree::RevisionId(receipt.revision.clone());
     put(&mut headers, REVISION, short.short());
     put(&mut headers, VERSION, &receipt.contract);
-    let warned: Vec<&str> =
-        receipt.verdicts.iter().filter(|v| v.mode == Mode::Warn && v.says()).map(|v| &*v.policy.name).collect();
+    let policies = receipt.verdicts.iter().filter(|v| v.mode == Mode::Warn && v.says()).map(|v| &*v.policy.name);
+    let warned: Vec<&str> = policies.chain(receipt.warned.iter().map(String::as_str)).collect();
     list(&mut headers, WARN, &warned);
     let policies = receipt.terms.degraded.iter().map(|name| &**name);
     let degraded: Vec<&str> = policies.chain(receipt.degraded.iter().map(|what| &**what)).collect();
@@ -93,6 +93,7 @@ pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
     headers.insert(CACHE, HeaderValue::from_static("bypass"));
     let dropped: Vec<&str> = receipt.dropped.iter().map(String::as_str).collect();
     list(&mut headers, DROPPED, &dropped);
+    super::rates::put(&mut headers, receipt);
     headers
 }
 
@@ -123,7 +124,7 @@ pub fn retry(headers: &mut HeaderMap, refusal: &Refusal) {
     }
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+pub(super) fn put(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     // Names of policies and targets may hold what no header may: such a header is left out, the receipt has it.
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);

@@ -5,26 +5,32 @@
 //! waits on the network should be a pointer, not a kilobyte.
 
 pub mod admit;
+pub mod allowance;
 pub mod answer;
 pub mod arrive;
 pub mod body;
 mod bound;
+pub mod claims;
 pub mod count;
 pub mod course;
 pub mod embed;
 pub mod head;
 pub mod identify;
+pub mod meter;
 pub mod outlet;
 pub mod plain;
 pub mod plan;
+mod rates;
 mod readable;
 pub mod rehearse;
+mod rungs;
 pub mod said;
 pub mod settle;
 pub mod shape;
 pub mod stateful;
 pub mod stream;
 pub mod targets;
+pub mod template;
 pub mod translate;
 pub mod wire;
 
@@ -88,7 +94,7 @@ impl Default for Bounds {
 pub async fn run(core: Arc<Core>, arrival: Box<Arrival>, mut outlet: Outlet) {
     let mut receipt = Box::new(Receipt::open(arrival.opening()));
     receipt.place = arrival.place.told();
-    let mut after = settle::After::new(&arrival);
+    let mut after = settle::After::new(&core, &arrival);
     let came = carry(&core, arrival, &mut receipt, &mut after, &mut outlet).await;
     match came {
         Ok(answer) => stream::hand_over(&core, answer, receipt, after, outlet).await,

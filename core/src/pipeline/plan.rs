@@ -34,7 +34,7 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     let revision = call.revision.clone();
     call.refers = stateful::find(core, &call).await?;
     let intent = intent(core, &call, &revision.catalog)?;
-    let claims = super::admit::claims(&revision.limits, &call, &intent);
+    let claims = super::claims::claims(&revision.limits, &call, &intent);
     let rehearsed = call.beside.as_ref().filter(|beside| beside.rehearses()).map(|beside| beside.revision().clone());
     let reads = revision.judge.reads(Hook::PreRoute);
     let reads = rehearsed.as_ref().map_or(reads, |second| reads.union(second.judge.reads(Hook::PreRoute)));

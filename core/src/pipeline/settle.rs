@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::{HeaderValue, StatusCode, header};
 
+use super::allowance::Allowed;
 use super::arrive::Arrival;
+use super::bound::Bound;
 use super::outlet::Outlet;
+use super::rungs::Rung;
 use super::translate::voice;
-use super::{Core, body, head};
+use super::{Core, body, head, rates};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
 use crate::evidence::digest;
-use crate::evidence::receipt::{Outcome, Receipt, Recorded};
+use crate::evidence::receipt::{LimitAlert, Outcome, Receipt, Recorded};
+use crate::limits::rules::Unit;
 use crate::policy::Hook;
 use crate::policy::facts::{AnswerFacts, Facts};
 use crate::policy::revision::Revision;
@@ -22,7 +27,10 @@ use crate::ports::{Beside, Kept, Used};
 use crate::routing::catalog::Target;
 
 /// What must be undone or finished when the call ends, gathered on its way.
+///
+/// A call that ends by no way at all (it panicked, its task was dropped) gives back in `drop` what is still here.
 pub struct After {
+    core: Arc<Core>,
     pub revision: Arc<Revision>,
     /// What the caller speaks.
     pub dialect: Dialect,
@@ -32,6 +40,12 @@ pub struct After {
     pub started_ms: u64,
     /// A hold was taken.
     pub held: bool,
+    /// The last step by which it was extended.
+    pub step: u32,
+    /// What the call may use, as it was admitted.
+    pub allowed: Option<Allowed>,
+    /// What attempts that failed on the way may have cost.
+    pub maybe: Used,
     /// Units of the process's budget of body bytes.
     pub body_units: usize,
     /// The idempotency key that this call has claimed.
@@ -49,14 +63,18 @@ pub struct After {
 }
 
 impl After {
-    pub fn new(arrival: &Arrival) -> Self {
+    pub fn new(core: &Arc<Core>, arrival: &Arrival) -> Self {
         After {
+            core: core.clone(),
             revision: arrival.revision.clone(),
             dialect: arrival.dialect,
             beside: arrival.beside.clone(),
             hold_id: arrival.hold_id,
             started_ms: arrival.started_ms,
             held: false,
+            step: 0,
+            allowed: None,
+            maybe: Used::default(),
             body_units: 0,
             shelf_key: None,
             left_for: None,
@@ -72,6 +90,25 @@ impl After {
         match self.computes_nothing {
             true => Usage::default(),
             false => told.unwrap_or_else(estimate),
+        }
+    }
+
+    /// By what the call is metered once it is admitted.
+    pub(super) fn allow(&mut self, bound: &Bound<'_>, rung: &Rung) {
+        self.allowed = Some(bound.allowed(&rung.targets));
+    }
+}
+
+impl Drop for After {
+    /// Only what need not wait: a lock each, and none of them where `settle` has run.
+    fn drop(&mut self) {
+        if self.held {
+            self.core.ledger.lost(self.hold_id, self.left_for.is_some(), (self.core.clock.now_ms)());
+        }
+        body::release(&self.core, std::mem::take(&mut self.body_units));
+        if let Some(key) = self.shelf_key.take() {
+            // A shelf that would have to wait keeps the key until it is too old.
+            let _ = self.core.shelf.forget(&key).now_or_never();
         }
     }
 }
@@ -95,6 +132,7 @@ pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, a
     let voice = voice(after.dialect);
     let status = voice.refusal_status(&refusal);
     let mut headers = head::common(&receipt);
+    rates::put(&mut headers, &receipt);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head::retry(&mut headers, &refusal);
     voice.refusal_headers(&refusal, &mut headers);
@@ -110,16 +148,20 @@ pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, a
 }
 
 /// Settles or voids the hold, keeps or forgets the answer, gives back the body's room. The receipt is recorded after it.
-pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Option<Kept>) {
+pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: Option<Kept>) {
     if after.held {
         let now_ms = (core.clock.now_ms)();
-        match (&receipt.usage, receipt.replayed_from.is_some()) {
-            (Some(usage), false) => {
-                let used = Used { nanousd: receipt.cost_nanousd.unwrap_or(0), tokens: usage.total() };
-                core.ledger.settle(after.hold_id, used, now_ms).await;
-            }
-            (Some(_), true) | (None, _) => core.ledger.void(after.hold_id, now_ms).await,
+        let mut used = after.maybe;
+        if let (Some(usage), None) = (&receipt.usage, &receipt.replayed_from) {
+            used.nanousd = used.nanousd.saturating_add(receipt.cost_nanousd.unwrap_or(0));
+            used.tokens = used.tokens.saturating_add(usage.total());
         }
+        above_hold(receipt, used, after.step);
+        match used == Used::default() {
+            false => core.ledger.settle(after.hold_id, used, now_ms).await,
+            true => core.ledger.void(after.hold_id, now_ms).await,
+        }
+        after.held = false;
     }
     if let Some(key) = &after.shelf_key {
         match kept {
@@ -127,10 +169,26 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, after: After, kept: Opti
             None => core.shelf.forget(key).await,
         }
     }
-    body::release(core, after.body_units);
+    after.shelf_key = None;
+    body::release(core, std::mem::take(&mut after.body_units));
     receipt.latency_ms = (core.clock.steady_ms)().saturating_sub(after.started_ms);
     if let Some(beside) = &after.beside {
         beside.ended(receipt);
+    }
+}
+
+/// Notes what was used above what was held. What was extended was held too, and is looked at by the ledger alone.
+fn above_hold(receipt: &mut Receipt, used: Used, steps: u32) {
+    let Receipt { holds, limit_alerts, .. } = receipt;
+    for held in holds.iter().filter(|_| steps == 0) {
+        let used = match held.unit {
+            Unit::Nanousd => u64::try_from(used.nanousd).unwrap_or(0),
+            Unit::Tokens => used.tokens,
+            Unit::Requests | Unit::InFlight => continue,
+        };
+        if used > held.held {
+            limit_alerts.push(LimitAlert::AboveHold { rule: held.rule.clone(), held: held.held, used });
+        }
     }
 }
 

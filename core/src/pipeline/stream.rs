@@ -7,12 +7,15 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
 
+use super::allowance::Allowance;
 use super::answer::{Answer, Content, LiveBody};
 use super::course::{self, Course};
 use super::outlet::{Outlet, Pieces};
 use super::settle::{self, After};
-use super::{Core, head, plain, readable, stateful};
+use super::template::Said;
+use super::{Core, head, plain, rates, readable, stateful};
 use crate::contract::Operation;
+use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::StreamError;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
@@ -31,6 +34,7 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
     let Answer { facts, content } = answer;
     let (target, status, headers, body) = match content {
         Content::Stored(kept) => return stored(core, kept, receipt, after, outlet).await,
+        Content::Ours(said) => return ours(core, said, receipt, after, outlet).await,
         Content::Live { target, status, headers, body } => (target, status, headers, body),
     };
     match body {
@@ -125,6 +129,19 @@ async fn stored(core: &Core, kept: Kept, mut receipt: Box<Receipt>, after: After
     core.trail.record(receipt).await;
 }
 
+/// The answer of a ladder: nobody was asked, and it costs nothing.
+async fn ours(core: &Core, said: Said, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
+    receipt.outcome = Outcome::Answered { status: said.status.as_u16() };
+    receipt.answer_bytes = said.body.len() as u64;
+    receipt.finish_reason = Some(Finish::Stop.name().to_owned());
+    let mut headers = head::common(&receipt);
+    rates::put(&mut headers, &receipt);
+    headers.extend(said.headers);
+    settle::settle(core, &mut receipt, after, None).await;
+    outlet.send(said.status, headers, said.body);
+    core.trail.record(receipt).await;
+}
+
 /// A body under way to the caller.
 struct Going {
     target: Arc<Target>,
@@ -145,6 +162,8 @@ enum End {
     Failed,
     /// It said so in the caller's own dialect: the caller has read it.
     Told,
+    /// No more is held for it, and no more was to be had.
+    Spent(Refusal),
 }
 
 /// What is no JSON, or too large to be read whole: its cost is in the receipt only, and estimated.
@@ -215,6 +234,10 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
     let mut ready: Vec<Bytes> = Vec::with_capacity(4);
     let mut bytes = 0usize;
     let mut kept = Gathered::new(&going.after);
+    let mut allowance = Allowance::of(&going.after, &going.target);
+    if allowance.is_some() {
+        course.meter();
+    }
     let end = loop {
         let piece = match next(&mut body, &going.pieces).await {
             None => break End::CallerLeft,
@@ -250,6 +273,11 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
             }
             gone = gone || !going.pieces.send(piece).await;
         }
+        if let Some(allowance) = allowance.as_mut().filter(|_| !gone && !ended && !course.complete())
+            && let Err(refusal) = allowance.reach(core, &mut going.after, course.metered()).await
+        {
+            break End::Spent(refusal);
+        }
         match (gone, ended) {
             (true, _) => break End::CallerLeft,
             (false, _) if course.has_failed() => break End::Failed,
@@ -260,11 +288,25 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         }
     };
     going.receipt.finish_reason.clone_from(&course.notes.finish_reason);
-    // About one token an event, where nobody counted.
-    let estimate = || Usage { output: course.frames, ..estimate(&going.facts, 0) };
-    going.receipt.usage = Some(going.after.used(course.notes.usage, estimate));
+    if let End::Spent(_) = end {
+        going.receipt.finish_reason = Some(Finish::Length.name().to_owned());
+    }
+    let usage = used(&course, &end, &going.facts);
+    going.receipt.usage = Some(going.after.used(Some(usage), || usage));
     let kept = kept.complete(&end, &going, headers);
     finish(core, going, end, bytes, kept, Some(course)).await;
+}
+
+/// What a stream used: as its provider told, or as we counted where it told nothing, or not all of it before it was cut.
+fn used(course: &Course, end: &End, facts: &Facts) -> Usage {
+    let metered = course.metered();
+    match course.notes.usage {
+        None => Usage { output: metered, ..estimate(facts, 0) },
+        Some(told) if matches!(end, End::Complete) || told.output_all() >= metered => told,
+        Some(told) => {
+            Usage { output: metered.saturating_sub(told.output_all() - told.output), estimated: true, ..told }
+        }
+    }
 }
 
 /// The next piece, or `None` when the caller has left.
@@ -283,8 +325,16 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
     receipt.outcome = match end {
         End::Complete => Outcome::Answered { status: status.as_u16() },
         End::CallerLeft => Outcome::CallerLeft,
+        End::Broke(fault @ Fault::Deadline(_)) => Outcome::Interrupted {
+            refusal: Refusal {
+                category: Category::Timeout,
+                code: "deadline".into(),
+                ..interrupted(&target, &fault.to_string())
+            },
+        },
         End::Broke(fault) => Outcome::Interrupted { refusal: interrupted(&target, &fault.to_string()) },
         End::Unreadable(why) => Outcome::Interrupted { refusal: interrupted(&target, &why) },
+        End::Spent(refusal) => Outcome::Interrupted { refusal },
         End::Failed | End::Told => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
     };
     // Nothing can be taken back at the end of a stream: what a policy says now is recorded.
@@ -364,7 +414,7 @@ fn trailing(receipt: &Receipt) -> Bytes {
 }
 
 /// Our count where the provider told none: said to be one.
-fn estimate(facts: &Facts, answer_bytes: usize) -> Usage {
+pub(super) fn estimate(facts: &Facts, answer_bytes: usize) -> Usage {
     let output = match facts.call.operation {
         Operation::Chat | Operation::Completions => answer_bytes as u64 / 4,
         Operation::Embeddings

@@ -69,7 +69,7 @@ pub fn run(verb: &Route) -> Result<(), Ended> {
     let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
     let (receipt, refused) = runtime.block_on(async {
         let (providers, _) = start::providers(&config).await?;
-        let core = core(revision.clone(), providers)?;
+        let core = Arc::new(core(revision.clone(), providers)?);
         decided(&core, arrival(&core, args)?).await
     })?;
     if args.json {
@@ -85,9 +85,9 @@ pub fn run(verb: &Route) -> Result<(), Ended> {
 }
 
 /// The first two stages of a call, as for any other.
-async fn decided(core: &Core, arrival: Arrival) -> Result<(Box<Receipt>, Option<Refusal>), Ended> {
+async fn decided(core: &Arc<Core>, arrival: Arrival) -> Result<(Box<Receipt>, Option<Refusal>), Ended> {
     let mut receipt = Box::new(Receipt::open(arrival.opening()));
-    let mut after = After::new(&arrival);
+    let mut after = After::new(core, &arrival);
     let refused = match identify(core, Box::new(arrival), &mut receipt, &mut after).await {
         Ok(call) => plan(core, call, &mut receipt).await.err(),
         Err(refusal) => Some(refusal),

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use tollgate_core::limits::money::nanousd_from_usd;
 use tollgate_core::limits::rules::{Calendar, Limits, Per, Rule, ScopeGlobs, Unit, UnknownPrice, Window};
 
+use super::ladder::ladder;
 use crate::diagnostic::Diagnostic;
 use crate::reading::{Reading, TABLES, Table, millis_of};
 use crate::yaml::{Key, Node, Place};
@@ -16,9 +17,14 @@ pub const FILE: &str = "limits.yaml";
 /// No repository has more rules.
 const RULES_MAX: usize = 2_000;
 /// No rate looks further back: longer ones are budgets.
-const EVERY_MS_MAX: u64 = 31 * 86_400_000;
+const EVERY_MS: Bounds = (1, 31 * 86_400_000, "from 1ms to 31d; longer spans are budgets");
+/// A budget over a span is counted in 64 slots, none shorter than a second.
+const ROLLING_MS: Bounds = (64_000, 366 * 86_400_000, "from 64s to 366d; shorter spans are rates");
 
-const PER: [(&str, Per); 7] = [
+/// Of a span: the least and the most milliseconds, and how that is told.
+type Bounds = (u64, u64, &'static str);
+
+const PER: [(&str, Per); 8] = [
     ("tenant", Per::Tenant),
     ("app", Per::App),
     ("use_case", Per::UseCase),
@@ -26,8 +32,10 @@ const PER: [(&str, Per); 7] = [
     ("key", Per::Key),
     ("session", Per::Session),
     ("family", Per::Family),
+    ("operation", Per::Operation),
 ];
-const PERIODS: [(&str, Calendar); 3] = [("day", Calendar::Day), ("week", Calendar::Week), ("month", Calendar::Month)];
+const PERIODS: [(&str, Calendar); 4] =
+    [("hour", Calendar::Hour), ("day", Calendar::Day), ("week", Calendar::Week), ("month", Calendar::Month)];
 
 /// The rules, and their names by kind, for the engines.
 #[derive(Debug, Default)]
@@ -99,15 +107,32 @@ fn name_is_right(reading: &Reading<'_>, key: &Key) -> bool {
 
 fn budget(reading: &Reading<'_>, key: &Key, node: &Node) -> Option<Rule> {
     let what = format!("budget `{}`", key.text);
-    let table = reading.table(node, &what, &["per", "for", "limit_usd", "limit_tokens", "period", "zone"])?;
+    let table = reading.table(
+        node,
+        &what,
+        &["per", "for", "limit_usd", "limit_tokens", "period", "zone", "rolling", "ladder"],
+    )?;
     let (unit, limit) = limit(reading, &table, &[("limit_usd", Unit::Nanousd), ("limit_tokens", Unit::Tokens)])?;
-    table.need("period", "day, week or month");
-    let every = table.pick("period", &PERIODS)?;
-    let zone = match table.get("zone") {
-        None => TimeZone::UTC,
-        Some(node) => zone(reading, node)?,
+    let window = match table.get("rolling") {
+        Some(node) => {
+            if let Some(at) = table.key_at("period").or_else(|| table.key_at("zone")) {
+                reading.tell("TG0221", at, "`rolling` looks back from now: take `period` and `zone` out");
+                return None;
+            }
+            Window::Sliding { span_ms: span(reading, node, "rolling", ROLLING_MS)? }
+        }
+        None => {
+            table.need("period", "hour, day, week or month; or `rolling: 24h` in its place");
+            let every = table.pick("period", &PERIODS)?;
+            let zone = match table.get("zone") {
+                None => TimeZone::UTC,
+                Some(node) => zone(reading, node)?,
+            };
+            Window::Calendar { every, zone }
+        }
     };
-    rule(reading, key, &table, unit, limit, Window::Calendar { every, zone })
+    let ladder = ladder(reading, table.get("ladder"));
+    Some(Rule { ladder, ..rule(reading, key, &table, unit, limit, window)? })
 }
 
 fn rate(reading: &Reading<'_>, key: &Key, node: &Node) -> Option<Rule> {
@@ -124,7 +149,7 @@ fn rate(reading: &Reading<'_>, key: &Key, node: &Node) -> Option<Rule> {
         }
         (Unit::Requests | Unit::Tokens | Unit::Nanousd, _) => {
             let node = table.need("every", "the span in which as many may pass: 1s, 1m, 1h")?;
-            Window::Rolling { per_ms: every(reading, node)? }
+            Window::Rolling { per_ms: span(reading, node, "every", EVERY_MS)? }
         }
     };
     rule(reading, key, &table, unit, limit, window)
@@ -142,16 +167,18 @@ fn rule(
     let mut per = table.picks("per", &PER);
     per.sort_unstable();
     per.dedup();
-    let scope = match table.get("for").and_then(|v| reading.table(v, "`for`", &["tenant", "app", "use_case"])) {
-        None => ScopeGlobs::default(),
-        Some(table) => ScopeGlobs {
-            tenant: table.globs("tenant", "TG0207"),
-            app: table.globs("app", "TG0207"),
-            use_case: table.globs("use_case", "TG0207"),
-        },
-    };
+    let scope =
+        match table.get("for").and_then(|v| reading.table(v, "`for`", &["tenant", "app", "use_case", "operation"])) {
+            None => ScopeGlobs::default(),
+            Some(table) => ScopeGlobs {
+                tenant: table.globs("tenant", "TG0207"),
+                app: table.globs("app", "TG0207"),
+                use_case: table.globs("use_case", "TG0207"),
+                operation: table.globs("operation", "TG0207"),
+            },
+        };
     table.key_at("per")?;
-    Some(Rule { name: key.text.as_str().into(), per, scope, unit, limit, window })
+    Some(Rule { name: key.text.as_str().into(), per, scope, unit, limit, window, ladder: Vec::new() })
 }
 
 /// Exactly one of the keys that name a unit, above 0.
@@ -197,13 +224,13 @@ fn zone(reading: &Reading<'_>, node: &Node) -> Option<TimeZone> {
     }
 }
 
-fn every(reading: &Reading<'_>, node: &Node) -> Option<u64> {
-    let text = reading.text(node, "`every`")?;
+fn span(reading: &Reading<'_>, node: &Node, key: &str, bounds: Bounds) -> Option<u64> {
+    let text = reading.text(node, &format!("`{key}`"))?;
     let at: Place = node.at;
     match millis_of(text) {
-        Ok(ms) if (1..=EVERY_MS_MAX).contains(&ms) => Some(ms),
+        Ok(ms) if (bounds.0..=bounds.1).contains(&ms) => Some(ms),
         Ok(_) => {
-            reading.tell("TG0221", at, format!("`every: {text}` must be from 1ms to 31d; longer spans are budgets"));
+            reading.tell("TG0221", at, format!("`{key}: {text}` must be {}", bounds.2));
             None
         }
         Err(why) => {

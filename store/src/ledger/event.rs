@@ -1,144 +1,97 @@
-//! What the journal keeps of a ledger: holds and their ends, as JSON.
+//! What changes a ledger, as small records: the same changes in the same order make the same balances.
 //!
-//! A hold names the rules that it was made under with all that a counter needs of them: a journal is read again before
-//! any policy is loaded.
+//! A journal keeps them as they come and gives them back after a restart (`MemoryLedger::apply`). A checkpoint is a list
+//! of them as well (`MemoryLedger::told`): shorter, for the same balances.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
-use serde::de::Error;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tollgate_core::limits::claim::{Claim, HoldId};
-use tollgate_core::limits::rules::{Calendar, Rule, ScopeGlobs, Unit, Window};
+use tollgate_core::limits::rules::Rule;
+use tollgate_core::ports::Used;
 
-/// One thing that happened to a ledger. Times are milliseconds since 1970.
+use super::books::End;
+
+/// One change. Ids are those of calls, but for an adjustment's, which is its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Event<'e> {
+pub enum Event {
     Held {
-        id: Id,
+        #[serde(with = "hex")]
+        id: HoldId,
         at_ms: i64,
-        parts: Vec<Share<'e>>,
+        parts: Vec<Booked>,
     },
-    Settled {
-        id: Id,
+    Extended {
+        #[serde(with = "hex")]
+        id: HoldId,
+        step: u32,
+        more: Used,
         at_ms: i64,
-        nanousd: i64,
-        tokens: u64,
+    },
+    /// Without `used` nobody knows it: all that is held counts as used.
+    Settled {
+        #[serde(with = "hex")]
+        id: HoldId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used: Option<Used>,
+        at_ms: i64,
     },
     Voided {
-        id: Id,
+        #[serde(with = "hex")]
+        id: HoldId,
         at_ms: i64,
     },
-    /// A gateway started. Holds without an end before it belong to calls whose end nobody saw: they were settled at what
-    /// they held.
-    Restarted {
+    Expired {
+        #[serde(with = "hex")]
+        id: HoldId,
         at_ms: i64,
-        unknown: u64,
+    },
+    Adjusted {
+        #[serde(with = "hex")]
+        id: HoldId,
+        rule: Arc<Rule>,
+        scope: Arc<str>,
+        delta: i64,
+        at_ms: i64,
     },
 }
 
-/// A call id, as it is written everywhere: 32 hex digits, without hyphens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Id(pub HoldId);
-
-/// One claim of a hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Share<'e> {
-    pub scope: Cow<'e, str>,
-    pub rule: Counted<'e>,
-    pub claimed: u64,
-}
-
-/// What a counter needs of a rule.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Counted<'e> {
-    name: Cow<'e, str>,
-    unit: Unit,
-    limit: u64,
-    window: Span<'e>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Span<'e> {
-    Calendar(Calendar, Cow<'e, str>),
-    RollingMs(u64),
-    Never,
-}
-
-impl<'e> Share<'e> {
-    pub(super) fn of(claim: &'e Claim) -> Share<'e> {
-        Share { scope: (&*claim.scope).into(), rule: Counted::of(&claim.rule), claimed: claim.worst }
-    }
-}
-
-impl<'e> Counted<'e> {
-    pub(super) fn of(rule: &'e Rule) -> Counted<'e> {
-        let window = match &rule.window {
-            // Zones come by their names from `limits.yaml`; only UTC could be without one.
-            Window::Calendar { every, zone } => Span::Calendar(*every, zone.iana_name().unwrap_or("UTC").into()),
-            Window::Rolling { per_ms } => Span::RollingMs(*per_ms),
-            Window::None => Span::Never,
-        };
-        Counted { name: (&*rule.name).into(), unit: rule.unit, limit: rule.limit, window }
+impl Event {
+    pub(super) fn held(id: HoldId, claims: &[Claim], at_ms: i64) -> Event {
+        let booked =
+            |claim: &Claim| Booked { rule: claim.rule.clone(), scope: Arc::from(&*claim.scope), amount: claim.worst };
+        Event::Held { id, at_ms, parts: claims.iter().map(booked).collect() }
     }
 
-    pub(super) fn into_owned(self) -> Counted<'static> {
-        let window = match self.window {
-            Span::Calendar(every, zone) => Span::Calendar(every, Cow::Owned(zone.into_owned())),
-            Span::RollingMs(per_ms) => Span::RollingMs(per_ms),
-            Span::Never => Span::Never,
-        };
-        Counted { name: Cow::Owned(self.name.into_owned()), unit: self.unit, limit: self.limit, window }
-    }
-
-    fn rule(&self) -> Result<Rule, jiff::Error> {
-        let window = match &self.window {
-            Span::Calendar(every, zone) => Window::Calendar { every: *every, zone: TimeZone::get(zone)? },
-            Span::RollingMs(per_ms) => Window::Rolling { per_ms: *per_ms },
-            Span::Never => Window::None,
-        };
-        let (name, scope) = (self.name.as_ref().into(), ScopeGlobs::default());
-        Ok(Rule { name, per: Vec::new(), scope, unit: self.unit, limit: self.limit, window })
-    }
-}
-
-/// Rules as they were read, each made once. As many as there were edits of rules.
-#[derive(Debug, Default)]
-pub(super) struct Rules {
-    known: HashMap<Counted<'static>, Arc<Rule>>,
-}
-
-impl Rules {
-    pub(super) fn rule(&mut self, counted: Counted<'static>) -> Result<Arc<Rule>, jiff::Error> {
-        if let Some(rule) = self.known.get(&counted) {
-            return Ok(rule.clone());
+    pub(super) fn ended(id: HoldId, end: End, at_ms: i64) -> Event {
+        match end {
+            End::Settled(used) => Event::Settled { id, used, at_ms },
+            End::Voided => Event::Voided { id, at_ms },
         }
-        let rule = Arc::new(counted.rule()?);
-        self.known.insert(counted, rule.clone());
-        Ok(rule)
     }
 }
 
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
+/// One claim of a hold: so much, in the rule's unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Booked {
+    pub rule: Arc<Rule>,
+    pub scope: Arc<str>,
+    pub amount: u64,
 }
 
-impl Serialize for Id {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
+/// Where events go as they happen. Called once for each, outside of all locks, and in order for each id.
+pub type Sink = Box<dyn Fn(&Event) + Send + Sync>;
 
-impl<'de> Deserialize<'de> for Id {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(from)?;
-        HoldId::from_str_radix(&text, 16).map(Id).map_err(|_| D::Error::custom("a call id is 32 hex digits"))
+/// Ids as 32 digits: no reader of JSON has numbers that large.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(id: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{id:032x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        u128::from_str_radix(&String::deserialize(from)?, 16).map_err(serde::de::Error::custom)
     }
 }

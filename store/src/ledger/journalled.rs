@@ -8,17 +8,18 @@
 //! not be overspent because a gateway died.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use tollgate_core::ports::{Later, Ledger, Used};
 
-use super::event::{Event, Id, Rules, Share};
-use super::replay::{Balance, OpenHold};
-use super::{End, MemoryLedger, full};
+use super::books::{End, lock};
+use super::event::Event;
+use super::{MemoryLedger, full};
 use crate::journal::{self, Bounds, Cut, Folder, Head, Journal, OpenError, ReadError, Reader};
 use crate::keyed::{Keyed, KeyedError, Table};
 
@@ -30,10 +31,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 const CHECKPOINT_RECORDS: u64 = 100_000;
 /// How often that is looked at.
 const CHECKPOINT_LOOK: Duration = Duration::from_secs(1);
-/// Balances as of the checkpoint, by the digest of their scope.
-const BALANCES: Table<Balance> = Table::named("balances");
-/// Holds that were open at the checkpoint, by their id.
-const HOLDS: Table<OpenHold> = Table::named("holds");
+/// Changes that make the balances and open holds of the checkpoint, by their order.
+const CHANGES: Table<Event> = Table::named("balances");
 /// The end of the journal that the balances are as of.
 const CHECKPOINT: Table<Head> = Table::named("checkpoints");
 const LEDGER: &str = "ledger";
@@ -41,10 +40,23 @@ const LEDGER: &str = "ledger";
 /// The ledger of one node, kept in a journal.
 pub struct JournalLedger {
     memory: MemoryLedger,
-    journal: Journal,
+    journal: Arc<Journal>,
     keyed: Keyed,
+    /// Between an operator's adjustment and its record no checkpoint is made.
+    adjusting: Mutex<()>,
     /// The end of the journal at the last checkpoint.
     kept: AtomicU64,
+}
+
+/// A record of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    /// A gateway started. Holds without an end before it belong to calls whose end nobody saw: they were settled at what
+    /// they held.
+    Restarted { at_ms: i64, unknown: u64 },
+    #[serde(untagged)]
+    Changed(Event),
 }
 
 /// What a start found.
@@ -85,20 +97,29 @@ impl JournalLedger {
         let keyed = Keyed::open(keyed)?;
         let known = keyed.get(&CHECKPOINT, LEDGER)?;
         let (journal, recovered) = Journal::open(folder.clone(), bounds, known)?;
-        let memory = MemoryLedger::default();
-        let mut rules = Rules::default();
+        let journal = Arc::new(journal);
+        let told = journal.clone();
+        let memory = MemoryLedger::with_sink(Box::new(move |event| {
+            // All else is written by who waits for it.
+            if let Event::Expired { .. } = event {
+                append(&told, event);
+            }
+        }));
         let from = known.unwrap_or_default().next;
-        let record = |sequence| move |why: String| LedgerError::Record { sequence, why };
-        restore(&memory, &keyed, &mut rules)?.map_err(record(from))?;
+        keyed.each(&CHANGES, |_, change| memory.apply(&change))?;
         let mut replayed = 0;
         for found in Reader::from(folder, from)? {
             let found = found?;
-            memory.again(&found.payload, &mut rules).map_err(record(found.sequence))?;
+            match serde_json::from_slice(&found.payload) {
+                Ok(Line::Changed(event)) => memory.apply(&event),
+                Ok(Line::Restarted { at_ms, .. }) => drop(memory.settle_unknown(at_ms)),
+                Err(why) => return Err(LedgerError::Record { sequence: found.sequence, why: why.to_string() }),
+            }
             replayed += 1;
         }
-        let unknown = memory.end_unknown(now_ms);
-        let ledger = JournalLedger { memory, journal, keyed, kept: AtomicU64::new(from) };
-        let sequence = ledger.write(&Event::Restarted { at_ms: now_ms, unknown }).await;
+        let unknown = memory.settle_unknown(now_ms) as u64;
+        let ledger = JournalLedger { memory, journal, keyed, adjusting: Mutex::new(()), kept: AtomicU64::new(from) };
+        let sequence = ledger.write(&Line::Restarted { at_ms: now_ms, unknown }).await;
         let sequence = sequence.map_err(|_| LedgerError::Unconfirmed)?;
         let confirmed = timeout(START_MAX, ledger.journal.synced(sequence)).await;
         confirmed.ok().and_then(Result::ok).ok_or(LedgerError::Unconfirmed)?;
@@ -110,55 +131,58 @@ impl JournalLedger {
     }
 
     /// Makes checkpoints, for ever. To be run beside the calls.
-    pub async fn keep(self: Arc<Self>) {
+    pub async fn keep(self: Arc<Self>, now_ms: impl Fn() -> i64) {
         loop {
             tokio::time::sleep(CHECKPOINT_LOOK).await;
             let came = self.journal.written().next - self.kept.load(Ordering::Relaxed);
             if came >= CHECKPOINT_RECORDS {
-                let ledger = self.clone();
+                let (ledger, now_ms) = (self.clone(), now_ms());
                 // A task that panics is told by the hook; the next look tries again.
-                let _ = tokio::task::spawn_blocking(move || ledger.checkpoint_or_tell()).await;
+                let _ = tokio::task::spawn_blocking(move || ledger.checkpoint_or_tell(now_ms)).await;
             }
         }
     }
 
     /// After the last call: everything confirmed, and the balances kept, so that the next start reads nothing again.
     /// `false` where the disk did not take it within the time; the next start then reads the journal.
-    pub async fn close(&self, within: Duration) -> bool {
+    pub async fn close(&self, within: Duration, now_ms: i64) -> bool {
         let is_confirmed = self.journal.close(within).await;
         if is_confirmed {
-            self.checkpoint_or_tell();
+            self.checkpoint_or_tell(now_ms);
         }
         is_confirmed
     }
 
-    fn checkpoint_or_tell(&self) {
-        if let Err(why) = self.checkpoint() {
+    fn checkpoint_or_tell(&self, now_ms: i64) {
+        if let Err(why) = self.checkpoint(now_ms) {
             tracing::warn!(%why, "the balances were not kept: the next start reads them from the journal");
         }
     }
 
     /// Keeps all balances and open holds as of one moment, when the disk has confirmed the journal up to there: a
     /// checkpoint must not know more than the journal has.
-    fn checkpoint(&self) -> Result<(), KeyedError> {
-        let frozen = self.memory.freeze(|| self.journal.written());
-        if !self.journal.confirms(frozen.head.next, WAIT_MAX) {
+    fn checkpoint(&self, now_ms: i64) -> Result<(), KeyedError> {
+        // Whatever happens is done in memory first and written to the journal then. So all that the journal has up to its
+        // end at this moment is in the copy. A hold or an end that is in the copy and reaches the journal later finds
+        // itself done when it is done again: a call ends only when its hold is written, holds are known by their id, and
+        // one that has ended is not there to end.
+        let (head, changes) = {
+            let _none_between = lock(&self.adjusting);
+            self.memory.told(now_ms, || self.journal.written())
+        };
+        if !self.journal.confirms(head.next, WAIT_MAX) {
             // The disk is slow: the next look tries again.
             return Ok(());
         }
         self.keyed.change(|change| {
-            change.clear(&BALANCES)?;
-            change.clear(&HOLDS)?;
-            for balance in &frozen.balances {
-                change.put(&BALANCES, &blake3::hash(balance.scope.as_bytes()).to_hex(), balance)?;
+            change.clear(&CHANGES)?;
+            for (at, event) in changes.iter().enumerate() {
+                change.put(&CHANGES, &format!("{at:010}"), event)?;
             }
-            for (id, hold) in &frozen.holds {
-                change.put(&HOLDS, &Id(*id).to_string(), hold)?;
-            }
-            change.put(&CHECKPOINT, LEDGER, &frozen.head)
+            change.put(&CHECKPOINT, LEDGER, &head)
         })?;
-        self.kept.store(frozen.head.next, Ordering::Relaxed);
-        self.journal.keep_from(frozen.head.next);
+        self.kept.store(head.next, Ordering::Relaxed);
+        self.journal.keep_from(head.next);
         Ok(())
     }
 
@@ -167,8 +191,8 @@ impl JournalLedger {
         self.memory.check()
     }
 
-    async fn write(&self, event: &Event<'_>) -> Result<u64, journal::Refused> {
-        let bytes = encoded(event);
+    async fn write(&self, line: &Line) -> Result<u64, journal::Refused> {
+        let bytes = encoded(line);
         match self.journal.append(&bytes) {
             Err(journal::Refused::Busy | journal::Refused::Disk(_)) => {
                 match timeout(WAIT_MAX, self.journal.write(&bytes)).await {
@@ -180,55 +204,12 @@ impl JournalLedger {
         }
     }
 
-    async fn end(&self, id: HoldId, end: End, event: Event<'_>, now_ms: i64) {
-        if self.memory.end(id, end, now_ms)
-            && let Err(why) = self.write(&event).await
+    async fn end(&self, id: HoldId, end: End, now_ms: i64) {
+        if self.memory.take_out(id, end, now_ms).is_some()
+            && let Err(why) = self.write(&Line::Changed(Event::ended(id, end, now_ms))).await
         {
-            tracing::error!(hold = %Id(id), %why, "the end of a hold is not in the journal: after a restart it is booked whole");
+            not_kept(id, &why);
         }
-    }
-}
-
-/// Balances and holds of the last checkpoint. The inner error is a row that says nothing to this program.
-fn restore(memory: &MemoryLedger, keyed: &Keyed, rules: &mut Rules) -> Result<Result<(), String>, KeyedError> {
-    let mut wrong = Ok(());
-    keyed.each(&BALANCES, |_, balance| {
-        let restored = memory.restore(balance, rules).map_err(|why| why.to_string());
-        wrong = std::mem::replace(&mut wrong, Ok(())).and(restored);
-    })?;
-    keyed.each(&HOLDS, |key, hold| {
-        let restored = match HoldId::from_str_radix(key, 16) {
-            Ok(id) => memory.restore_hold(id, hold, rules).map_err(|why| why.to_string()),
-            Err(why) => Err(format!("the hold `{key}`: {why}")),
-        };
-        wrong = std::mem::replace(&mut wrong, Ok(())).and(restored);
-    })?;
-    Ok(wrong)
-}
-
-impl MemoryLedger {
-    /// Does once more what a record of the journal says was done.
-    fn again(&self, payload: &[u8], rules: &mut Rules) -> Result<(), String> {
-        match serde_json::from_slice::<Event<'static>>(payload).map_err(|why| why.to_string())? {
-            Event::Held { id, at_ms, parts } => {
-                let mut made = Vec::with_capacity(parts.len());
-                for share in parts {
-                    let rule = rules.rule(share.rule).map_err(|why| why.to_string())?;
-                    made.push((rule, share.scope.into_owned(), share.claimed));
-                }
-                self.hold_again(id.0, made, at_ms);
-            }
-            Event::Settled { id, at_ms, nanousd, tokens } => {
-                self.end(id.0, End::Settled(Used { nanousd, tokens }), at_ms);
-            }
-            Event::Voided { id, at_ms } => {
-                self.end(id.0, End::Voided, at_ms);
-            }
-            Event::Restarted { at_ms, .. } => {
-                self.end_unknown(at_ms);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -239,32 +220,76 @@ impl Ledger for JournalLedger {
 
     fn hold<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>> {
         Box::pin(async move {
-            let held = self.memory.hold_now(id, claims, now_ms)?;
-            let event = Event::Held { id: Id(id), at_ms: now_ms, parts: claims.iter().map(Share::of).collect() };
-            match self.write(&event).await {
+            let held = self.memory.hold_untold(id, claims, now_ms)?;
+            match self.write(&Line::Changed(Event::held(id, claims, now_ms))).await {
                 Ok(_) => Ok(held),
                 Err(why) => {
-                    tracing::error!(hold = %Id(id), %why, "a hold could not be kept: its call is refused");
-                    self.memory.end(id, End::Voided, now_ms);
+                    tracing::error!(hold = %format_args!("{id:032x}"), %why, "a hold could not be kept: its call is refused");
+                    self.memory.take_out(id, End::Voided, now_ms);
                     Err(full(claims))
                 }
             }
         })
     }
 
+    fn extend<'a>(&'a self, id: HoldId, step: u32, more: Used, now_ms: i64) -> Later<'a, Result<(), Refused>> {
+        Box::pin(async move {
+            self.memory.extend_untold(id, step, more, now_ms)?;
+            self.write(&Line::Changed(Event::Extended { id, step, more, at_ms: now_ms })).await.map(drop).map_err(|why| {
+                tracing::error!(hold = %format_args!("{id:032x}"), %why, "more of a hold could not be kept: its call ends");
+                full(&[])
+            })
+        })
+    }
+
     fn settle<'a>(&'a self, id: HoldId, used: Used, now_ms: i64) -> Later<'a, ()> {
-        let event = Event::Settled { id: Id(id), at_ms: now_ms, nanousd: used.nanousd, tokens: used.tokens };
-        Box::pin(self.end(id, End::Settled(used), event, now_ms))
+        Box::pin(self.end(id, End::Settled(Some(used)), now_ms))
     }
 
     fn void<'a>(&'a self, id: HoldId, now_ms: i64) -> Later<'a, ()> {
-        Box::pin(self.end(id, End::Voided, Event::Voided { id: Id(id), at_ms: now_ms }, now_ms))
+        Box::pin(self.end(id, End::Voided, now_ms))
+    }
+
+    fn lost(&self, id: HoldId, had_left: bool, now_ms: i64) {
+        let end = if had_left { End::Settled(None) } else { End::Voided };
+        if self.memory.take_out(id, end, now_ms).is_some() {
+            append(&self.journal, &Event::ended(id, end, now_ms));
+        }
+    }
+
+    fn adjust<'a>(&'a self, id: HoldId, claim: &'a Claim, delta: i64, now_ms: i64) -> Later<'a, ()> {
+        let _no_checkpoint = lock(&self.adjusting);
+        if self.memory.adjust_now(id, &claim.rule, &claim.scope, delta, now_ms) {
+            let (rule, scope) = (claim.rule.clone(), Arc::from(&*claim.scope));
+            append(&self.journal, &Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
+        }
+        Box::pin(std::future::ready(()))
     }
 }
 
-fn encoded(event: &Event<'_>) -> Vec<u8> {
+/// Where nothing may wait.
+fn append(journal: &Journal, event: &Event) {
+    if let Err(why) = journal.append(&encoded(event)) {
+        let id = match event {
+            Event::Held { id, .. }
+            | Event::Extended { id, .. }
+            | Event::Settled { id, .. }
+            | Event::Voided { id, .. }
+            | Event::Expired { id, .. }
+            | Event::Adjusted { id, .. } => *id,
+        };
+        not_kept(id, &why);
+    }
+}
+
+fn not_kept(id: HoldId, why: &journal::Refused) {
+    let id = format_args!("{id:032x}");
+    tracing::error!(hold = %id, %why, "the end of a hold is not in the journal: after a restart it is booked whole");
+}
+
+fn encoded(line: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
-    serde_json::to_writer(&mut bytes, event).expect("an event has nothing that JSON cannot say, and memory takes it");
+    serde_json::to_writer(&mut bytes, line).expect("an event has nothing that JSON cannot say, and memory takes it");
     bytes
 }
 

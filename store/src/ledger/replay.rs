@@ -1,156 +1,106 @@
-//! Balances put together again from what was kept: the same steps as in life, without asking whether they fit.
+//! The same balances again: changes applied as they were made, and the list of changes that makes what there is now.
 
-use std::sync::Arc;
+use std::sync::Mutex;
 
-use serde::{Deserialize, Serialize};
 use tollgate_core::limits::claim::HoldId;
-use tollgate_core::limits::rules::Rule;
+use tollgate_core::ports::Used;
 
-use super::event::{Counted, Rules};
-use super::{End, HOLD_MS_MAX, Hold, MemoryLedger, Part, hold_shard, lock};
-use crate::counter::{Count, Counter};
-use crate::journal::Head;
-
-/// How one counter stood when it was kept.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Balance {
-    pub scope: String,
-    rule: Counted<'static>,
-    count: Count,
-}
-
-/// A hold that was open when it was kept.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct OpenHold {
-    until_ms: i64,
-    is_expired: bool,
-    parts: Vec<OpenPart>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct OpenPart {
-    scope: String,
-    rule: Counted<'static>,
-    claimed: u64,
-    /// Its counter is still in the period that it was made in.
-    is_current: bool,
-}
-
-/// A whole ledger at one moment.
-pub(super) struct Frozen {
-    /// The end of the journal at that moment: what is behind it was done later, or knows that it was done.
-    pub head: Head,
-    pub balances: Vec<Balance>,
-    pub holds: Vec<(HoldId, OpenHold)>,
-}
+use super::books::{End, lock};
+use super::event::{Booked, Event};
+use super::hold::{Holds, Part};
+use super::{MemoryLedger, hold_shard, made};
 
 impl MemoryLedger {
-    /// Holds once more what was held: it did fit when it was.
-    pub(super) fn hold_again(&self, id: HoldId, parts: Vec<(Arc<Rule>, String, u64)>, at_ms: i64) {
-        let mut holds = lock(&self.holds[hold_shard(id)]);
-        if holds.by_id.contains_key(&id) {
-            return;
-        }
-        let mut made = Vec::with_capacity(parts.len());
-        for (rule, scope, claimed) in parts {
-            let mut counters = lock(&self.counters[self.shard(&scope)]);
-            let scope: Arc<str> = match counters.by_scope.get_key_value(&*scope) {
-                Some((scope, _)) => scope.clone(),
-                None => scope.into(),
-            };
-            let new = || Counter::new(&rule, self.epoch(), at_ms);
-            let counter = counters.by_scope.entry(scope.clone()).or_insert_with(new);
-            counter.advance(&rule, at_ms, || self.epoch());
-            counter.claim(claimed);
-            let epoch = counter.epoch;
-            drop(counters);
-            made.push(Part { rule, scope, epoch, claimed });
-        }
-        let until_ms = at_ms.saturating_add(HOLD_MS_MAX);
-        holds.by_id.insert(id, Hold { parts: made, until_ms, is_expired: false });
-    }
-
-    /// Settles every hold at what it holds: nobody saw how its call ended. How many there were.
-    pub(super) fn end_unknown(&self, at_ms: i64) -> u64 {
-        let mut count = 0;
-        for shard in &self.holds {
-            for (_, hold) in lock(shard).by_id.drain() {
-                count += u64::from(!hold.is_expired);
-                let end = if hold.is_expired { End::Voided } else { End::Unknown };
-                self.release(&hold, end, at_ms);
+    /// Makes a change that was made before: nothing is asked, and nobody is told. What was applied already does nothing.
+    pub fn apply(&self, event: &Event) {
+        match event {
+            Event::Held { id, at_ms, parts } => self.put(*id, parts, *at_ms),
+            Event::Extended { id, step, more, at_ms } => self.put_more(*id, *step, *more, *at_ms),
+            Event::Settled { id, used, at_ms } => drop(self.take_out(*id, End::Settled(*used), *at_ms)),
+            Event::Voided { id, at_ms } => drop(self.take_out(*id, End::Voided, *at_ms)),
+            Event::Expired { id, at_ms } => {
+                let mut holds = lock(&self.holds[hold_shard(*id)]);
+                if let Some(hold) = holds.by_id.get_mut(id).filter(|hold| !hold.is_expired) {
+                    self.give_back(hold, *at_ms);
+                }
+            }
+            Event::Adjusted { id, rule, scope, delta, at_ms } => {
+                self.adjust_now(*id, rule, scope, *delta, *at_ms);
             }
         }
-        count
     }
 
-    /// Stops the ledger, and copies what it has: about a millisecond for ten thousand counters.
-    ///
-    /// Whatever happens is done in memory first and written to the journal then. So all that the journal has up to its
-    /// end at this moment is in the copy. A hold or an end that is in the copy and reaches the journal later finds itself
-    /// done when it is done again: holds are known by their id, and one that has ended is not there to end.
-    pub(super) fn freeze(&self, written: impl FnOnce() -> Head) -> Frozen {
+    /// Changes that make these balances and these holds from nothing. Stops the ledger meanwhile; `mark` is taken then.
+    pub fn told<T>(&self, now_ms: i64, mark: impl FnOnce() -> T) -> (T, Vec<Event>) {
         let holds: Vec<_> = self.holds.iter().map(lock).collect();
         let counters: Vec<_> = self.counters.iter().map(lock).collect();
-        let head = written();
-        let mut copied = Vec::new();
-        for (scope, counter) in counters.iter().flat_map(|shard| &shard.by_scope) {
-            let (rule, count) = counter.kept();
-            copied.push((scope.clone(), rule.clone(), count.clone()));
-        }
-        let mut open = Vec::new();
-        for (id, hold) in holds.iter().flat_map(|shard| &shard.by_id) {
-            let part = |part: &Part| OpenPart {
-                scope: part.scope.to_string(),
-                rule: Counted::of(&part.rule).into_owned(),
-                claimed: part.claimed,
-                is_current: counters[self.shard(&part.scope)]
-                    .by_scope
-                    .get(&part.scope)
-                    .is_some_and(|counter| counter.epoch == part.epoch),
+        let mark = mark();
+        let mut events = Vec::new();
+        for (id, hold) in holds.iter().flat_map(|shard| &shard.by_id).filter(|(_, hold)| !hold.is_expired) {
+            // Requests were used when they came, and are among what is used. What lies in a period that is over holds nothing.
+            let lives = |part: &&Part| {
+                let counter = counters.iter().find_map(|shard| shard.by_scope.get(&part.scope));
+                part.held() > 0 && counter.is_some_and(|counter| counter.epoch == part.epoch)
             };
-            let parts = hold.parts.iter().map(part).collect();
-            open.push((*id, OpenHold { until_ms: hold.until_ms, is_expired: hold.is_expired, parts }));
-        }
-        drop((holds, counters));
-        // Calls in flight are counted by their holds alone.
-        let counting = copied.into_iter().filter(|(.., count)| !matches!(count, Count::Flight));
-        let balances = counting
-            .map(|(scope, rule, count)| Balance {
-                scope: scope.to_string(),
-                rule: Counted::of(&rule).into_owned(),
-                count,
-            })
-            .collect();
-        Frozen { head, balances, holds: open }
-    }
-
-    /// A hold as it was kept; the balances must be there before.
-    pub(super) fn restore_hold(&self, id: HoldId, kept: OpenHold, rules: &mut Rules) -> Result<(), jiff::Error> {
-        let mut parts = Vec::with_capacity(kept.parts.len());
-        for part in kept.parts {
-            let rule = rules.rule(part.rule)?;
-            let scope: Arc<str> = part.scope.into();
-            // An epoch that no counter has: the period of such a part is over.
-            let mut epoch = self.epoch();
-            if part.is_current {
-                let mut counters = lock(&self.counters[self.shard(&scope)]);
-                let new = || Counter::again(&rule, epoch, Count::Flight);
-                let counter = counters.by_scope.entry(scope.clone()).or_insert_with(new);
-                epoch = counter.epoch;
-                let held = Part { rule: rule.clone(), scope: scope.clone(), epoch, claimed: part.claimed }.held();
-                counter.held += if kept.is_expired { 0 } else { held };
+            let parts = hold.parts.iter().filter(lives);
+            let at_ms = parts.clone().map(|part| part.made_ms).max().unwrap_or(hold.made_ms);
+            let parts = parts.map(|p| Booked { rule: p.rule.clone(), scope: p.scope.clone(), amount: p.claimed });
+            events.push(Event::Held { id: *id, at_ms, parts: parts.collect() });
+            if hold.step > 0 {
+                // What it was extended by is in its parts; the step is known, so that it is not taken twice.
+                events.push(Event::Extended { id: *id, step: hold.step, more: Used::default(), at_ms });
             }
-            parts.push(Part { rule, scope, epoch, claimed: part.claimed });
         }
-        let hold = Hold { parts, until_ms: kept.until_ms, is_expired: kept.is_expired };
-        lock(&self.holds[hold_shard(id)]).by_id.insert(id, hold);
-        Ok(())
+        // The oldest first: a counter is then in its last period before it is told what was used in that.
+        events.sort_by_key(|event| match event {
+            Event::Held { at_ms, .. } | Event::Extended { at_ms, .. } => *at_ms,
+            Event::Settled { .. } | Event::Voided { .. } | Event::Expired { .. } | Event::Adjusted { .. } => i64::MAX,
+        });
+        for (n, (scope, counter)) in counters.iter().flat_map(|shard| &shard.by_scope).enumerate() {
+            for (m, (at_ms, used)) in counter.told(now_ms).into_iter().enumerate().filter(|(_, (_, used))| *used > 0) {
+                // Ids of calls begin with their time: none is this low.
+                let id = (n as u128) << 16 | m as u128;
+                let (rule, scope) = (counter.rule.clone(), scope.clone());
+                events.push(Event::Adjusted { id, rule, scope, delta: i64::try_from(used).unwrap_or(i64::MAX), at_ms });
+            }
+        }
+        (mark, events)
     }
 
-    pub(super) fn restore(&self, balance: Balance, rules: &mut Rules) -> Result<(), jiff::Error> {
-        let rule = rules.rule(balance.rule)?;
-        let counter = Counter::again(&rule, self.epoch(), balance.count);
-        lock(&self.counters[self.shard(&balance.scope)]).by_scope.insert(balance.scope.into(), counter);
-        Ok(())
+    /// Books every hold at what it holds: after a crash nobody knows what the calls used. Tells how many there were.
+    pub fn settle_unknown(&self, now_ms: i64) -> usize {
+        let open = |shard: &Mutex<Holds>| {
+            lock(shard).by_id.iter().map(|(id, hold)| (*id, hold.is_expired)).collect::<Vec<_>>()
+        };
+        let all: Vec<(HoldId, bool)> = self.holds.iter().flat_map(open).collect();
+        for (id, is_expired) in &all {
+            // What expired was given back already.
+            self.end(*id, if *is_expired { End::Voided } else { End::Settled(None) }, now_ms);
+        }
+        all.iter().filter(|(_, is_expired)| !is_expired).count()
+    }
+
+    fn put(&self, id: HoldId, parts: &[Booked], now_ms: i64) {
+        let mut holds = lock(&self.holds[hold_shard(id)]);
+        if holds.has_ended(id) || holds.by_id.contains_key(&id) {
+            return;
+        }
+        let mut locked = self.lock_shards(parts.iter().map(|p| &*p.scope));
+        let mut held = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Some((scope, counter)) = self.counter(&mut locked, &part.rule, &part.scope, now_ms) else { continue };
+            counter.take(part.amount);
+            let made_ms = counter.within(now_ms);
+            held.push(Part { rule: part.rule.clone(), scope, epoch: counter.epoch, claimed: part.amount, made_ms });
+        }
+        holds.by_id.insert(id, made(held, now_ms));
+    }
+
+    fn put_more(&self, id: HoldId, step: u32, more: Used, now_ms: i64) {
+        let mut holds = lock(&self.holds[hold_shard(id)]);
+        let Some(hold) = holds.by_id.get_mut(&id).filter(|hold| !hold.is_expired && step > hold.step) else { return };
+        let mut locked = self.lock_shards(hold.parts.iter().map(|p| &*p.scope));
+        hold.step = step;
+        self.extend_parts(&mut locked, hold, more, now_ms);
     }
 }

@@ -1,6 +1,6 @@
 //! The ledger from outside: one story per rule of the port, then chance, then many threads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicI64;
 
 use jiff::tz::TimeZone;
@@ -12,7 +12,15 @@ use super::*;
 const DAY_MS: i64 = 86_400_000;
 
 fn rule(name: &str, unit: Unit, limit: u64, window: Window) -> Arc<Rule> {
-    Arc::new(Rule { name: name.into(), per: Vec::new(), scope: ScopeGlobs::default(), unit, limit, window })
+    Arc::new(Rule {
+        name: name.into(),
+        per: Vec::new(),
+        scope: ScopeGlobs::default(),
+        unit,
+        limit,
+        window,
+        ladder: Vec::new(),
+    })
 }
 
 fn daily(name: &str, unit: Unit, limit: u64) -> Arc<Rule> {
@@ -29,7 +37,7 @@ fn standing(ledger: &MemoryLedger, rule: &Arc<Rule>, now_ms: i64) -> (u64, u64) 
 }
 
 fn settled(nanousd: i64, tokens: u64) -> End {
-    End::Settled(Used { nanousd, tokens })
+    End::Settled(Some(Used { nanousd, tokens }))
 }
 
 #[test]
@@ -52,6 +60,7 @@ fn all_claims_are_held_or_none() {
             limit: 10,
             used: 0,
             held: 6,
+            resets_in_ms: DAY_MS as u64,
             retry_after_ms: Some(DAY_MS as u64),
         }
     );
@@ -132,7 +141,7 @@ fn scopes_are_bounded_and_idle_ones_make_room() {
     let mut refused = 0;
     for n in 0..1_000 {
         match ledger.hold_now(n, &scoped(n), 0) {
-            Ok(_) => assert!(ledger.end(n, settled(0, 5), 0)),
+            Ok(_) => ledger.end(n, settled(0, 5), 0),
             Err(full) => {
                 assert_eq!((full.retry_after_ms, full.is_budget), (Some(FULL_RETRY_MS), false));
                 refused += 1;
@@ -155,7 +164,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let id = 0..24u128;
+    let id = 0..48u128;
     prop_oneof![
         4 => (id.clone(), prop::collection::vec((0..6usize, 0..40u64), 1..5)).prop_map(|(id, claims)| Step::Hold { id, claims }),
         3 => (id.clone(), 0..=100u64).prop_map(|(id, percent)| Step::Settle { id, percent }),
@@ -179,6 +188,7 @@ proptest! {
             rule("flight", Unit::InFlight, 9, Window::None),
         ];
         let mut smallest: HashMap<HoldId, u64> = HashMap::new();
+        let mut ended: HashSet<HoldId> = HashSet::new();
         // Shortly before midnight, so that lives cross it; too short for a hold to expire.
         let mut now_ms = DAY_MS - 60_000;
         for step in steps {
@@ -198,16 +208,18 @@ proptest! {
                         Err(refused) => {
                             let after: Vec<_> = rules.iter().map(|r| standing(&ledger, r, now_ms)).collect();
                             prop_assert_eq!(before, after, "a refused hold leaves nothing behind");
-                            prop_assert!(refused.wanted > 0 && refused.used + refused.held + refused.wanted > refused.limit);
+                            let no_room = refused.wanted > 0 && refused.used + refused.held + refused.wanted > refused.limit;
+                            prop_assert!(no_room || ended.contains(&id), "an id that has ended is held no more: {id}");
                         }
                     }
                 }
                 Step::Settle { id, percent } => {
+                    ended.extend(smallest.contains_key(&id).then_some(id));
                     let used = smallest.remove(&id).unwrap_or(0) * percent / 100;
                     ledger.end(id, settled(used as i64, used), now_ms);
                 }
                 Step::Void { id } => {
-                    smallest.remove(&id);
+                    ended.extend(smallest.remove(&id).map(|_| id));
                     ledger.end(id, End::Voided, now_ms);
                 }
                 Step::Wait { ms } => now_ms += ms,
@@ -242,7 +254,7 @@ fn fifty_threads_on_a_nearly_spent_budget_overspend_nothing() {
                     }
                     std::thread::yield_now();
                     match (thread + n) % 3 {
-                        0 => assert!(ledger.end(id, End::Voided, 0)),
+                        0 => ledger.end(id, End::Voided, 0),
                         _ => {
                             let used = (n % 8) as i64;
                             ledger.end(id, settled(used, used as u64), 0);
@@ -261,4 +273,69 @@ fn fifty_threads_on_a_nearly_spent_budget_overspend_nothing() {
     }
     assert!(spent > 850, "{spent} of 900 were spent: the budget did come near its end");
     assert_eq!(standing(&ledger, &flight, 0), (0, 0));
+}
+
+/// The negative control: what looks first and books afterwards overspends as soon as two look before one books.
+#[test]
+fn to_check_and_then_to_add_overspends_where_holds_do_not() {
+    const CALLERS: usize = 50;
+    let (budget, worst) = (daily("money", Unit::Nanousd, 100), 40);
+    let run = |holds: bool| {
+        let (ledger, looked) = (MemoryLedger::default(), std::sync::Barrier::new(CALLERS));
+        std::thread::scope(|scope| {
+            for id in 0..CALLERS as u128 {
+                let (ledger, looked, budget) = (&ledger, &looked, &budget);
+                scope.spawn(move || {
+                    let fits = match holds {
+                        true => ledger.hold_now(id, &[claim(budget, worst)], 0).is_ok(),
+                        false => standing(ledger, budget, 0).0 + worst <= budget.limit,
+                    };
+                    looked.wait();
+                    match (fits, holds) {
+                        (true, true) => ledger.end(id, settled(worst as i64, 0), 0),
+                        (true, false) => drop(ledger.adjust_now(id, budget, &budget.name, worst as i64, 0)),
+                        (false, _) => {}
+                    }
+                });
+            }
+        });
+        standing(&ledger, &budget, 0).0
+    };
+    assert_eq!(run(true), 80, "two of 40 fit into 100");
+    assert_eq!(run(false), 50 * 40, "all fifty saw an empty budget");
+}
+
+#[test]
+fn what_is_added_after_a_month_has_ended_counts_in_the_new_one() {
+    let at = |text: &str| text.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let ledger = MemoryLedger::default();
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    let money = rule("money", Unit::Nanousd, 100, Window::Calendar { every: Calendar::Month, zone });
+    let (before, after) = (at("2026-10-31T22:59:59Z"), at("2026-10-31T23:00:00Z"));
+    let more = Used { nanousd: 70, tokens: 0 };
+    ledger.hold_now(1, &[claim(&money, 60)], before).unwrap();
+    assert_eq!(ledger.extend_now(1, 1, more, before).unwrap_err().wanted, 70, "October has no room");
+    ledger.extend_now(1, 1, more, after).expect("November has");
+    ledger.extend_now(1, 1, more, after).expect("the same step again does nothing");
+    assert_eq!(standing(&ledger, &money, after), (0, 70));
+    ledger.end(1, settled(90, 0), after);
+    assert_eq!(standing(&ledger, &money, after), (30, 0), "60 of it were October's");
+    ledger.check().unwrap();
+}
+
+#[test]
+fn a_lost_call_is_booked_at_its_hold_if_it_had_left_and_a_grant_counts_once() {
+    let ledger = MemoryLedger::default();
+    let (money, flight) = (daily("money", Unit::Nanousd, 100), rule("flight", Unit::InFlight, 2, Window::None));
+    for (id, had_left, used) in [(1, false, 0), (2, true, 40)] {
+        ledger.hold_now(id, &[claim(&money, 40), claim(&flight, 1)], 0).unwrap();
+        ledger.lost(id, had_left, 0);
+        ledger.lost(id, had_left, 0);
+        assert_eq!((standing(&ledger, &money, 0), standing(&ledger, &flight, 0)), ((used, 0), (0, 0)));
+        assert!(ledger.hold_now(id, &[claim(&money, 40)], 0).is_err(), "an id that has ended is held no more");
+    }
+    for _ in 0..2 {
+        ledger.adjust_now(9, &money, &money.name, -30, 0);
+        assert_eq!(standing(&ledger, &money, 0), (10, 0), "granted once");
+    }
 }

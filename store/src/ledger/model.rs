@@ -1,0 +1,405 @@
+//! The ledger against a reference that a reader can check in one sitting: lists instead of counters, sums instead of state.
+//!
+//! A million random steps by default, ten million with `TOLLGATE_LONG`: time goes forth and back, across the ends of days,
+//! weeks and months in three zones that change their clocks, and limits are edited.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use tollgate_core::limits::rules::{Calendar, ScopeGlobs, Window};
+
+use super::*;
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Something that was used, and when: in a period by its name, in a span by its slot.
+#[derive(Debug, Clone)]
+struct Entry {
+    at: String,
+    slot: i64,
+    amount: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Account {
+    entries: Vec<Entry>,
+    /// A bucket: what is in it, in units times its window, and the time of that.
+    level: (u128, i64),
+}
+
+#[derive(Debug, Clone)]
+struct ModelHold {
+    id: HoldId,
+    /// Account, name of the period, amount.
+    parts: Vec<(usize, String, u64)>,
+    step: u32,
+    until_ms: i64,
+    expired: bool,
+}
+
+struct Model {
+    rules: Vec<Arc<Rule>>,
+    accounts: Vec<Account>,
+    holds: Vec<ModelHold>,
+    ended: HashSet<HoldId>,
+    swept_ms: [i64; SHARDS],
+    now_ms: i64,
+    latest_ms: i64,
+}
+
+/// The name of the period around a moment: what a calendar on the wall of that zone shows.
+fn period(rule: &Rule, ms: i64) -> String {
+    let Window::Calendar { every, zone } = &rule.window else { return String::new() };
+    let format = match every {
+        Calendar::Hour => "%Y-%m-%dT%H %z",
+        Calendar::Day => "%Y-%m-%d",
+        Calendar::Week => "%G-W%V",
+        Calendar::Month => "%Y-%m",
+    };
+    Timestamp::from_millisecond(ms).unwrap().to_zoned(zone.clone()).strftime(format).to_string()
+}
+
+impl Model {
+    fn here(&self, at: usize) -> String {
+        period(&self.rules[at], self.latest_ms)
+    }
+
+    fn slot(&self, at: usize) -> i64 {
+        let Window::Sliding { span_ms } = self.rules[at].window else { return 0 };
+        self.latest_ms.div_euclid((span_ms as i64).div_euclid(64))
+    }
+
+    fn held(&self, at: usize) -> u64 {
+        let here = self.here(at);
+        let live = self.holds.iter().filter(|h| !h.expired).flat_map(|h| &h.parts);
+        let unit = self.rules[at].unit;
+        live.filter(|(a, p, _)| *a == at && *p == here && unit != Unit::Requests).map(|(.., amount)| amount).sum()
+    }
+
+    fn used(&mut self, at: usize) -> u64 {
+        let (here, slot, rule) = (self.here(at), self.slot(at), self.rules[at].clone());
+        if let Window::Rolling { per_ms } = rule.window {
+            let (spent, ms) = &mut self.accounts[at].level;
+            if self.now_ms > *ms {
+                *spent = spent.saturating_sub((self.now_ms - *ms) as u128 * u128::from(rule.limit));
+                *ms = self.now_ms;
+            } else if *ms - self.now_ms > 1_000 {
+                *ms = self.now_ms;
+            }
+            return spent.div_ceil(u128::from(per_ms)) as u64;
+        }
+        self.accounts[at].entries.iter().filter(|e| e.at == here && e.slot + 64 >= slot).map(|e| e.amount).sum()
+    }
+
+    fn fits(&mut self, at: usize, wanted: u64) -> bool {
+        let (used, held, rule) = (self.used(at), self.held(at), self.rules[at].clone());
+        match rule.window {
+            Window::Rolling { per_ms } => {
+                let level = self.accounts[at].level.0;
+                u128::from(held + wanted) * u128::from(per_ms) + level <= u128::from(rule.limit) * u128::from(per_ms)
+            }
+            _ => used + held + wanted <= rule.limit,
+        }
+    }
+
+    fn book(&mut self, at: usize, here: &str, amount: u64) {
+        self.used(at);
+        let slot = self.slot(at);
+        if let Window::Rolling { per_ms } = self.rules[at].window {
+            self.accounts[at].level.0 += u128::from(amount) * u128::from(per_ms);
+        } else if self.rules[at].unit != Unit::InFlight {
+            self.accounts[at].entries.push(Entry { at: here.to_owned(), slot, amount });
+        }
+    }
+
+    fn hold(&mut self, id: HoldId, claims: &[(usize, u64)]) -> bool {
+        self.expire(hold_shard(id));
+        if self.holds.iter().any(|h| h.id == id) {
+            return true;
+        }
+        let fits = |me: &mut Self, n: usize| {
+            let before: u64 = claims[..n].iter().filter(|c| c.0 == claims[n].0).map(|c| c.1).sum();
+            me.fits(claims[n].0, claims[n].1 + before)
+        };
+        if self.ended.contains(&id) || !(0..claims.len()).all(|n| fits(self, n)) {
+            return false;
+        }
+        let parts: Vec<_> = claims.iter().map(|(at, worst)| (*at, self.here(*at), *worst)).collect();
+        for (at, here, worst) in
+            parts.iter().filter(|part| self.rules[part.0].unit == Unit::Requests).cloned().collect::<Vec<_>>()
+        {
+            self.book(at, &here, worst);
+        }
+        self.holds.push(ModelHold { id, parts, step: 0, until_ms: self.now_ms + HOLD_MS_MAX, expired: false });
+        true
+    }
+
+    fn extend(&mut self, id: HoldId, step: u32, more: Used) -> bool {
+        let Some(n) = self.holds.iter().position(|h| h.id == id && !h.expired) else { return false };
+        if step <= self.holds[n].step {
+            return true;
+        }
+        let mut accounts: Vec<usize> = self.holds[n].parts.iter().map(|p| p.0).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        let wanted: Vec<(usize, u64)> = accounts
+            .iter()
+            .filter_map(|at| Some((*at, in_unit(more, self.rules[*at].unit)?)))
+            .filter(|w| w.1 > 0)
+            .collect();
+        if !wanted.iter().all(|(at, amount)| self.fits(*at, *amount)) {
+            return false;
+        }
+        self.holds[n].step = step;
+        for (at, amount) in wanted {
+            let here = self.here(at);
+            let last = self.holds[n].parts.iter().rposition(|p| p.0 == at).unwrap();
+            match self.holds[n].parts[last].1 == here {
+                true => self.holds[n].parts[last].2 += amount,
+                false => self.holds[n].parts.push((at, here, amount)),
+            }
+        }
+        true
+    }
+
+    /// `used`: nothing, so much, or (`None`) all that is held.
+    fn end(&mut self, id: HoldId, used: Option<Used>) {
+        let Some(n) = self.holds.iter().position(|h| h.id == id) else { return };
+        let hold = self.holds.remove(n);
+        self.ended.insert(id);
+        for (at, (account, here, claimed)) in hold.parts.iter().enumerate() {
+            let unit = self.rules[*account].unit;
+            let amount = match used {
+                None if matches!(unit, Unit::Requests | Unit::InFlight) => 0,
+                None => *claimed,
+                Some(used) => {
+                    let before: u64 = hold.parts[..at].iter().filter(|p| p.0 == *account).map(|p| p.2).sum();
+                    let last = !hold.parts[at + 1..].iter().any(|p| p.0 == *account);
+                    let left = in_unit(used, unit).unwrap_or(0).saturating_sub(before);
+                    if last { left } else { left.min(*claimed) }
+                }
+            };
+            if amount > 0 {
+                self.book(*account, here, amount);
+            }
+        }
+    }
+
+    fn expire(&mut self, shard: usize) {
+        if self.now_ms - self.swept_ms[shard] < SWEEP_EVERY_MS {
+            return;
+        }
+        self.swept_ms[shard] = self.now_ms;
+        let now_ms = self.now_ms;
+        let due = |h: &ModelHold| hold_shard(h.id) == shard && now_ms >= h.until_ms;
+        self.ended.extend(self.holds.iter().filter(|h| due(h) && h.expired).map(|h| h.id));
+        self.holds.retain(|h| !(due(h) && h.expired));
+        for hold in self.holds.iter_mut().filter(|h| due(h)) {
+            (hold.expired, hold.until_ms) = (true, now_ms + HOLD_MS_MAX);
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Hold { id: HoldId, claims: Vec<(usize, u64)> },
+    Extend { id: HoldId, step: u32, more: u64 },
+    Settle { id: HoldId, used: u64 },
+    Void { id: HoldId },
+    Lost { id: HoldId, had_left: bool },
+    Adjust { id: HoldId, at: usize, delta: i64 },
+    Wait { ms: i64 },
+    Edit { at: usize, limit: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let id = || 0..160u128;
+    prop_oneof![
+        8 => (id(), prop::collection::vec((0..RULES, 0..40u64), 1..5)).prop_map(|(id, claims)| Step::Hold { id, claims }),
+        4 => (id(), 0..5u32, 0..30u64).prop_map(|(id, step, more)| Step::Extend { id, step, more }),
+        5 => (id(), 0..60u64).prop_map(|(id, used)| Step::Settle { id, used }),
+        2 => id().prop_map(|id| Step::Void { id }),
+        1 => (id(), any::<bool>()).prop_map(|(id, had_left)| Step::Lost { id, had_left }),
+        1 => (1_000..1_040u128, 0..RULES, 0..30i64).prop_map(|(id, at, delta)| Step::Adjust { id, at, delta }),
+        6 => prop_oneof![
+            6 => 0..10_000i64, 3 => 0..3 * 3_600_000i64, 2 => 0..2 * DAY_MS, 1 => -2 * DAY_MS..0i64
+        ].prop_map(|ms| Step::Wait { ms }),
+        1 => (0..RULES, 30..120u64).prop_map(|(at, limit)| Step::Edit { at, limit }),
+    ]
+}
+
+const RULES: usize = 10;
+
+fn rules() -> Vec<Arc<Rule>> {
+    let calendar = |every, zone| Window::Calendar { every, zone: TimeZone::get(zone).unwrap() };
+    let windows = [
+        (Unit::Nanousd, 100, calendar(Calendar::Day, "Europe/Berlin")),
+        (Unit::Tokens, 90, calendar(Calendar::Month, "America/New_York")),
+        (Unit::Nanousd, 95, calendar(Calendar::Week, "Australia/Lord_Howe")),
+        (Unit::Tokens, 80, calendar(Calendar::Hour, "Asia/Kolkata")),
+        (Unit::Tokens, 70, Window::Sliding { span_ms: 64 * 60_000 }),
+        (Unit::Nanousd, 60, Window::Sliding { span_ms: 64 * 1_000 }),
+        (Unit::Tokens, 70, Window::Rolling { per_ms: 1_000 }),
+        (Unit::Requests, 7, Window::Rolling { per_ms: 60_000 }),
+        (Unit::Requests, 50, calendar(Calendar::Day, "UTC")),
+        (Unit::InFlight, 9, Window::None),
+    ];
+    let rule = |(n, (unit, limit, window)): (usize, (Unit, u64, Window))| {
+        let name = format!("r{n}").into();
+        Arc::new(Rule { name, per: vec![], scope: ScopeGlobs::default(), unit, limit, window, ladder: vec![] })
+    };
+    windows.into_iter().enumerate().map(rule).collect()
+}
+
+/// One life: how each counter stands after every step, in the ledger and in the reference.
+fn live(begin_ms: i64, steps: &[Step]) -> Result<(), TestCaseError> {
+    let events: Arc<Mutex<Vec<Event>>> = Arc::default();
+    let kept = events.clone();
+    let ledger = MemoryLedger::with_sink(Box::new(move |event| kept.lock().unwrap().push(event.clone())));
+    let mut model = Model {
+        rules: rules(),
+        accounts: vec![Account { level: (0, begin_ms), ..Account::default() }; RULES],
+        holds: Vec::new(),
+        ended: HashSet::new(),
+        swept_ms: [0; SHARDS],
+        now_ms: begin_ms,
+        latest_ms: begin_ms,
+    };
+    let claim = |model: &Model, at: usize, worst: u64| {
+        let rule = model.rules[at].clone();
+        Claim { scope: rule.name.as_ref().into(), rule, worst }
+    };
+    for at in 0..RULES {
+        ledger.standing_of(&claim(&model, at, 0), begin_ms);
+    }
+    let mut edited = false;
+    for (n, step) in steps.iter().enumerate() {
+        let now_ms = model.now_ms;
+        match step {
+            Step::Hold { id, claims } => {
+                let one = |at: usize| matches!(model.rules[at].unit, Unit::Requests | Unit::InFlight);
+                let claims: Vec<_> =
+                    claims.iter().map(|(at, worst)| (*at, if one(*at) { 1 } else { *worst })).collect();
+                let asked: Vec<_> = claims.iter().map(|(at, worst)| claim(&model, *at, *worst)).collect();
+                prop_assert_eq!(
+                    ledger.hold_now(*id, &asked, now_ms).is_ok(),
+                    model.hold(*id, &claims),
+                    "{}: {:?}",
+                    n,
+                    step
+                );
+            }
+            Step::Extend { id, step: nth, more } => {
+                let more = Used { nanousd: *more as i64, tokens: *more / 2 };
+                let extended = ledger.extend_now(*id, *nth, more, now_ms).is_ok();
+                prop_assert_eq!(extended, model.extend(*id, *nth, more), "{}: {:?}", n, step);
+            }
+            Step::Settle { id, used } => {
+                let used = Used { nanousd: *used as i64, tokens: *used };
+                ledger.end(*id, End::Settled(Some(used)), now_ms);
+                model.end(*id, Some(used));
+            }
+            Step::Void { id } => {
+                ledger.end(*id, End::Voided, now_ms);
+                model.end(*id, Some(Used::default()));
+            }
+            Step::Lost { id, had_left } => {
+                ledger.lost(*id, *had_left, now_ms);
+                model.end(*id, (!had_left).then(Used::default));
+            }
+            Step::Adjust { id, at, delta } => {
+                // In shards that holds do not use: an adjustment's id is no hold's.
+                if ledger.adjust_now(*id, &model.rules[*at].clone(), &model.rules[*at].name, *delta, now_ms) {
+                    let here = model.here(*at);
+                    model.book(*at, &here, *delta as u64);
+                    let (rule, scope) = (model.rules[*at].clone(), Arc::from(&*model.rules[*at].name));
+                    ledger.told_of(|| Event::Adjusted { id: *id, rule, scope, delta: *delta, at_ms: now_ms });
+                }
+            }
+            Step::Wait { ms } => {
+                model.now_ms += ms;
+                model.latest_ms = model.latest_ms.max(model.now_ms);
+            }
+            Step::Edit { at, limit } => {
+                model.used(*at);
+                model.rules[*at] = Arc::new(Rule { limit: *limit, ..(*model.rules[*at]).clone() });
+                edited = true;
+            }
+        }
+        for at in 0..RULES {
+            let stands = ledger.standing_of(&claim(&model, at, 0), model.now_ms);
+            prop_assert_eq!(
+                (stands.used, stands.held),
+                (model.used(at), model.held(at)),
+                "{} at {}: {:?}",
+                model.rules[at].name,
+                n,
+                step
+            );
+        }
+    }
+    prop_assert_eq!(ledger.check(), Ok(()));
+    // What a look alone moved on, while the clock was ahead, is no change of a balance and in no event.
+    let set_back = steps.iter().any(|step| matches!(step, Step::Wait { ms } if *ms < 0));
+    if !edited && !set_back {
+        again(&ledger, &events.lock().unwrap(), &model)?;
+    }
+    Ok(())
+}
+
+/// The balances once more: from all events, each told twice, and from the short list of a checkpoint.
+fn again(ledger: &MemoryLedger, events: &[Event], model: &Model) -> Result<(), TestCaseError> {
+    let stand = |ledger: &MemoryLedger| -> Vec<_> {
+        let of = |rule: &Arc<Rule>| {
+            let claim = Claim { rule: rule.clone(), scope: rule.name.as_ref().into(), worst: 0 };
+            let stands = ledger.standing_of(&claim, model.latest_ms);
+            (stands.used, stands.held)
+        };
+        model.rules.iter().map(of).collect()
+    };
+    let replayed = MemoryLedger::default();
+    for event in events.iter().flat_map(|event| [event, event]) {
+        let text = serde_json::to_string(event).unwrap();
+        replayed.apply(&serde_json::from_str(&text).unwrap());
+    }
+    prop_assert_eq!(replayed.check(), Ok(()));
+    let checkpoint = MemoryLedger::default();
+    ledger.told(model.latest_ms, || ()).1.iter().for_each(|event| checkpoint.apply(event));
+    prop_assert_eq!(checkpoint.check(), Ok(()));
+    // A checkpoint rounds buckets up: they hold less than a second of a rate more.
+    let kept = |all: Vec<(u64, u64)>| -> Vec<_> {
+        let lasts = model.rules.iter().map(|rule| !matches!(rule.window, Window::Rolling { .. }));
+        all.into_iter().zip(lasts).filter(|(_, lasts)| *lasts).map(|(stands, _)| stands).collect()
+    };
+    let (now, then, short) = (kept(stand(ledger)), kept(stand(&replayed)), kept(stand(&checkpoint)));
+    prop_assert_eq!(&now, &then, "from all events");
+    prop_assert_eq!(&now, &short, "from a checkpoint");
+    Ok(())
+}
+
+#[test]
+fn a_million_steps_agree_with_the_reference() {
+    let is_long = std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty());
+    let cases = if is_long { 40_000 } else { 4_000 };
+    // Around the changes of clocks in spring and autumn, and the ends of months and of a year.
+    let begins = [
+        "2026-03-07T20:00:00Z",
+        "2026-03-28T20:00:00Z",
+        "2026-04-03T20:00:00Z",
+        "2026-10-24T20:00:00Z",
+        "2026-10-31T20:00:00Z",
+        "2026-12-30T20:00:00Z",
+    ];
+    let begins = begins.map(|text| text.parse::<Timestamp>().unwrap().as_millisecond());
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    });
+    let lives = (prop::sample::select(begins.to_vec()), prop::collection::vec(step(), 1..500));
+    let ran = runner.run(&lives, |(begin_ms, steps)| live(begin_ms, &steps));
+    assert!(ran.is_ok(), "{}", ran.unwrap_err());
+}

@@ -1,0 +1,306 @@
+//! Budgets, rates and ladders from outside: what no number of callers can overspend, what ends a stream, what a caller is told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use reqwest::Response;
+use serde_json::{Value, json};
+
+use crate::calls::{client, post};
+use crate::support::gateway::{Gateway, eventually};
+
+/// A gateway with these limits and no policy of its own.
+fn with(limits: &str) -> Gateway {
+    let folder = tempfile::tempdir().unwrap().keep();
+    std::fs::write(folder.join("tollgate-policies.yaml"), "api: tollgate.policy/v1\npolicies: []\n").unwrap();
+    std::fs::write(folder.join("limits.yaml"), limits).unwrap();
+    Gateway::with(&["--policies", folder.to_str().unwrap()], None)
+}
+
+fn header(answer: &Response, name: &str) -> String {
+    answer.headers().get(name).map_or_else(String::new, |v| v.to_str().unwrap().to_owned())
+}
+
+fn chat(max_tokens: Option<u64>, stream: bool) -> String {
+    let mut body = json!({ "model": "sim-1", "stream": stream, "messages": [{ "role": "user", "content": "Hello" }] });
+    if let Some(tokens) = max_tokens {
+        body["max_tokens"] = tokens.into();
+    }
+    body.to_string()
+}
+
+async fn ask(gateway: &Gateway, body: String, script: &str) -> Response {
+    post(gateway, body, &[("x-sim", script)]).await
+}
+
+fn call_id(answer: &Response) -> String {
+    header(answer, "tollgate-call-id")
+}
+
+/// What a budget's holds add up to, seen by one call more.
+async fn others_hold(gateway: &Gateway, rule: &str) -> (u64, u64) {
+    let answer = ask(gateway, chat(Some(1), false), "tokens=1").await;
+    let receipt = gateway.receipt(&call_id(&answer));
+    let holds = receipt["holds"].as_array().unwrap_or_else(|| panic!("{receipt}"));
+    let held = holds.iter().find(|held| held["rule"] == rule).unwrap();
+    let n = |name: &str| held[name].as_u64().unwrap();
+    (n("used"), n("limit") - n("remaining") - n("used") - n("held"))
+}
+
+/// Nano-dollars from the text of a header.
+fn nanousd(usd: &str) -> i64 {
+    let (whole, fraction) = usd.split_once('.').unwrap();
+    format!("{whole}{fraction:0<9}").parse().unwrap()
+}
+
+/// 1,000 calls over 50 connections against a budget for about 10, costs below their caps; who is refused comes again after
+/// 100 ms, until a whole round is refused while no call is under way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_callers_spend_a_budget_and_nothing_above_it() {
+    const LIMIT: i64 = 2_400_000;
+    let gateway = Arc::new(with("budgets:\n  month: { per: [tenant], limit_usd: \"0.0024\", period: month }\n"));
+    let first = ask(&gateway, chat(Some(100), false), "tokens=7").await;
+    let worst = gateway.receipt(&call_id(&first))["holds"][0]["held"].as_i64().unwrap();
+    assert!((LIMIT / 20..LIMIT / 5).contains(&worst), "a budget for about ten: {worst}");
+    let spent = Arc::new(AtomicI64::new(nanousd(&header(&first, "tollgate-cost-usd"))));
+    let mut waiting: Vec<u64> = (0..1_000).collect();
+    let (mut rounds, mut answered) = (0, 0);
+    loop {
+        rounds += 1;
+        let next = Arc::new(AtomicUsize::new(0));
+        let all = Arc::new(std::mem::take(&mut waiting));
+        let tasks: Vec<_> = (0..50)
+            .map(|_| {
+                let (gateway, next, all, spent) = (gateway.clone(), next.clone(), all.clone(), spent.clone());
+                tokio::spawn(async move {
+                    let (client, mut refused) = (client(), Vec::new());
+                    while let Some(n) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        // Anything from nothing to the bound, and the same in every run.
+                        let tokens = n * 7_919 % 100 + 1;
+                        let request = client.post(gateway.url("/v1/chat/completions")).bearer_auth(&gateway.key);
+                        let request = request.header("x-sim", format!("tokens={tokens},latency=5"));
+                        let answer = request.body(chat(Some(100), false)).send().await.unwrap();
+                        match answer.status().as_u16() {
+                            200 => {
+                                let cost = nanousd(&header(&answer, "tollgate-cost-usd"));
+                                spent.fetch_add(cost, Ordering::Relaxed);
+                            }
+                            429 => refused.push(*n),
+                            other => panic!("{other}: {}", answer.text().await.unwrap()),
+                        }
+                    }
+                    refused
+                })
+            })
+            .collect();
+        for task in tasks {
+            waiting.extend(task.await.unwrap());
+        }
+        answered += all.len() - waiting.len();
+        if waiting.len() == all.len() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let spent = spent.load(Ordering::Relaxed);
+    println!("{answered} answered in {rounds} rounds; {spent} of {LIMIT} nano-dollars spent, a call holds {worst}");
+    assert!(spent <= LIMIT, "overspent by {}", spent - LIMIT);
+    assert!(LIMIT - spent < worst, "{} are left: another call would have fitted", LIMIT - spent);
+    assert!(answered >= 10, "{answered}");
+    let refused = ask(&gateway, chat(Some(100), false), "tokens=1").await.text().await.unwrap();
+    assert!(refused.contains("and 0.000000 USD held"), "no hold is left: {refused}");
+    let used = refused.split("USD, ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert_eq!(nanousd(used), spent, "the ledger has what callers were told, to the last nano-dollar: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_a_bound_gets_one_from_what_is_left() {
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 500, period: day }\n");
+    let answer = ask(&gateway, chat(None, false), "tokens=2000").await;
+    assert_eq!(answer.status(), 200);
+    let degraded = header(&answer, "tollgate-degraded");
+    let bound = degraded.strip_prefix("day:max_tokens=").and_then(|n| n.parse::<u64>().ok());
+    let bound = bound.unwrap_or_else(|| panic!("{degraded}"));
+    assert!((64..500).contains(&bound), "{bound}");
+    let receipt = gateway.receipt(&call_id(&answer));
+    assert_eq!(receipt["usage"]["output"], bound, "the provider was told, and kept it: {receipt}");
+    assert_eq!(receipt["finish_reason"], "length");
+    // What it left is too little for an answer worth having.
+    let answer = ask(&gateway, chat(None, true), "tokens=2000").await;
+    assert_eq!(answer.status(), 429, "{}", answer.text().await.unwrap());
+    let (_, held) = others_hold_of_refused(&gateway).await;
+    assert_eq!(held, "0");
+}
+
+/// What a refusal says of a budget: used and held.
+async fn others_hold_of_refused(gateway: &Gateway) -> (String, String) {
+    let told = ask(gateway, chat(Some(100_000), false), "tokens=1").await.text().await.unwrap();
+    let rest = told.split("tokens, ").nth(1).unwrap_or_else(|| panic!("{told}"));
+    let used = rest.split(' ').next().unwrap().to_owned();
+    let held = rest.split(" are used and ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
+    (used, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_nobody_bounds_is_held_for_as_it_flows_and_ends_where_nothing_is_left() {
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 6000, period: day }\n");
+    let answer = ask(&gateway, chat(None, true), "tokens=5000").await;
+    let id = call_id(&answer);
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("[DONE]"), "more than the 4,096 that were held at first: it was extended");
+    let receipt = gateway.receipt(&id);
+    assert_eq!(receipt["usage"]["output"], 5_000);
+    let (used, held) = others_hold(&gateway, "day").await;
+    assert_eq!(held, 0);
+    assert!((5_000..5_100).contains(&used), "{used}");
+    assert_eq!(receipt.get("limit_alerts"), None, "nothing is above what was held in the end: {receipt}");
+}
+
+/// `sim` keeps a bound; the bytes of another provider need not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_counts_more_than_was_held_is_booked_and_told_of() {
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 6000, period: day }\n");
+    let answer = ask(&gateway, chat(Some(10), false), "usage=wrong").await;
+    assert_eq!(answer.status(), 200);
+    let receipt = gateway.receipt(&call_id(&answer));
+    let alert = &receipt["limit_alerts"][0];
+    assert_eq!((&alert["kind"], &alert["rule"]), (&json!("above_hold"), &json!("day")), "{receipt}");
+    let total = receipt["usage"]["input"].as_u64().unwrap() + receipt["usage"]["output"].as_u64().unwrap();
+    assert_eq!(others_hold(&gateway, "day").await, (total, 0), "booked in full");
+    let metrics = client().get(format!("{}/metrics", gateway.operators)).send().await.unwrap().text().await.unwrap();
+    let above = format!(
+        "tollgate_limits_above_hold_total{{rule=\"day\",kind=\"above_hold\"}} {}",
+        total - alert["held"].as_u64().unwrap()
+    );
+    assert!(metrics.contains(&above), "{above}\n{metrics}");
+    assert!(gateway.log.lock().unwrap().contains("more than was held"), "and in the log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_leave_at_fifty_places_leave_no_hold_behind() {
+    use futures_util::StreamExt;
+    let gateway = with(
+        "budgets:\n  day: { per: [tenant], limit_tokens: 1000000, period: day }\nrates:\n  flight: { per: [tenant], in_flight: 100 }\n",
+    );
+    for n in 0..50usize {
+        let answer = ask(&gateway, chat(Some(200), true), "tokens=200,tps=2000").await;
+        let (mut body, mut bytes) = (answer.bytes_stream(), 0);
+        while bytes < n * 400 {
+            match body.next().await {
+                Some(piece) => bytes += piece.unwrap().len(),
+                None => break,
+            }
+        }
+    }
+    for script in ["cut=0,tokens=20", "cut=3,tokens=20", "status=500", "malformed=2", "error_at=2"] {
+        let _ = ask(&gateway, chat(Some(200), true), script).await.text().await;
+    }
+    eventually("the end of all calls", || Some(gateway.receipts()).filter(|receipts| receipts.len() >= 55));
+    let booked: u64 = gateway.receipts().iter().map(booked).sum();
+    assert_eq!(others_hold(&gateway, "day").await, (booked, 0), "what is used is what the receipts say");
+    let answer = ask(&gateway, chat(Some(1), false), "").await;
+    let receipt = gateway.receipt(&call_id(&answer));
+    let flight = receipt["holds"].as_array().unwrap().iter().find(|held| held["rule"] == "flight").unwrap();
+    assert_eq!(flight["remaining"], 99, "nobody else is in flight");
+}
+
+/// Tokens of a receipt, and of attempts before that may have been billed.
+fn booked(receipt: &Value) -> u64 {
+    let usage = receipt["usage"].as_object();
+    let own: u64 = usage.map_or(0, |usage| usage.values().filter_map(Value::as_u64).sum());
+    let lost = receipt["attempts"]
+        .as_array()
+        .map_or(0, |all| all.iter().filter(|a| !a["may_have_cost_nanousd"].is_null()).count());
+    // The prompt of an attempt that came to nothing costs a dollar a million tokens.
+    let cost = |a: &Value| a["may_have_cost_nanousd"].as_u64().unwrap_or(0) / 1_000;
+    own + if lost == 0 { 0 } else { receipt["attempts"].as_array().unwrap().iter().map(cost).sum() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ladder_is_climbed_and_its_answer_speaks_every_dialect() {
+    let gateway = with(
+        "budgets:
+  session:
+    per: [session]
+    limit_tokens: 1000
+    rolling: 24h
+    ladder:
+      - { at_percent: 20, warn: true }
+      - { at_percent: 40, tier: cheap }
+      - { at_percent: 60, max_tokens: 30 }
+      - { at_percent: 90, answer: The budget of this session is spent. }
+",
+    );
+    let call = |session: &'static str, max: u64| {
+        let (gateway, body) = (&gateway, chat(Some(max), false));
+        let script = format!("tokens={max}");
+        async move { post(gateway, body, &[("x-sim", &script), ("tollgate-session", session)]).await }
+    };
+    assert_eq!(header(&call("s", 250).await, "tollgate-warn"), "", "nothing was used before");
+    let warned = call("s", 200).await;
+    assert_eq!(header(&warned, "tollgate-warn"), "session=20%");
+    let cheaper = call("s", 200).await;
+    assert_eq!(header(&cheaper, "tollgate-degraded"), "session:tier=cheap");
+    assert_eq!(header(&cheaper, "tollgate-target"), "sim/sim-small");
+    let shorter = call("s", 200).await;
+    assert_eq!(header(&shorter, "tollgate-degraded"), "session:tier=cheap, session:max_tokens=30");
+    assert_eq!(gateway.receipt(&call_id(&shorter))["usage"]["output"], 30);
+    assert_eq!(header(&call("other", 10).await, "tollgate-warn"), "", "another session has a budget of its own");
+    let mut last = call("s", 30).await;
+    while !header(&last, "tollgate-degraded").ends_with("session:answer") {
+        assert_eq!(last.status(), 200);
+        last = call("s", 30).await;
+    }
+    let body: Value = serde_json::from_slice(&last.bytes().await.unwrap()).unwrap();
+    assert_eq!(body["choices"][0]["message"]["content"], "The budget of this session is spent.", "{body}");
+    for (path, body) in [
+        (
+            "/v1/chat/completions",
+            json!({ "model": "sim-1", "stream": true, "messages": [{ "role": "user", "content": "Hi" }] }),
+        ),
+        (
+            "/v1/messages",
+            json!({ "model": "sim-1", "max_tokens": 9, "messages": [{ "role": "user", "content": "Hi" }] }),
+        ),
+        (
+            "/v1/messages",
+            json!({ "model": "sim-1", "max_tokens": 9, "stream": true, "messages": [{ "role": "user", "content": "Hi" }] }),
+        ),
+        ("/v1/responses", json!({ "model": "sim-1", "input": "Hi" })),
+        ("/v1/responses", json!({ "model": "sim-1", "stream": true, "input": "Hi" })),
+        ("/v1beta/models/sim-1:generateContent", json!({ "contents": [{ "parts": [{ "text": "Hi" }] }] })),
+    ] {
+        let request = client().post(gateway.url(path)).bearer_auth(&gateway.key).header("tollgate-session", "s");
+        let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        let (status, degraded) = (answer.status(), header(&answer, "tollgate-degraded"));
+        let text = answer.text().await.unwrap();
+        assert_eq!(status, 200, "{path}: {text}");
+        assert!(degraded.ends_with("session:answer"), "{path}: {degraded}");
+        assert!(text.contains("The budget of this session is spent."), "{path}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rates_are_told_in_the_words_of_the_callers_dialect() {
+    let gateway =
+        with("rates:\n  requests: { per: [key, operation], requests: 3, every: 1h, for: { operation: [chat] } }\n");
+    for left in ["2", "1", "0"] {
+        let answer = ask(&gateway, chat(Some(5), false), "").await;
+        assert_eq!(header(&answer, "x-ratelimit-limit-requests"), "3", "tighter than the provider's");
+        assert_eq!(header(&answer, "x-ratelimit-remaining-requests"), left);
+        assert!(header(&answer, "x-ratelimit-reset-requests").contains('m'));
+    }
+    let refused = ask(&gateway, chat(Some(5), false), "").await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(header(&refused, "x-ratelimit-remaining-requests"), "0");
+    let wait: u64 = header(&refused, "retry-after-ms").parse().unwrap();
+    // Three an hour: the next fits twenty minutes after the first came.
+    assert!((1_100_000..=1_200_000).contains(&wait), "{wait}");
+    assert_eq!(header(&refused, "retry-after"), wait.div_ceil(1_000).to_string());
+    let body = json!({ "model": "sim-1", "max_tokens": 5, "messages": [{ "role": "user", "content": "Hi" }] });
+    let request = client().post(gateway.url("/v1/messages")).header("x-api-key", &gateway.key);
+    let refused = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    assert_eq!(header(&refused, "anthropic-ratelimit-requests-limit"), "3");
+    assert!(header(&refused, "anthropic-ratelimit-requests-reset").ends_with('Z'));
+}
