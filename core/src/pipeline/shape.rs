@@ -138,6 +138,8 @@ fn asks_for_usage(call: &Identified) -> Result<bool, Refusal> {
     }
     let options: Option<Options> = match call.skim.raw(&call.body, "stream_options") {
         None => None,
+        // A list would be read as the members in their order.
+        Some(raw) if raw.first() == Some(&b'[') => return Err(wrong_options()),
         Some(raw) => serde_json::from_slice(raw).map_err(|_| wrong_options())?,
     };
     Ok(options.unwrap_or_default().include_usage == Some(true))
