@@ -252,7 +252,7 @@ async fn a_ladder_is_climbed_and_its_answer_speaks_every_dialect() {
         assert_eq!(last.status(), 200);
         last = call("s", 30).await;
     }
-    let body: Value = serde_json::from_slice(&last.bytes().await.unwrap()).unwrap();
+    let body: Value = serde_json::from_str(&last.text().await.unwrap()).unwrap();
     assert_eq!(body["choices"][0]["message"]["content"], "The budget of this session is spent.", "{body}");
     for (path, body) in [
         (
