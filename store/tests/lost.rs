@@ -96,6 +96,14 @@ impl Upstream for Provider {
         &self.quirks
     }
 
+    fn providers(&self) -> &[Arc<str>] {
+        &[]
+    }
+
+    fn speakers(&self, _: Dialect) -> Vec<&str> {
+        Vec::new()
+    }
+
     fn default_provider(&self) -> Option<&str> {
         None
     }
@@ -263,7 +271,7 @@ impl House {
             dialect: Dialect::OpenaiChat,
             asked: None,
             stream: None,
-            rest: "",
+            place: Default::default(),
             revision: self.revision.clone(),
             beside: None,
             wrong: None,
