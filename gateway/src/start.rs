@@ -12,9 +12,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tollgate_core::identity::key::{self, Pepper};
-use tollgate_core::identity::tenants::KeyRecord;
+use tollgate_core::identity::record::KeyRecord;
+use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::body::Bodies;
-use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
@@ -23,20 +23,24 @@ use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::gathered::Gathered;
 use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
+use tollgate_store::acts::Acts;
+use tollgate_store::keys::KeyFile;
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::api::edge::Edge;
 use crate::api::ids::Ids;
 use crate::api::{self, Connection, Gate};
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError};
+use crate::keys::Keys;
 use crate::metrics::{Counted, Metrics};
-use crate::operators::{self, Operators};
+use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
 use crate::state::{self, State};
+use crate::tokens;
 
 /// A connection that has not sent a whole head after this long is closed.
 const HEAD_MAX: Duration = Duration::from_secs(30);
@@ -96,6 +100,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         clock: clock(),
         pepper,
         keys: RuntimeKeys::default(),
+        tokens: tokens::issued(&config.identity).map_err(Ended::usage)?,
         bodies: Bodies::new(config.edge.bodies_bytes_max.get()),
         bounds: Bounds {
             body_bytes_max: config.edge.body_bytes_max.get(),
@@ -104,6 +109,10 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
             ..Bounds::default()
         },
     });
+    let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
+    let keys = Arc::new(Keys::open(core.clone(), kept));
+    let acts = Acts::open(state.trail())
+        .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?;
     let one_time = one_time_key(&core)?;
     let callers = listen(args.listen.unwrap_or(config.listen.callers), "callers").await?;
     let operators_at = listen(args.operators.unwrap_or(config.listen.operators), "operators").await?;
@@ -118,8 +127,19 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let token = state.operator_token().map_err(Ended::usage)?.into();
     let webhook = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
     let webhook = webhook.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))?;
-    let admin = Admin { policies: active.clone(), asker: watch.asker(), bell: watch.bell(), token, webhook };
-    let operators = operators::router(Operators { metrics, policies: active, providers: found.into() }, admin);
+    let operators = Operators { metrics, policies: active.clone(), providers: found.into() };
+    let admin = Admin {
+        operators,
+        policies: active,
+        asker: watch.asker(),
+        bell: watch.bell(),
+        token,
+        webhook,
+        core: core.clone(),
+        keys,
+        acts: Arc::new(acts),
+    };
+    let operators = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
@@ -290,7 +310,7 @@ fn one_time_key(core: &Core) -> Result<Option<String>, Ended> {
         return Ok(None);
     }
     let (id, text) = key::mint(&state::random().map_err(Ended::failed)?);
-    core.keys.add(KeyRecord {
+    core.keys.put(KeyRecord {
         id: id.as_str().into(),
         hash: core.pepper.hash(&text),
         tenant: ONE_TIME_TENANT.into(),
@@ -319,7 +339,7 @@ fn greet(callers: &TcpListener, operators: &TcpListener, key: Option<&str>, foun
     println!("providers: {}", found.join(", "));
     println!("policies: revision {}", core.policies.pin().id.short());
     let Some(key) = key else {
-        println!("keys: those of tenants.yaml");
+        println!("keys: those of tenants.yaml, and those of `tollgate key`");
         return;
     };
     println!("key: {key}   (one-time: it ends with this process)");

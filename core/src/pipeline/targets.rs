@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Core;
+use super::{Core, granted};
 use super::identify::Identified;
 use super::translate::serves;
 use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
-use crate::identity::tenants::Grant;
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::policy::terms::Terms;
@@ -19,26 +18,23 @@ pub struct Way {
     pub targets: Result<Vec<Arc<Target>>, Refusal>,
     pub considered: Vec<Considered>,
     pub replaced: Option<String>,
+    /// The terms under the ceilings of the grants; `None` = as they were.
+    pub ceilings: Option<Arc<Terms>>,
 }
 
 impl Way {
     fn refused(refusal: Refusal, considered: Vec<Considered>) -> Way {
-        Way { targets: Err(refusal), considered, replaced: None }
+        Way { targets: Err(refusal), considered, replaced: None, ceilings: None }
     }
 }
 
 /// The targets under one revision. The same facts and terms give the same way.
 pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Facts>, terms: &Terms) -> Way {
     let operation = call.dialect.operation().granted_as();
-    let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
-    let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
-    if revision.tenants.present && !rows.iter().any(|row| row.admits_operation(operation)) {
-        let told = format!(
-            "tenant `{tenant}`, app `{app}`, use case `{use_case}` may not use `{}`: no row under `grants` of `tenants.yaml` admits it",
-            operation.name()
-        );
-        return Way::refused(Refusal::new(Category::Permission, "no_grant", told), Vec::new());
-    }
+    let rows = match granted::rows(revision, facts, operation) {
+        Ok(rows) => rows,
+        Err(refusal) => return Way::refused(refusal, Vec::new()),
+    };
     let needs = needs(call, facts, terms);
     let given = Given {
         intent: &facts.intent,
@@ -54,7 +50,10 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         bucket: &|name, by| facts.bucket(name, by),
     };
     match choose(&revision.catalog, terms, &given) {
-        Ok(route) => Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced },
+        Ok(route) => {
+            let ceilings = granted::under_ceilings(terms, &rows, operation, &route.targets);
+            Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced, ceilings }
+        }
         Err(NoRoute::Unknown { asked, nearest }) => {
             let hint = nearest.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
             let told = format!(

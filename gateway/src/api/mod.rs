@@ -5,6 +5,7 @@ pub mod calls;
 pub mod edge;
 pub mod ids;
 pub mod models;
+pub mod tickets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::contract::{Dialect, nearest};
 use tollgate_core::dialects::paths;
@@ -48,6 +49,7 @@ pub fn router() -> Router<Connection> {
         .route("/v1beta/models/{*id}", get(models::one))
         .route("/openai/v1/models", get(models::list))
         .route("/openai/v1/models/{*id}", get(models::one))
+        .route("/v1/keys", post(tickets::make))
         .fallback(unknown)
         .method_not_allowed_fallback(not_here)
 }
