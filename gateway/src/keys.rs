@@ -129,7 +129,8 @@ impl Keys {
             return Err(Unchanged::Wrong(format!("`overlap_s` {overlap_s} is too long: at most {OVERLAP_S_MAX}")));
         }
         if self.core.keys.find(id).is_none() {
-            let told = "stands in `tenants.yaml`: put a second row there, and take the first out when it is used no more";
+            let told =
+                "stands in `tenants.yaml`: put a second row there, and take the first out when it is used no more";
             return Err(Unchanged::Conflict(format!("the key `{id}` {told}")));
         }
         record.fit_anywhere(self.now_ms()).map_err(|unfit| Unchanged::Conflict(unfit.to_string()))?;
@@ -162,9 +163,8 @@ impl Keys {
     fn keep(&self, record: KeyRecord) -> Result<(), Unchanged> {
         let (now_ms, revision) = (self.now_ms(), self.core.policies.pin());
         // A revoked key of the repository stays: without its record it would be good again.
-        let spent = |kept: &KeyRecord| {
-            kept.fit_anywhere(now_ms).is_err() && !revision.tenants.keys.contains_key(&kept.id)
-        };
+        let spent =
+            |kept: &KeyRecord| kept.fit_anywhere(now_ms).is_err() && !revision.tenants.keys.contains_key(&kept.id);
         self.file.put(record.clone(), spent)?;
         self.core.keys.put(record);
         Ok(())
@@ -191,7 +191,9 @@ impl Keys {
 
     fn record_of(&self, wanted: &Wanted, reach: &Reach) -> Result<KeyRecord, Unchanged> {
         let name = |what: &str, text: &str| match text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
-            true => Err(Unchanged::Wrong(format!("`{what}` is no name: at most {NAME_BYTES_MAX} bytes, nothing unprintable"))),
+            true => Err(Unchanged::Wrong(format!(
+                "`{what}` is no name: at most {NAME_BYTES_MAX} bytes, nothing unprintable"
+            ))),
             false => Ok(Arc::<str>::from(text)),
         };
         if wanted.groups.len() > LIST_MAX || wanted.cidr.len() > LIST_MAX {
@@ -212,7 +214,12 @@ impl Keys {
             owner: name("owner", &wanted.owner)?,
             groups: wanted.groups.iter().map(|group| name("groups", group)).collect::<Result<_, _>>()?,
             scopes: scopes.transpose().map_err(Unchanged::Wrong)?.unwrap_or_default(),
-            cidr: wanted.cidr.iter().map(|text| Cidr::parse(text)).collect::<Result<_, _>>().map_err(Unchanged::Wrong)?,
+            cidr: wanted
+                .cidr
+                .iter()
+                .map(|text| Cidr::parse(text))
+                .collect::<Result<_, _>>()
+                .map_err(Unchanged::Wrong)?,
             may_assert: wanted.may_assert,
             expires_ms,
             version: Some(VERSION.into()),

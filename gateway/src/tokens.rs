@@ -40,9 +40,10 @@ pub fn issued(config: &Identity) -> Result<Option<Arc<dyn Tokens>>, String> {
     if config.issuers.is_empty() {
         return Ok(None);
     }
-    let says = config.issuers.iter().map(|(name, issuer)| {
-        says(name, issuer).map_err(|why| format!("identity.issuers.{name}.{why}"))
-    });
+    let says = config
+        .issuers
+        .iter()
+        .map(|(name, issuer)| says(name, issuer).map_err(|why| format!("identity.issuers.{name}.{why}")));
     let says = says.collect::<Result<_, _>>()?;
     let list = config.issuers.iter().map(|(name, issuer)| issuer.verified_as(name)).collect();
     let issuers = Issuers::new(list).map_err(|why| format!("identity.issuers.{why}"))?;
@@ -81,7 +82,8 @@ impl Tokens for Issued {
 
 impl Says {
     fn read(&self, verified: &Verified) -> Result<Bearer, Untaken> {
-        let unread = |why: String| Untaken { code: "wrong_claims", reason: format!("the token: {why}"), is_ours: false };
+        let unread =
+            |why: String| Untaken { code: "wrong_claims", reason: format!("the token: {why}"), is_ours: false };
         let one = |expression: &Option<Claims>| -> Result<Arc<str>, Untaken> {
             let Some(expression) = expression else { return Ok("".into()) };
             single(expression, &verified.claims).map_err(unread)

@@ -105,7 +105,11 @@ mod tests {
         let times = [1_764_547_199_000, 1_764_547_200_000, 1_764_547_201_000];
         times.iter().for_each(|at| acts.record(&act(*at)).unwrap());
         let folder = dir.path().join("trail");
-        fs::write(folder.join("acts-2025-11.jsonl"), format!("{}\n{{\"act\":", serde_json::to_string(&act(5)).unwrap())).unwrap();
+        fs::write(
+            folder.join("acts-2025-11.jsonl"),
+            format!("{}\n{{\"act\":", serde_json::to_string(&act(5)).unwrap()),
+        )
+        .unwrap();
         let told: Vec<i64> = tail(&folder, 3).unwrap().iter().map(|act| act.time_ms).collect();
         assert_eq!(told, [5, times[1], times[2]], "a torn line is passed over");
         assert_eq!(tail(&folder, 1).unwrap()[0].time_ms, times[2]);

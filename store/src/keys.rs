@@ -36,7 +36,9 @@ pub enum KeyFileError {
         path.display()
     )]
     Pepper { path: PathBuf, theirs: String, own: String },
-    #[error("there are {KEYS_MAX} keys already, and all of them are good: revoke some, or put rows into `tenants.yaml`")]
+    #[error(
+        "there are {KEYS_MAX} keys already, and all of them are good: revoke some, or put rows into `tenants.yaml`"
+    )]
     Full,
 }
 
@@ -58,8 +60,8 @@ impl KeyFile {
         match fs::metadata(path) {
             Ok(file) if file.len() > FILE_BYTES_MAX => return Err(wrong(format!("it has {} bytes", file.len()))),
             Ok(_) => {
-                let kept: Kept = serde_json::from_slice(&fs::read(path).map_err(disk)?)
-                    .map_err(|why| wrong(why.to_string()))?;
+                let kept: Kept =
+                    serde_json::from_slice(&fs::read(path).map_err(disk)?).map_err(|why| wrong(why.to_string()))?;
                 if kept.version != 1 {
                     return Err(wrong(format!("it is of version {}, this program writes 1", kept.version)));
                 }

@@ -116,7 +116,9 @@ async fn a_key_is_made_rotated_and_revoked_while_the_gateway_runs_and_outlives_i
     assert_eq!(did, ["POST", "POST", "POST", "POST", "DELETE"], "each act, and no dry run: {acts:?}");
     assert!(acts.iter().all(|act| act["actor"] == "operator-token" && act["address"] == "127.0.0.1"), "{acts:?}");
     for secret in [&first, &second, &third, &gone_key, &operator] {
-        assert!(!format!("{acts:?}{}", std::fs::read_to_string(again.state.join("keys.json")).unwrap()).contains(secret));
+        assert!(
+            !format!("{acts:?}{}", std::fs::read_to_string(again.state.join("keys.json")).unwrap()).contains(secret)
+        );
     }
 }
 
@@ -155,7 +157,10 @@ async fn a_row_of_the_repository_is_revoked_without_a_commit_and_comes_back_with
     assert_eq!(call(&gateway, key).await, refused("revoked_key"));
     let listed: Value = serde_json::from_str(&cli(&gateway, &["key", "list"]).unwrap()).unwrap();
     let listed = &listed["keys"][0];
-    assert_eq!((&listed["id"], &listed["state"], &listed["source"]), (&json!(id), &json!("revoked"), &json!("tenants.yaml")));
+    assert_eq!(
+        (&listed["id"], &listed["state"], &listed["source"]),
+        (&json!(id), &json!("revoked"), &json!("tenants.yaml"))
+    );
     let (_, folder) = gateway.stop();
     let state = folder.path().join("state");
     let again = Gateway::on(folder, state, &args, None);
@@ -255,7 +260,10 @@ async fn a_short_lived_key_has_some_of_the_rights_and_ends_with_its_key() {
     assert_eq!(answer.status(), 200);
     let receipt = gateway.receipt(answer.headers()["tollgate-call-id"].to_str().unwrap());
     let caller = &receipt["caller"];
-    assert_eq!((&caller["key"], &caller["app"], &caller["user_source"]), (&json!(id), &json!("desk"), &json!("verified")));
+    assert_eq!(
+        (&caller["key"], &caller["app"], &caller["user_source"]),
+        (&json!(id), &json!("desk"), &json!("verified"))
+    );
     let bob = json!({ "model": "sim/sim-1", "messages": [], "user": "bob" }).to_string();
     let answer = post(&gateway, bob, &[("authorization", &format!("Bearer {ticket}"))]).await;
     assert_eq!(answer.status(), 403, "it is ann's");
@@ -323,7 +331,8 @@ async fn nothing_that_is_put_in_a_key_s_place_is_anything_but_a_wrong_key() {
 fn raw(address: &str, credential: &[u8]) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let mut head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nauthorization: Bearer ".to_vec();
+    let mut head =
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\nauthorization: Bearer ".to_vec();
     head.extend_from_slice(credential);
     head.extend_from_slice(b"\r\n\r\n");
     // It may close before everything was sent.

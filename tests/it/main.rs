@@ -10,6 +10,7 @@ mod examples;
 mod findings;
 mod first_policy;
 mod framed;
+mod grants;
 mod house;
 mod keys;
 mod lowered;

@@ -24,9 +24,16 @@ struct Row {
 }
 
 async fn rows(gateway: &Gateway) -> Vec<Row> {
-    let scoped = async |tenant: &str, scopes: &[&str]| made(gateway, json!({ "tenant": tenant, "scopes": scopes })).await.1;
-    let row = |name, credential: String, [read, keys, all, own, call]: [u16; 5]| {
-        Row { name, credential, read, keys, all, own, call }
+    let scoped =
+        async |tenant: &str, scopes: &[&str]| made(gateway, json!({ "tenant": tenant, "scopes": scopes })).await.1;
+    let row = |name, credential: String, [read, keys, all, own, call]: [u16; 5]| Row {
+        name,
+        credential,
+        read,
+        keys,
+        all,
+        own,
+        call,
     };
     let (revoked, revoked_key) = made(gateway, json!({ "tenant": "acme", "scopes": ["calls", "admin"] })).await;
     let path = format!("/admin/v1/keys/{revoked}");
@@ -66,7 +73,8 @@ fn utc(seconds: u64) -> String {
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let (day, month) =
+        (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     let year = year_of_era + era * 400 + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60)
 }

@@ -170,7 +170,10 @@ async fn a_token_says_who_calls_and_each_field_is_verified() {
         assert_eq!(answer.status(), 200, "{kid}");
         let receipt = gateway.receipt(answer.headers()["tollgate-call-id"].to_str().unwrap());
         let caller = &receipt["caller"];
-        assert_eq!((&caller["tenant"], &caller["app"], &caller["key"]), (&json!("acme"), &json!("desk"), &json!("jwt:corp")));
+        assert_eq!(
+            (&caller["tenant"], &caller["app"], &caller["key"]),
+            (&json!("acme"), &json!("desk"), &json!("jwt:corp"))
+        );
         for field in ["tenant_source", "app_source", "user_source"] {
             assert_eq!(caller[field], "verified", "{field}");
         }
@@ -189,8 +192,16 @@ async fn what_is_no_token_of_the_issuer_for_this_gateway_is_refused() {
     let rsa = Signer::rsa();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
-    let pinned = { let mut jwk = good.jwk("pinned"); jwk["alg"] = "ES384".into(); jwk };
-    let encrypts = { let mut jwk = good.jwk("encrypts"); jwk["use"] = "enc".into(); jwk };
+    let pinned = {
+        let mut jwk = good.jwk("pinned");
+        jwk["alg"] = "ES384".into();
+        jwk
+    };
+    let encrypts = {
+        let mut jwk = good.jwk("encrypts");
+        jwk["use"] = "enc".into();
+        jwk
+    };
     let keys = json!({ "keys": [good.jwk("k"), rsa.jwk("r"), other.jwk("o"), pinned, encrypts] });
     std::fs::write(&file, keys.to_string()).unwrap();
     let (gateway, _folder) = gateway(&format!("{{ file: '{}' }}", file.display()), 3_600);
@@ -240,11 +251,19 @@ async fn what_is_no_token_of_the_issuer_for_this_gateway_is_refused() {
         (signed(json!({ "crit": ["exp"] }), none.clone()), "malformed_token", "demands"),
         (signed(json!({ "b64": false }), none.clone()), "malformed_token", "another form"),
         (signed(json!({ "typ": "dpop+jwt" }), none.clone()), "malformed_token", "something else than access"),
-        (good.token("{\"alg\":\"ES256\",\"kid\":\"k\",\"kid\":\"o\"}", &claims(none.clone())), "malformed_token", "two ids"),
+        (
+            good.token("{\"alg\":\"ES256\",\"kid\":\"k\",\"kid\":\"o\"}", &claims(none.clone())),
+            "malformed_token",
+            "two ids",
+        ),
         (good.token(&head(none.clone()), &twice), "malformed_token", "a claim twice"),
         (good.token(&head(none.clone()), "[]"), "malformed_token", "no table"),
         (other.token(&head(none.clone()), &claims(none.clone())), "wrong_signature", "signed by another"),
-        (format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(claims(json!({ "sub": "eve" }))), parts[2]), "wrong_signature", "changed"),
+        (
+            format!("{}.{}.{}", parts[0], URL_SAFE_NO_PAD.encode(claims(json!({ "sub": "eve" }))), parts[2]),
+            "wrong_signature",
+            "changed",
+        ),
         (format!("{whole}.x"), "malformed_token", "four parts"),
         (signed(none.clone(), json!({ "iss": "https://evil.example" })), "unknown_issuer", "of another issuer"),
         (signed(none.clone(), json!({ "iss": null })), "unknown_issuer", "of none"),

@@ -32,7 +32,10 @@ impl Cidr {
         // Most often a typing mistake, and never what is meant.
         match cidr.bits & !cidr.mask() {
             0 => Ok(cidr),
-            _ => Err(format!("`{text}` has bits behind its prefix: write `{}`", Cidr { bits: cidr.bits & cidr.mask(), ..cidr })),
+            _ => Err(format!(
+                "`{text}` has bits behind its prefix: write `{}`",
+                Cidr { bits: cidr.bits & cidr.mask(), ..cidr }
+            )),
         }
     }
 

@@ -185,7 +185,12 @@ mod tests {
             (&text, with(&|r| r.expires_ms = Some(100)), Some(Err("expired_key")), "its last moment is over"),
             (&text, with(&|r| r.expires_ms = Some(101)), Some(Ok(())), "its last moment"),
             (&text, with(&|r| r.cidr = vec![Cidr::parse("10.0.0.0/8").unwrap()]), Some(Ok(())), "inside"),
-            (&text, with(&|r| r.cidr = vec![Cidr::parse("11.0.0.0/8").unwrap()]), Some(Err("wrong_network")), "outside"),
+            (
+                &text,
+                with(&|r| r.cidr = vec![Cidr::parse("11.0.0.0/8").unwrap()]),
+                Some(Err("wrong_network")),
+                "outside",
+            ),
             (&old, rotated(101), Some(Ok(())), "the secret before, while both are taken"),
             (&text, rotated(101), Some(Ok(())), "and the new one"),
             (&old, rotated(100), Some(Err("replaced_key")), "the secret before, later"),

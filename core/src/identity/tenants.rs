@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::record::KeyRecord;
 use crate::contract::Operation;
 use crate::contract::glob::Glob;
-use super::record::KeyRecord;
 use crate::routing::catalog::Target;
 
 /// The table of a revision. Without one (`present: false`), the zero-config mode: one key, everything allowed.

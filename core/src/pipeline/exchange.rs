@@ -69,20 +69,22 @@ pub async fn exchange(
         );
         return Err(Refusal::new(Category::Permission, "out_of_scope", told));
     }
-    let mut names = [(&caller.app, caller.app_source, wanted.app, "app"), (&caller.user, caller.user_source, wanted.user, "user")]
-        .into_iter()
-        .map(|(known, source, wanted, what)| match source {
-            _ if wanted.len() > NAME_BYTES_MAX || wanted.chars().any(char::is_control) => {
-                Err(wrong(what, format!("`{what}` is no name: at most {NAME_BYTES_MAX} bytes, nothing unprintable")))
-            }
-            Source::Absent => Ok(wanted.into()),
-            Source::Verified | Source::Asserted if wanted.is_empty() || **known == *wanted => Ok(known.clone()),
-            Source::Verified | Source::Asserted => Err(Refusal::new(
-                Category::Permission,
-                "identity_mismatch",
-                format!("the key is of {what} `{known}`: a short-lived key of it is for no other"),
-            )),
-        });
+    let mut names =
+        [(&caller.app, caller.app_source, wanted.app, "app"), (&caller.user, caller.user_source, wanted.user, "user")]
+            .into_iter()
+            .map(|(known, source, wanted, what)| match source {
+                _ if wanted.len() > NAME_BYTES_MAX || wanted.chars().any(char::is_control) => Err(wrong(
+                    what,
+                    format!("`{what}` is no name: at most {NAME_BYTES_MAX} bytes, nothing unprintable"),
+                )),
+                Source::Absent => Ok(wanted.into()),
+                Source::Verified | Source::Asserted if wanted.is_empty() || **known == *wanted => Ok(known.clone()),
+                Source::Verified | Source::Asserted => Err(Refusal::new(
+                    Category::Permission,
+                    "identity_mismatch",
+                    format!("the key is of {what} `{known}`: a short-lived key of it is for no other"),
+                )),
+            });
     let mut next = || names.next().expect("there are two");
     let ticket = Ticket {
         key: caller.key.clone(),

@@ -26,17 +26,18 @@ pub fn rows<'r>(revision: &'r Revision, facts: &Facts, operation: Operation) -> 
     let who = format_args!("tenant `{tenant}`, app `{app}`, use case `{use_case}`");
     let speaking: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
     let rows = kept(&speaking, |row| row.admits_operation(operation)).ok_or_else(|| {
-        let told = format!(
-            "{who} may not use `{}`: no row under `grants` of `tenants.yaml` admits it",
-            operation.name()
-        );
+        let told =
+            format!("{who} may not use `{}`: no row under `grants` of `tenants.yaml` admits it", operation.name());
         Refusal::new(Category::Permission, "no_grant", told)
     })?;
     let class = facts.meta.data_class.name();
     let rows = kept(&rows, |row| row.admits_data_class(class)).ok_or_else(|| {
         let admitted = listed(&rows, |row| row.data_classes.iter().map(|class| class.to_string()).collect());
         let said = if class.is_empty() { "data of an unstated class".to_owned() } else { format!("`{class}` data") };
-        refused("no_grant_data_class", format!("{who} may not send {said}: {admitted} (it is said by `tollgate-data-class`)"))
+        refused(
+            "no_grant_data_class",
+            format!("{who} may not send {said}: {admitted} (it is said by `tollgate-data-class`)"),
+        )
     })?;
     if rows.iter().all(|row| !row.reads_prompt()) {
         return Ok(rows);
@@ -44,22 +45,26 @@ pub fn rows<'r>(revision: &'r Revision, facts: &Facts, operation: Operation) -> 
     let prompt = facts.prompt();
     // What is granted must be what the provider reads.
     plan::clear(facts, GroupSet::default())?;
-    let modalities: Vec<Modality> = [(Modality::Text, true), (Modality::Image, prompt.has_images), (Modality::Audio, prompt.has_audio)]
-        .into_iter()
-        .filter_map(|(modality, is_in)| is_in.then_some(modality))
-        .collect();
-    let rows_of_kind = kept(&rows, |row| modalities.iter().all(|modality| row.admits_modality(*modality))).ok_or_else(|| {
-        let sent: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
-        let admitted = listed(&rows, |row| row.modalities.iter().map(|modality| modality.name().to_owned()).collect());
-        refused("no_grant_modality", format!("{who} may not send `{}`: {admitted}", sent.join("`, `")))
-    })?;
+    let modalities: Vec<Modality> =
+        [(Modality::Text, true), (Modality::Image, prompt.has_images), (Modality::Audio, prompt.has_audio)]
+            .into_iter()
+            .filter_map(|(modality, is_in)| is_in.then_some(modality))
+            .collect();
+    let rows_of_kind =
+        kept(&rows, |row| modalities.iter().all(|modality| row.admits_modality(*modality))).ok_or_else(|| {
+            let sent: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
+            let admitted =
+                listed(&rows, |row| row.modalities.iter().map(|modality| modality.name().to_owned()).collect());
+            refused("no_grant_modality", format!("{who} may not send `{}`: {admitted}", sent.join("`, `")))
+        })?;
     kept(&rows_of_kind, |row| prompt.tools.iter().all(|tool| row.admits_tool(tool))).ok_or_else(|| {
         let stray = |tool: &&String| !rows_of_kind.iter().any(|row| row.admits_tool(tool));
-        let tools: Vec<&str> = match prompt.tools.iter().filter(stray).take(ROWS_TOLD).map(|tool| &**tool).collect::<Vec<_>>() {
-            // Each is admitted somewhere, and all of them nowhere.
-            strays if strays.is_empty() => prompt.tools.iter().take(ROWS_TOLD).map(|tool| &**tool).collect(),
-            strays => strays,
-        };
+        let tools: Vec<&str> =
+            match prompt.tools.iter().filter(stray).take(ROWS_TOLD).map(|tool| &**tool).collect::<Vec<_>>() {
+                // Each is admitted somewhere, and all of them nowhere.
+                strays if strays.is_empty() => prompt.tools.iter().take(ROWS_TOLD).map(|tool| &**tool).collect(),
+                strays => strays,
+            };
         let admitted = listed(&rows_of_kind, |row| row.tools.iter().map(|glob| glob.text().to_owned()).collect());
         refused("no_grant_tool", format!("{who} may not use the tools `{}`: {admitted}", tools.join("`, `")))
     })
@@ -102,8 +107,11 @@ fn kept<'r>(rows: &[&'r Grant], admits: impl Fn(&Grant) -> bool) -> Option<Vec<&
 
 /// What the rows would admit, with their lines.
 fn listed(rows: &[&Grant], of: impl Fn(&Grant) -> Vec<String>) -> String {
-    let each: Vec<String> =
-        rows.iter().take(ROWS_TOLD).map(|row| format!("tenants.yaml:{} admits `{}`", row.line, of(row).join("`, `"))).collect();
+    let each: Vec<String> = rows
+        .iter()
+        .take(ROWS_TOLD)
+        .map(|row| format!("tenants.yaml:{} admits `{}`", row.line, of(row).join("`, `")))
+        .collect();
     each.join("; ")
 }
 

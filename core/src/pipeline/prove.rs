@@ -117,7 +117,10 @@ fn by_ticket(core: &Core, revision: &Revision, text: &str, shown: &Shown<'_>) ->
         return Err(auth("malformed_key", "the short-lived key was not made by this gateway, or has a typo"));
     };
     if ticket.expires_ms <= shown.now_ms {
-        return Err(auth("expired_key", format!("the short-lived key of `{}` has expired: make a new one", ticket.key)));
+        return Err(auth(
+            "expired_key",
+            format!("the short-lived key of `{}` has expired: make a new one", ticket.key),
+        ));
     }
     let Some(record) = known(core, revision, &ticket.key).filter(|record| record.tenant == ticket.tenant) else {
         return Err(auth("unknown_key", format!("the key `{}` that made this one is not known here", ticket.key)));

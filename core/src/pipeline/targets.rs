@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Core, granted};
 use super::identify::Identified;
 use super::translate::serves;
+use super::{Core, granted};
 use crate::contract::Operation;
 use crate::contract::refusal::{Category, Refusal};
 use crate::policy::facts::Facts;

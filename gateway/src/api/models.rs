@@ -145,7 +145,11 @@ fn answer(headers: &HeaderMap, body: Value) -> Response {
 }
 
 /// Models by name, each once, in the catalog's order.
-async fn allowed(connection: &Connection, headers: &HeaderMap, query: Option<&str>) -> Result<Vec<Arc<Target>>, Refusal> {
+async fn allowed(
+    connection: &Connection,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Vec<Arc<Target>>, Refusal> {
     let core = &connection.gate.core;
     let declared = Declared::from_headers(headers)?;
     arrive::version(&declared)?;

@@ -123,9 +123,8 @@ fn list(tenant: Option<&str>, to: &Operate) -> Result<(), Ended> {
 
 /// One key for people.
 fn line(key: &Value) -> String {
-    let list = |name: &str| -> String {
-        key[name].as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(",")
-    };
+    let list =
+        |name: &str| -> String { key[name].as_array().into_iter().flatten().map(text).collect::<Vec<_>>().join(",") };
     let who: Vec<&str> = ["tenant", "app", "user"].iter().map(|name| text(&key[*name])).collect();
     let mut out =
         format!("{:<12} {:<8} {:<12} {}", text(&key["id"]), text(&key["state"]), text(&key["source"]), who.join("/"));
@@ -169,8 +168,7 @@ fn row(args: &KeyNew, state: &State) -> Result<(), Ended> {
         return Ok(());
     }
     let mut row = format!("  - {{ id: {id}, hash: \"{hash}\", tenant: {}", quoted(&args.tenant));
-    for (name, value) in
-        [("app", &args.app), ("user", &args.user), ("expires", &args.expires), ("owner", &args.owner)]
+    for (name, value) in [("app", &args.app), ("user", &args.user), ("expires", &args.expires), ("owner", &args.owner)]
     {
         if let Some(value) = value {
             let _ = write!(row, ", {name}: {}", quoted(value));

@@ -40,7 +40,8 @@ impl Claims {
         let value = cel::to_value(claims).map_err(|_| "the claims cannot be read".to_owned())?;
         let mut context = Context::with_env(ENV.clone());
         context.add_variable_from_value("claims", value);
-        let came = Value::resolve(&self.root, &context).map_err(|_| format!("`{}` does not apply to its claims", self.text))?;
+        let came = Value::resolve(&self.root, &context)
+            .map_err(|_| format!("`{}` does not apply to its claims", self.text))?;
         let wrong = || format!("`{}` gives neither a text nor a list of texts", self.text);
         let name = |value: &Value| match value {
             Value::String(text) => check(text),
@@ -50,7 +51,9 @@ impl Claims {
         };
         match &came {
             Value::Null => Ok(Vec::new()),
-            Value::List(list) if list.len() > NAMES_MAX => Err(format!("`{}` gives more than {NAMES_MAX} names", self.text)),
+            Value::List(list) if list.len() > NAMES_MAX => {
+                Err(format!("`{}` gives more than {NAMES_MAX} names", self.text))
+            }
             Value::List(list) => list.iter().map(name).collect(),
             one => Ok(vec![name(one)?]),
         }
@@ -59,7 +62,9 @@ impl Claims {
 
 fn check(text: &str) -> Result<Arc<str>, String> {
     match text.len() > NAME_BYTES_MAX || text.chars().any(char::is_control) {
-        true => Err(format!("a name in its claims is longer than {NAME_BYTES_MAX} bytes, or has what cannot be printed")),
+        true => {
+            Err(format!("a name in its claims is longer than {NAME_BYTES_MAX} bytes, or has what cannot be printed"))
+        }
         false => Ok(text.into()),
     }
 }

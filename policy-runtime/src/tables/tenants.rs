@@ -96,9 +96,8 @@ fn read_keys(reading: &Reading<'_>, table: &Table<'_, '_>, pepper: Option<&str>,
 }
 
 /// What a key's row may say.
-const KEY: [&str; 12] = [
-    "id", "hash", "tenant", "app", "user", "groups", "owner", "scopes", "cidr", "may_assert", "expires", "version",
-];
+const KEY: [&str; 12] =
+    ["id", "hash", "tenant", "app", "user", "groups", "owner", "scopes", "cidr", "may_assert", "expires", "version"];
 
 fn key(reading: &Reading<'_>, node: &Node, pepper: Option<&str>, tenants: &Tenants) -> Option<KeyRecord> {
     let table = reading.table(node, "a key", &KEY)?;
@@ -251,7 +250,10 @@ fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenant
         tools: globs(&table, "tools"),
         modalities: table.picks("modalities", &Modality::ALL.map(|m| (m.name(), m))),
         data_classes: data_classes(&table),
-        max_tokens: table.get("max_tokens").and_then(|v| reading.whole(v, "`max_tokens`", 1, i64::MAX)).map(i64::cast_unsigned),
+        max_tokens: table
+            .get("max_tokens")
+            .and_then(|v| reading.whole(v, "`max_tokens`", 1, i64::MAX))
+            .map(i64::cast_unsigned),
         max_cost_nanousd: max_cost(reading, &table),
     };
     ["operations", "modalities", "data_classes"].iter().for_each(|key| refuse_empty(reading, &table, key));
@@ -265,14 +267,13 @@ fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenant
 /// `unstated` admits calls that say none.
 fn data_classes(table: &Table<'_, '_>) -> Vec<Arc<str>> {
     let name = |class: DataClass| if class == DataClass::Unstated { "unstated" } else { class.name() };
-    let all = [
-        DataClass::Unstated,
-        DataClass::Public,
-        DataClass::Internal,
-        DataClass::Confidential,
-        DataClass::Restricted,
-    ];
-    table.picks("data_classes", &all.map(|class| (name(class), class))).iter().map(|class| class.name().into()).collect()
+    let all =
+        [DataClass::Unstated, DataClass::Public, DataClass::Internal, DataClass::Confidential, DataClass::Restricted];
+    table
+        .picks("data_classes", &all.map(|class| (name(class), class)))
+        .iter()
+        .map(|class| class.name().into())
+        .collect()
 }
 
 fn max_cost(reading: &Reading<'_>, table: &Table<'_, '_>) -> Option<i64> {

@@ -148,9 +148,7 @@ impl Key {
 
     fn verifies(&self, algorithm: Algorithm, signed: &[u8], signature: &[u8]) -> bool {
         let rsa = |parameters: &'static RsaParameters| match &self.material {
-            Material::Rsa { n, e } => {
-                RsaPublicKeyComponents { n, e }.verify(parameters, signed, signature).is_ok()
-            }
+            Material::Rsa { n, e } => RsaPublicKeyComponents { n, e }.verify(parameters, signed, signature).is_ok(),
             Material::P256(_) | Material::P384(_) | Material::Ed25519(_) => false,
         };
         match (algorithm, &self.material) {
@@ -190,7 +188,8 @@ impl<'t> Unproven<'t> {
             return Err(format!("it has {} bytes, at most {TOKEN_BYTES_MAX} are read", token.len()));
         }
         let mut parts = token.split('.');
-        let (Some(head), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(head), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err("it has not three parts".to_owned());
         };

@@ -170,7 +170,11 @@ fn read(bytes: &[u8]) -> Result<Arc<[Key]>, String> {
     let set: Value = serde_json::from_slice(bytes).map_err(|_| "its keys are no JSON".to_owned())?;
     let list = set["keys"].as_array().ok_or("its keys have no list `keys`")?;
     if bytes.len() > BYTES_MAX || list.len() > KEYS_MAX {
-        return Err(format!("it has {} keys in {} bytes, at most {KEYS_MAX} and {BYTES_MAX} are read", list.len(), bytes.len()));
+        return Err(format!(
+            "it has {} keys in {} bytes, at most {KEYS_MAX} and {BYTES_MAX} are read",
+            list.len(),
+            bytes.len()
+        ));
     }
     let keys: Vec<Key> = list.iter().filter_map(Key::read).collect();
     match keys.is_empty() {
