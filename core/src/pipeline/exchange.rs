@@ -1,5 +1,7 @@
 //! A key exchanged for a ticket: a short-lived key with some of its rights, to be given to somebody who is trusted less.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 
 use super::Core;
@@ -51,7 +53,6 @@ pub async fn exchange(
         let told = format!("`{}` is no key of this gateway: only those make short-lived keys", caller.key);
         return Err(Refusal::new(Category::Permission, "no_key", told));
     }
-    let wrong = |param: &'static str, told: String| Refusal::invalid("wrong_value", param, told);
     if !(1..=TTL_S_MAX).contains(&wanted.ttl_s) {
         return Err(wrong("ttl_s", format!("`ttl_s` must be from 1 to {TTL_S_MAX}, not `{}`", wanted.ttl_s)));
     }
@@ -69,31 +70,34 @@ pub async fn exchange(
         );
         return Err(Refusal::new(Category::Permission, "out_of_scope", told));
     }
-    let mut names =
-        [(&caller.app, caller.app_source, wanted.app, "app"), (&caller.user, caller.user_source, wanted.user, "user")]
-            .into_iter()
-            .map(|(known, source, wanted, what)| match source {
-                _ if wanted.len() > NAME_BYTES_MAX || wanted.chars().any(char::is_control) => Err(wrong(
-                    what,
-                    format!("`{what}` is no name: at most {NAME_BYTES_MAX} bytes, nothing unprintable"),
-                )),
-                Source::Absent => Ok(wanted.into()),
-                Source::Verified | Source::Asserted if wanted.is_empty() || **known == *wanted => Ok(known.clone()),
-                Source::Verified | Source::Asserted => Err(Refusal::new(
-                    Category::Permission,
-                    "identity_mismatch",
-                    format!("the key is of {what} `{known}`: a short-lived key of it is for no other"),
-                )),
-            });
-    let mut next = || names.next().expect("there are two");
     let ticket = Ticket {
         key: caller.key.clone(),
         tenant: caller.tenant.clone(),
-        app: next()?,
-        user: next()?,
+        app: name("app", &caller.app, caller.app_source, wanted.app)?,
+        user: name("user", &caller.user, caller.user_source, wanted.user)?,
         scopes,
         expires_ms: shown.now_ms.saturating_add(i64::from(wanted.ttl_s) * 1_000),
     };
     let text = ticket.seal(&core.pepper);
     Ok((ticket, text))
+}
+
+/// A name that the key leaves open may be chosen; one that it has stays.
+fn name(what: &'static str, known: &Arc<str>, source: Source, wanted: String) -> Result<Arc<str>, Refusal> {
+    match source {
+        _ if wanted.len() > NAME_BYTES_MAX || wanted.chars().any(char::is_control) => {
+            Err(wrong(what, format!("`{what}` is no name: at most {NAME_BYTES_MAX} bytes, nothing unprintable")))
+        }
+        Source::Absent => Ok(wanted.into()),
+        Source::Verified | Source::Asserted if wanted.is_empty() || **known == *wanted => Ok(known.clone()),
+        Source::Verified | Source::Asserted => Err(Refusal::new(
+            Category::Permission,
+            "identity_mismatch",
+            format!("the key is of {what} `{known}`: a short-lived key of it is for no other"),
+        )),
+    }
+}
+
+fn wrong(param: &'static str, told: String) -> Refusal {
+    Refusal::invalid("wrong_value", param, told)
 }
