@@ -1,4 +1,4 @@
-//! The five places where the core meets the world: Policies, Upstream, Ledger, Shelf, Trail.
+//! The six places where the core meets the world: Policies, Upstream, Ledger, Shelf, Trail, Tokens.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use crate::contract::packed::PackedError;
 use crate::dialects::Quirks;
 use crate::dialects::paths::Address;
 use crate::evidence::receipt::Receipt;
+use crate::identity::scopes::Scopes;
 use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
@@ -206,4 +207,33 @@ pub struct Kept {
 pub trait Trail: Send + Sync {
     /// Hands over the receipt; waits while the bounded queue is full, never drops.
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()>;
+}
+
+/// Who the tokens of other issuers speak of.
+pub trait Tokens: Send + Sync {
+    /// Signature, times and audience hold, and the claims name a caller; or why not.
+    fn verify<'a>(&'a self, token: &'a str, now_ms: i64) -> Later<'a, Result<Arc<Bearer>, Untaken>>;
+}
+
+/// Who a token speaks of. All of it is verified.
+#[derive(Debug, Clone)]
+pub struct Bearer {
+    /// As the config calls it.
+    pub issuer: Arc<str>,
+    pub tenant: Arc<str>,
+    pub app: Arc<str>,
+    pub user: Arc<str>,
+    pub groups: Vec<Arc<str>>,
+    pub scopes: Scopes,
+    pub until_ms: i64,
+}
+
+/// Why a token is not taken.
+#[derive(Debug, Clone)]
+pub struct Untaken {
+    pub code: &'static str,
+    /// Without a word of the token.
+    pub reason: String,
+    /// Nobody can say now whether it is good.
+    pub is_ours: bool,
 }

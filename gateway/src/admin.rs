@@ -1,20 +1,20 @@
-//! The operators' verbs over HTTP, `/admin/v1/policies/...`: what is live beside the active revision, what is held.
+//! The operators' verbs over HTTP, `/admin/v1/...`: one table of routes, with the right that each asks for.
 //!
-//! Every request shows the operators' token, on loopback too: a page in a browser on the same machine must not operate
-//! the gateway.
+//! Every request shows the operators' token or a key with a scope of their side, on loopback too: a page in a browser on
+//! the same machine must not operate the gateway.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
+use tollgate_core::pipeline::Core;
 use tollgate_core::policy::Mode;
 use tollgate_core::policy::parse::sticky_by;
 use tollgate_core::policy::tree::Tree;
@@ -25,18 +25,30 @@ use tollgate_policy_runtime::source::Bell;
 use tollgate_policy_runtime::steer::Unwilling;
 use tollgate_policy_runtime::watch::Asker;
 use tollgate_providers::Secret;
+use tollgate_store::acts::Acts;
 
 mod hint;
+mod keys;
+mod rights;
+
+use rights::{Right, guard};
+
+use crate::keys::Keys;
+use crate::operators::Operators;
 
 /// What the verbs work on.
 #[derive(Clone)]
 pub struct Admin {
+    pub operators: Operators,
     pub policies: Arc<Active>,
     pub asker: Asker,
     pub bell: Bell,
     pub token: Arc<str>,
     /// What a git host shows when it hints. Read once: a stranger's request must not make the gateway run a command.
     pub webhook: Option<Secret>,
+    pub core: Arc<Core>,
+    pub keys: Arc<Keys>,
+    pub acts: Arc<Acts>,
 }
 
 /// What a verb came to.
@@ -48,30 +60,62 @@ struct Failed {
     told: Value,
 }
 
-pub fn router(admin: Admin) -> Router {
-    Router::new()
-        .route(
-            "/admin/v1/policies",
-            get(|State(a): State<Admin>| async move { answer(Ok(json!(a.policies.status()))) }),
-        )
-        .route("/admin/v1/policies/second", post(second).delete(end_second))
-        .route("/admin/v1/policies/pin", post(pin).delete(unpin))
-        .route("/admin/v1/policies/lowered", post(lower).delete(restore))
-        .route("/admin/v1/policies/rollback", post(rollback))
-        .route("/admin/v1/policies/diff", get(diff))
-        .layer(middleware::from_fn_with_state(admin.clone(), known))
+/// One route: method, path, what it asks for, and who answers.
+struct Route(&'static str, &'static str, Right, MethodRouter<Admin>);
+
+/// All routes. What is not here is not served, and what is here says what it asks for.
+fn table() -> Vec<Route> {
+    vec![
+        Route("GET", "/livez", Right::Nothing, get(|| async { "ok\n" })),
+        Route("GET", "/readyz", Right::Nothing, get(|State(a): State<Admin>| async move { a.operators.ready() })),
+        Route("GET", "/metrics", Right::Nothing, get(|State(a): State<Admin>| async move { a.operators.metrics() })),
+        Route("GET", "/admin/v1", Right::Read, get(index)),
+        Route("GET", "/admin/v1/policies", Right::Read, get(status)),
+        Route("POST", "/admin/v1/policies/second", Right::All, post(second)),
+        Route("DELETE", "/admin/v1/policies/second", Right::All, delete(end_second)),
+        Route("POST", "/admin/v1/policies/pin", Right::All, post(pin)),
+        Route("DELETE", "/admin/v1/policies/pin", Right::All, delete(unpin)),
+        Route("POST", "/admin/v1/policies/lowered", Right::All, post(lower)),
+        Route("DELETE", "/admin/v1/policies/lowered", Right::All, delete(restore)),
+        Route("POST", "/admin/v1/policies/rollback", Right::All, post(rollback)),
+        Route("GET", "/admin/v1/policies/diff", Right::Read, get(diff)),
         // A git host shows what it can; the hint itself looks at it.
-        .route("/admin/v1/policies/hint", post(hint::take))
+        Route("POST", "/admin/v1/policies/hint", Right::Own, post(hint::take)),
+        Route("GET", "/admin/v1/keys", Right::Keys, get(keys::list)),
+        Route("POST", "/admin/v1/keys", Right::Keys, post(keys::make)),
+        Route("GET", "/admin/v1/keys/{id}", Right::Keys, get(keys::one)),
+        Route("POST", "/admin/v1/keys/{id}/rotate", Right::Keys, post(keys::rotate)),
+        Route("DELETE", "/admin/v1/keys/{id}", Right::Keys, delete(keys::revoke)),
+    ]
+}
+
+pub fn router(admin: Admin) -> Router {
+    let mut router = Router::new();
+    for Route(_, path, right, answers) in table() {
+        let answers = match right {
+            Right::Own | Right::Nothing => answers,
+            Right::Read | Right::Keys | Right::All => {
+                answers.layer(middleware::from_fn_with_state((admin.clone(), right), guard))
+            }
+        };
+        router = router.route(path, answers);
+    }
+    router
+        .fallback(|| async { (StatusCode::NOT_FOUND, "here are /livez, /readyz, /metrics and /admin/v1\n") })
         .with_state(admin)
 }
 
-async fn known(State(admin): State<Admin>, headers: HeaderMap, request: Request, next: Next) -> Response {
-    if admin.is_operator(&headers) {
-        return next.run(request).await;
-    }
-    let told =
-        "show the operators' token as `authorization: Bearer TOKEN`; it is in `operator-token` of the state folder";
-    answer(Err(Failed { status: StatusCode::UNAUTHORIZED, told: json!({ "error": told }) }))
+/// What is here, and what each asks for.
+async fn index() -> Response {
+    let routes: Vec<Value> = table()
+        .iter()
+        .map(|Route(method, path, right, _)| json!({ "method": method, "path": path, "needs": right.name() }))
+        .collect();
+    answer(Ok(json!({ "routes": routes })))
+}
+
+async fn status(State(admin): State<Admin>) -> Response {
+    answer(Ok(json!(admin.policies.status())))
 }
 
 /// The body of a request for a second revision.
@@ -221,12 +265,6 @@ async fn diff(State(admin): State<Admin>, Query(named): Query<Named>) -> Respons
 }
 
 impl Admin {
-    fn is_operator(&self, headers: &HeaderMap) -> bool {
-        let shown =
-            headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(|v| v.strip_prefix("Bearer "));
-        shown.is_some_and(|token| bool::from(token.as_bytes().ct_eq(self.token.as_bytes())))
-    }
-
     fn tree(&self, revision: &str) -> Result<Tree, Failed> {
         self.asker.revision(revision).map_err(|why| Failed {
             status: StatusCode::NOT_FOUND,

@@ -2,15 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+mod accept;
 mod admin;
 mod api;
 mod cli;
 mod config;
+mod keys;
 mod metrics;
 mod operators;
 mod policies;
 mod start;
 mod state;
+mod tokens;
 mod trust;
 
 use std::process::ExitCode;

@@ -5,42 +5,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
-
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tollgate_core::identity::key::{self, Pepper};
-use tollgate_core::identity::tenants::KeyRecord;
+use tollgate_core::identity::record::KeyRecord;
+use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::body::Bodies;
-use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
-use tollgate_providers::gathered::Gathered;
 use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
+use tollgate_store::acts::Acts;
+use tollgate_store::keys::KeyFile;
+use tollgate_store::ledger::JournalLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
-use crate::admin::Admin;
-use crate::api::edge::Edge;
+use crate::accept::{DRAIN_MAX, accept};
+use crate::admin::{self, Admin};
+use crate::api::Gate;
 use crate::api::ids::Ids;
-use crate::api::{self, Connection, Gate};
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError};
+use crate::keys::Keys;
 use crate::metrics::{Counted, Metrics};
-use crate::operators::{self, Operators};
+use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
 use crate::state::{self, State};
+use crate::tokens;
 
-/// A connection that has not sent a whole head after this long is closed.
-const HEAD_MAX: Duration = Duration::from_secs(30);
-/// Calls under way may end within this long after a signal.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// So long the trail and the journal may take for what they still have.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
 /// The config file that is taken where none is named.
@@ -88,26 +83,15 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
     );
-    let clock = clock();
-    let now_ms = clock.now_ms.clone();
-    let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let core = Arc::new(Core {
-        policies: active.clone(),
-        upstream: Arc::new(providers),
-        ledger: ledger.clone(),
-        shelf: Arc::new(MemoryShelf::default()),
-        trail: Arc::new(Counted { trail: trail.clone(), metrics: metrics.clone() }),
-        clock,
-        pepper,
-        keys: RuntimeKeys::default(),
-        bodies: Bodies::new(config.edge.bodies_bytes_max.get()),
-        bounds: Bounds {
-            body_bytes_max: config.edge.body_bytes_max.get(),
-            deadline_ms: config.edge.deadline_ms.get(),
-            attempts_max: config.edge.attempts_max.max(1),
-            ..Bounds::default()
-        },
-    });
+    let (metered, kept_trail) = (metrics.clone(), trail.clone());
+    let counted = Counted { trail: kept_trail, metrics: metered };
+    let ledger = state.ledger(clock().now_ms).await.map_err(Ended::usage)?;
+    let now_ms = clock().now_ms;
+    let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
+    let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
+    let keys = Arc::new(Keys::open(core.clone(), kept));
+    let acts = Acts::open(state.trail())
+        .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?;
     let one_time = one_time_key(&core)?;
     let callers = listen(args.listen.unwrap_or(config.listen.callers), "callers").await?;
     let operators_at = listen(args.operators.unwrap_or(config.listen.operators), "operators").await?;
@@ -122,8 +106,19 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let token = state.operator_token().map_err(Ended::usage)?.into();
     let webhook = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
     let webhook = webhook.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))?;
-    let admin = Admin { policies: active.clone(), asker: watch.asker(), bell: watch.bell(), token, webhook };
-    let operators = operators::router(Operators { metrics, policies: active, providers: found.into() }, admin);
+    let operators = Operators { metrics, policies: active.clone(), providers: found.into() };
+    let admin = Admin {
+        operators,
+        policies: active,
+        asker: watch.asker(),
+        bell: watch.bell(),
+        token,
+        webhook,
+        core: core.clone(),
+        keys,
+        acts: Arc::new(acts),
+    };
+    let operators = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
@@ -136,6 +131,35 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         (true, false, _) => Err(Ended::failed("receipts were not written: the trail's disk did not take them in time")),
         (true, true, false) => Err(Ended::failed("the journal's disk did not confirm the last records in time")),
     }
+}
+
+/// What calls need, made once.
+fn core(
+    config: &Config,
+    policies: Arc<Active>,
+    providers: Providers,
+    ledger: Arc<JournalLedger>,
+    trail: Counted,
+    pepper: Pepper,
+) -> Result<Core, Ended> {
+    Ok(Core {
+        policies,
+        upstream: Arc::new(providers),
+        ledger,
+        shelf: Arc::new(MemoryShelf::default()),
+        trail: Arc::new(trail),
+        clock: clock(),
+        pepper,
+        keys: RuntimeKeys::default(),
+        tokens: tokens::issued(&config.identity).map_err(Ended::usage)?,
+        bodies: Bodies::new(config.edge.bodies_bytes_max.get()),
+        bounds: Bounds {
+            body_bytes_max: config.edge.body_bytes_max.get(),
+            deadline_ms: config.edge.deadline_ms.get(),
+            attempts_max: config.edge.attempts_max.max(1),
+            ..Bounds::default()
+        },
+    })
 }
 
 pub fn clock() -> Clock {
@@ -294,7 +318,7 @@ fn one_time_key(core: &Core) -> Result<Option<String>, Ended> {
         return Ok(None);
     }
     let (id, text) = key::mint(&state::random().map_err(Ended::failed)?);
-    core.keys.add(KeyRecord {
+    core.keys.put(KeyRecord {
         id: id.as_str().into(),
         hash: core.pepper.hash(&text),
         tenant: ONE_TIME_TENANT.into(),
@@ -323,7 +347,7 @@ fn greet(callers: &TcpListener, operators: &TcpListener, key: Option<&str>, foun
     println!("providers: {}", found.join(", "));
     println!("policies: revision {}", core.policies.pin().id.short());
     let Some(key) = key else {
-        println!("keys: those of tenants.yaml");
+        println!("keys: those of tenants.yaml, and those of `tollgate key`");
         return;
     };
     println!("key: {key}   (one-time: it ends with this process)");
@@ -331,68 +355,5 @@ fn greet(callers: &TcpListener, operators: &TcpListener, key: Option<&str>, foun
         println!(
             "\nfirst call:\n  curl http://{at}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\\n    -d '{{\"model\": \"sim/sim-1\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\nwhy it went there:\n  tollgate explain"
         );
-    }
-}
-
-/// Takes connections until a signal, then lets calls end. `false` = some were cut.
-async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) -> bool {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).pipeline_flush(true);
-    http.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
-    let http = Arc::new(http);
-    let graceful = GracefulShutdown::new();
-    let routes = api::router();
-    let room = Arc::new(Semaphore::new(connections_max));
-    let mut signal = std::pin::pin!(stopped());
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut signal => break,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(why) => {
-                // Out of file descriptors: the ones under way will give some back.
-                tracing::warn!(%why, "a connection could not be taken");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(permit) = room.clone().try_acquire_owned() else {
-            tracing::warn!(connections_max, "a connection was closed: no more are taken (`edge.connections_max`)");
-            continue;
-        };
-        // Small answers must not wait for an acknowledgement; where it fails the answer is only slower.
-        let _ = stream.set_nodelay(true);
-        let peer: Arc<str> = peer.ip().to_string().into();
-        let peer_sealed = gate.core.pepper.pseudonym("address", &peer).into();
-        let connection = Connection { gate: gate.clone(), peer, peer_sealed };
-        let edge = Edge::new(connection, &routes);
-        let watched = graceful.watcher();
-        let http = http.clone();
-        tokio::spawn(async move {
-            let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), edge).into_owned();
-            // A broken connection is the caller's affair; its call settles by itself.
-            let _ = watched.watch(served).await;
-            drop(permit);
-        });
-    }
-    tracing::info!("stopping: calls under way may end within {} s", DRAIN_MAX.as_secs());
-    tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_ok()
-}
-
-/// SIGTERM or SIGINT.
-async fn stopped() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-        }
-        Err(_) => {
-            let _ = tokio::signal::ctrl_c().await;
-        }
     }
 }

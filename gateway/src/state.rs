@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tollgate_core::identity::key::Pepper;
+use tollgate_core::identity::record::hex;
 use tollgate_store::journal::Bounds;
 use tollgate_store::ledger::JournalLedger;
 
@@ -65,6 +66,26 @@ impl State {
         self.path.join("revisions")
     }
 
+    /// Keys that were made while a gateway ran: hashes only.
+    pub fn keys(&self) -> PathBuf {
+        self.path.join("keys.json")
+    }
+
+    /// Does a gateway run on this folder?
+    pub fn is_running(&self) -> Result<bool, String> {
+        let path = self.path.join("lock");
+        let told = |why: String| format!("cannot look at `{}`: {why}", path.display());
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => match file.try_lock() {
+                Ok(()) => Ok(false),
+                Err(fs::TryLockError::WouldBlock) => Ok(true),
+                Err(fs::TryLockError::Error(why)) => Err(told(why.to_string())),
+            },
+            Err(why) if why.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(why) => Err(told(why.to_string())),
+        }
+    }
+
     /// Machine code that components were compiled to: made here, and read by nobody else.
     pub fn machine_code(&self) -> PathBuf {
         self.path.join("machine-code")
@@ -97,7 +118,7 @@ impl State {
         let told = |why: std::io::Error| format!("cannot read the operators' token `{}`: {why}", path.display());
         match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
             Ok(mut file) => {
-                let token = format!("tgop_{}", hex(&random::<32>()?));
+                let token = format!("tgop_{}", hex::encode(&random::<32>()?));
                 file.write_all(token.as_bytes()).and_then(|()| file.sync_all()).map_err(told)?;
                 Ok(token)
             }
@@ -122,7 +143,7 @@ impl State {
         match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
             Ok(mut file) => {
                 let bytes: [u8; 32] = random()?;
-                file.write_all(hex(&bytes).as_bytes())
+                file.write_all(hex::encode(&bytes).as_bytes())
                     .and_then(|()| file.sync_all())
                     .map_err(|w| told(w.to_string()))?;
                 Ok(Pepper::new(bytes))
@@ -134,7 +155,7 @@ impl State {
                         "it is not 64 hex digits; restore it from a backup, or remove it and mint all keys anew".into(),
                     )
                 };
-                unhex(text.trim()).map(Pepper::new).ok_or_else(wrong)
+                hex::decode(text.trim()).map(Pepper::new).ok_or_else(wrong)
             }
             Err(why) => Err(told(why.to_string())),
         }
@@ -155,22 +176,6 @@ pub fn random<const N: usize>() -> Result<[u8; N], String> {
     Ok(bytes)
 }
 
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// 32 bytes from 64 hex digits.
-pub fn unhex(text: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).ok()?;
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,7 +185,9 @@ mod tests {
         let path = std::env::temp_dir().join(format!("tollgate-state-{}", std::process::id()));
         let state = State::open(Some(&path)).unwrap();
         assert_eq!(state.pepper().unwrap().id(), state.pepper().unwrap().id());
+        assert!(!state.is_running().unwrap());
         let held = state.lock().unwrap();
+        assert!(state.is_running().unwrap());
         assert!(state.lock().unwrap_err().contains("another gateway"));
         drop(held);
         assert!(state.lock().is_ok());

@@ -12,6 +12,7 @@ pub mod known;
 pub mod secret;
 pub mod sigv4;
 pub mod sim;
+pub mod tokens;
 
 pub use auth::Auth;
 pub use http::{Provider, Providers, Timers};

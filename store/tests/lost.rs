@@ -19,13 +19,14 @@ use tollgate_core::contract::meta::Declared;
 use tollgate_core::dialects::Quirks;
 use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{Pepper, mint};
-use tollgate_core::identity::tenants::{KeyRecord, Tenants};
+use tollgate_core::identity::record::KeyRecord;
+use tollgate_core::identity::runtime::RuntimeKeys;
+use tollgate_core::identity::tenants::Tenants;
 use tollgate_core::limits::claim::{Claim, Standing};
 use tollgate_core::limits::money::{Price, Rates};
 use tollgate_core::limits::rules::{Calendar, Limits, Rule, ScopeGlobs, Unit, UnknownPrice, Window};
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
 use tollgate_core::pipeline::body::Bodies;
-use tollgate_core::pipeline::identify::RuntimeKeys;
 use tollgate_core::pipeline::outlet::Outlet;
 use tollgate_core::pipeline::{Bounds, Clock, Core, run};
 use tollgate_core::policy::Hook;
@@ -237,7 +238,7 @@ fn house(turns: &'static [Turn], policy_panics: bool) -> House {
     let provider = Arc::new(Provider { turns, sent: AtomicUsize::new(0), quirks: Quirks::default() });
     let (trail, pepper, keys) = (Arc::new(Counted::default()), Pepper::new([7; 32]), RuntimeKeys::default());
     let (id, key) = mint(&[3; _]);
-    keys.add(KeyRecord { id: id.as_str().into(), hash: pepper.hash(&key), tenant: "t".into(), ..KeyRecord::default() });
+    keys.put(KeyRecord { id: id.as_str().into(), hash: pepper.hash(&key), tenant: "t".into(), ..KeyRecord::default() });
     let core = Arc::new(Core {
         policies: Arc::new(One(revision.clone())),
         upstream: provider.clone(),
@@ -247,6 +248,7 @@ fn house(turns: &'static [Turn], policy_panics: bool) -> House {
         clock: Clock { now_ms: Arc::new(|| 1_000), steady_ms: Arc::new(|| 1_000) },
         pepper,
         keys,
+        tokens: None,
         bodies: Bodies::new(1 << 20),
         bounds: Bounds::default(),
     });

@@ -153,6 +153,36 @@ fn the_core_asks_for_neither_time_nor_disk_nor_network() {
     nothing_wrong(&wrong);
 }
 
+/// A comparison of secrets that stops at the first difference tells where it is.
+#[test]
+fn secrets_are_compared_in_one_place() {
+    const HOME: &str = "core/src/identity/key.rs";
+    let mut wrong = Vec::new();
+    let mut at_home = 0;
+    for source in sources().iter().filter(|s| !s.is_test) {
+        for (line, text) in source.code().filter(|(_, text)| text.contains("ct_eq(") || text.contains("subtle::")) {
+            match source.path == HOME {
+                true => at_home += 1,
+                false => wrong.push(format!("{}:{line}: `{}`: compare with `key::equal`", source.path, text.trim())),
+            }
+        }
+        // Whatever is kept of a secret is compared there and nowhere else.
+        let kept = [".hash ==", ".hash !=", "== self.token", "!= self.token", "mac ==", "mac !="];
+        for (line, text) in source.code() {
+            for mark in kept.iter().filter(|mark| text.contains(**mark)) {
+                wrong.push(format!("{}:{line}: `{mark}`: compare with `key::equal`", source.path));
+            }
+        }
+    }
+    assert_eq!(at_home, 2, "{HOME} has the one import and the one call");
+    for (folder, _) in NEIGHBOURS.iter().filter(|(folder, _)| *folder != "core") {
+        if dependencies(&manifest(folder), |heading| heading.ends_with("dependencies")).contains("subtle") {
+            wrong.push(format!("{folder}/Cargo.toml: `subtle`: compare with `key::equal` of the core"));
+        }
+    }
+    nothing_wrong(&wrong);
+}
+
 #[test]
 fn imports_inside_the_core_point_down() {
     let floor = |module: &str| FLOORS.iter().position(|floor| floor.contains(&module));

@@ -71,24 +71,39 @@ impl<'a> Presented<'a> {
         (right && crc == checksum(&text[..text.len() - crc.len() - 1])).then_some(Presented { id, text })
     }
 
-    /// In constant time. `None` (no such key) costs the same as a wrong one.
-    pub fn matches(&self, pepper: &Pepper, hash: Option<&[u8; 32]>) -> bool {
+    /// Is it the key of this hash, or of that one? `None` (no such key) costs the same as a wrong one.
+    pub fn matches(&self, pepper: &Pepper, hashes: [Option<&[u8; 32]>; 2]) -> (bool, bool) {
         let own = pepper.hash(self.text);
-        let known = hash.unwrap_or(&[0; 32]);
-        bool::from(own.ct_eq(known)) & hash.is_some()
+        let [now, before] = hashes.map(|hash| equal(&own, hash.unwrap_or(&[0; 32])) & hash.is_some());
+        (now, before)
     }
+}
+
+/// The one comparison of secrets: its time tells nothing of where two texts differ, only whether their lengths do.
+pub fn equal(one: &[u8], other: &[u8]) -> bool {
+    bool::from(one.ct_eq(other))
 }
 
 /// A new key from randomness: 55 bytes of it. The text is shown once and never kept.
 pub fn mint(random: &[u8; ID_LEN + SECRET_LEN]) -> (String, String) {
-    let letters = |bytes: &[u8]| -> String {
-        // 248 = 4 x 62: a byte above maps unevenly, by at most 0.02 bits a letter.
-        bytes.iter().map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()])).collect()
-    };
     let id = letters(&random[..ID_LEN]);
-    let body = format!("tg_{id}_{}", letters(&random[ID_LEN..]));
-    let key = format!("{body}_{}", checksum(&body));
+    let key = with_secret(&id, &random[ID_LEN..]);
     (id, key)
+}
+
+/// The key of an id with another secret: a rotation keeps the id, and with it budgets, grants and what was written of it.
+pub fn mint_for(id: &str, random: &[u8; SECRET_LEN]) -> String {
+    with_secret(id, random)
+}
+
+fn with_secret(id: &str, random: &[u8]) -> String {
+    let body = format!("tg_{id}_{}", letters(random));
+    format!("{body}_{}", checksum(&body))
+}
+
+/// 248 = 4 x 62: a byte above maps unevenly, by at most 0.02 bits a letter.
+fn letters(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()])).collect()
 }
 
 /// CRC-32 (IEEE) as six letters of base 62.
@@ -134,10 +149,15 @@ mod tests {
         let hash = pepper.hash(&key);
         let presented = Presented::parse(&key).unwrap();
         assert_eq!(presented.id, id);
-        assert!(presented.matches(&pepper, Some(&hash)));
-        assert!(!presented.matches(&pepper, None), "an unknown key");
-        assert!(!Presented::parse(&other).unwrap().matches(&pepper, Some(&hash)), "another key");
-        assert!(!presented.matches(&Pepper::new([2; 32]), Some(&hash)), "another pepper");
+        assert_eq!(presented.matches(&pepper, [Some(&hash), None]), (true, false));
+        assert_eq!(presented.matches(&pepper, [None, Some(&hash)]), (false, true), "the secret before");
+        assert_eq!(presented.matches(&pepper, [None, None]), (false, false), "an unknown key");
+        let other = Presented::parse(&other).unwrap();
+        assert_eq!(other.matches(&pepper, [Some(&hash), Some(&hash)]), (false, false), "another key");
+        assert_eq!(presented.matches(&Pepper::new([2; 32]), [Some(&hash), None]), (false, false), "another pepper");
+        let rotated = mint_for(&id, &[9; SECRET_LEN]);
+        assert_eq!(Presented::parse(&rotated).unwrap().id, id, "a rotation keeps the id");
+        assert_ne!(rotated, key);
     }
 
     #[test]

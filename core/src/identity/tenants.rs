@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::record::KeyRecord;
 use crate::contract::Operation;
 use crate::contract::glob::Glob;
 use crate::routing::catalog::Target;
@@ -25,25 +26,6 @@ pub struct Tenant {
     pub teams: HashMap<Arc<str>, Vec<Arc<str>>>,
 }
 
-/// What is known of a key.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct KeyRecord {
-    pub id: Arc<str>,
-    pub hash: [u8; 32],
-    pub tenant: Arc<str>,
-    /// Empty = the caller may say it.
-    pub app: Arc<str>,
-    /// Empty = the caller may say it.
-    pub user: Arc<str>,
-    pub groups: Vec<Arc<str>>,
-    /// May the caller assert tenant and app itself (a trusted platform in front)?
-    pub may_assert: bool,
-    /// Milliseconds since 1970; `None` = no end.
-    pub expires_ms: Option<i64>,
-    /// The contract version on the day the key was made.
-    pub version: Option<Arc<str>>,
-}
-
 /// One row: whom it speaks of, and what they may use. An empty list of the second kind admits all.
 #[derive(Debug, Clone, Default)]
 pub struct Grant {
@@ -60,6 +42,33 @@ pub struct Grant {
     pub regions: Vec<Glob>,
     /// Admits calls with parts that no policy can read: files, sound, pictures, the calls of a batch.
     pub uninspected: bool,
+    pub tools: Vec<Glob>,
+    pub modalities: Vec<Modality>,
+    /// By name; a call that states none is of none of them.
+    pub data_classes: Vec<Arc<str>>,
+    /// Ceilings of one call.
+    pub max_tokens: Option<u64>,
+    pub max_cost_nanousd: Option<i64>,
+}
+
+/// What a prompt is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Modality {
+    Text,
+    Image,
+    Audio,
+}
+
+impl Modality {
+    pub const ALL: [Modality; 3] = [Modality::Text, Modality::Image, Modality::Audio];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Modality::Text => "text",
+            Modality::Image => "image",
+            Modality::Audio => "audio",
+        }
+    }
 }
 
 impl Grant {
@@ -69,6 +78,23 @@ impl Grant {
 
     pub fn admits_operation(&self, operation: Operation) -> bool {
         self.operations.is_empty() || self.operations.contains(&operation)
+    }
+
+    pub fn admits_data_class(&self, class: &str) -> bool {
+        self.data_classes.is_empty() || self.data_classes.iter().any(|known| **known == *class)
+    }
+
+    pub fn admits_modality(&self, modality: Modality) -> bool {
+        self.modalities.is_empty() || self.modalities.contains(&modality)
+    }
+
+    pub fn admits_tool(&self, tool: &str) -> bool {
+        Glob::any(&self.tools, tool)
+    }
+
+    /// Must the prompt be read to know whether it is admitted?
+    pub fn reads_prompt(&self) -> bool {
+        !self.tools.is_empty() || !self.modalities.is_empty()
     }
 
     /// A model may be granted by its name or by the target's id.
@@ -83,7 +109,12 @@ impl Grant {
 
 impl Tenants {
     /// The rows that apply to a caller: united, they are what it may use. No row = nothing.
-    pub fn rows<'a>(&'a self, tenant: &'a str, app: &'a str, use_case: &'a str) -> impl Iterator<Item = &'a Grant> {
+    pub fn rows<'r, 'a>(
+        &'r self,
+        tenant: &'a str,
+        app: &'a str,
+        use_case: &'a str,
+    ) -> impl Iterator<Item = &'r Grant> + use<'r, 'a> {
         self.grants.iter().filter(move |row| row.speaks_of(tenant, app, use_case))
     }
 

@@ -15,6 +15,7 @@ use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
 use crate::dialects::paths::Place;
 use crate::evidence::receipt::Opening;
 use crate::identity::key;
+use crate::identity::ticket::Ticket;
 use crate::policy::revision::Revision;
 use crate::ports::Beside;
 
@@ -146,7 +147,7 @@ pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Cre
     let in_url = query.into_iter().flat_map(|q| q.split('&')).find(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let named = ["key", "api_key", "api-key", "apikey", "access_token", "x-api-key", "x-goog-api-key"];
-        named.iter().any(|known| name.eq_ignore_ascii_case(known)) || key::Presented::parse(value).is_some()
+        named.iter().any(|known| name.eq_ignore_ascii_case(known)) || looks_like_a_key(value)
     });
     match in_url {
         Some(pair) => auth(
@@ -170,6 +171,10 @@ pub fn unpacked(headers: &HeaderMap, body: Incoming, length: Option<u64>) -> Res
             Err(Refusal::invalid("unknown_encoding", "content-encoding", told))
         }
     }
+}
+
+fn looks_like_a_key(text: &str) -> bool {
+    key::Presented::parse(text).is_some() || Ticket::looks_like(text)
 }
 
 /// The caller's request id, if it is one; else ours.

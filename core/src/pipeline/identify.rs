@@ -1,13 +1,14 @@
 //! Stage two: hook *pre-auth*, then who calls, then the body under its bounds, then the metadata that is in the body.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Core;
 use super::arrive::{self, Arrival, Credential, Head};
 use super::body;
+use super::prove::{Shown, prove};
 use super::said::{BodySays, metadata};
 use super::settle::After;
 use super::stateful::Refers;
@@ -18,8 +19,6 @@ use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
 use crate::dialects::paths::Place;
 use crate::evidence::receipt::{Receipt, Recorded, sealed};
-use crate::identity::key::Presented;
-use crate::identity::tenants::KeyRecord;
 use crate::policy::Hook;
 use crate::policy::facts::{CallFacts, Caller, Facts, Source};
 use crate::policy::revision::Revision;
@@ -29,23 +28,6 @@ use crate::ports::Beside;
 
 /// A `user-agent` longer than this is cut in facts.
 const USER_AGENT_MAX: usize = 256;
-
-/// Keys that are not in the repository: the one-time key of the zero-config mode, and later the run-time store's.
-#[derive(Debug, Default)]
-pub struct RuntimeKeys {
-    keys: RwLock<HashMap<Arc<str>, Arc<KeyRecord>>>,
-}
-
-impl RuntimeKeys {
-    pub fn add(&self, record: KeyRecord) {
-        let mut keys = self.keys.write().expect("no code panics while it holds the keys");
-        keys.insert(record.id.clone(), Arc::new(record));
-    }
-
-    fn find(&self, id: &str) -> Option<Arc<KeyRecord>> {
-        self.keys.read().expect("no code panics while it holds the keys").get(id).cloned()
-    }
-}
 
 /// A call with a caller and a body.
 pub struct Identified {
@@ -98,7 +80,7 @@ pub async fn identify(
     let said_in_head = call.beside.is_some().then(|| call.declared.clone());
     let credential = call.credential.as_ref();
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential };
-    let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt)?;
+    let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt).await?;
     let (came, length) = arrive::unpacked(&call.head.headers, call.body, call.content_length)?;
     let bytes = body::read(core, came, length, after).await?;
     receipt.body_bytes = bytes.len() as u64;
@@ -116,7 +98,7 @@ pub async fn identify(
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential };
-    let second = change_over(core, call.beside.as_ref(), &heading, (&declared, &said), &mut facts, receipt)?;
+    let second = change_over(core, call.beside.as_ref(), &heading, (&declared, &said), &mut facts, receipt).await?;
     after.revision = second.as_ref().unwrap_or(&call.revision).clone();
     let user_sealed = seal_user(core, &facts.caller.user);
     receipt.caller = sealed(&facts.caller, &user_sealed, &address_sealed);
@@ -154,22 +136,26 @@ fn join(declared: &mut Declared, said: &BodySays<'_>, receipt: &mut Receipt, aft
 }
 
 /// The first hook, then the caller: what a revision can know before the body came.
-fn admit_head(
+async fn admit_head(
     core: &Core,
     revision: &Revision,
     heading: &Heading<'_>,
     receipt: &mut Receipt,
 ) -> Result<(Caller, BTreeMap<String, u16>), Refusal> {
     let buckets = pre_auth(core, revision, heading, receipt)?;
-    let mut caller = authenticate(core, revision, heading.declared, heading.credential, heading.call.time_ms)?;
-    caller.address = heading.head.address.clone();
+    let address = &heading.head.address;
+    let shown = Shown { credential: heading.credential, address, now_ms: heading.call.time_ms };
+    let proven = prove(core, revision, heading.declared, &shown).await?;
+    let caller = Caller { address: address.clone(), ..proven.caller.clone() };
     receipt.caller = sealed(&caller, &"".into(), &heading.head.address_sealed);
+    // Behind the receipt's caller: who was refused stands in it.
+    proven.admits(heading.call.operation)?;
     Ok((caller, buckets))
 }
 
 /// Where a second revision acts for this caller, the call is its alone from here on: it begins anew with the same head, and
 /// what the first said counts no more.
-fn change_over(
+async fn change_over(
     core: &Core,
     beside: Option<&Arc<dyn Beside>>,
     heading: &Heading<'_>,
@@ -182,7 +168,7 @@ fn change_over(
     receipt.revision = second.id.0.clone();
     receipt.verdicts.clear();
     receipt.facts.clear();
-    facts.caller = admit_head(core, &second, heading, receipt)?.0;
+    facts.caller = admit_head(core, &second, heading, receipt).await?.0;
     assert_identity(declared, said, &mut facts.caller)?;
     Ok(Some(second))
 }
@@ -241,68 +227,6 @@ fn pre_auth(
     receipt.terms = Arc::new(Terms::resolve(&receipt.verdicts));
     super::plan::refuse_denied(receipt)?;
     Ok(buckets)
-}
-
-/// Key to caller. An unknown key costs the same as a wrong one.
-pub fn authenticate(
-    core: &Core,
-    revision: &Revision,
-    declared: &Declared,
-    credential: Option<&Credential>,
-    now_ms: i64,
-) -> Result<Caller, Refusal> {
-    let auth = |code, reason: &str| Err(Refusal::new(Category::Auth, code, reason));
-    let Some(credential) = credential else {
-        return auth(
-            "missing_credential",
-            "no credential: send `authorization: Bearer KEY` (or `x-api-key`, `api-key`, `x-goog-api-key`)",
-        );
-    };
-    let Some(presented) = Presented::parse(Credential::reveal(credential)) else {
-        return auth(
-            "malformed_key",
-            "the key is not one of this gateway (they look like `tg_<id>_<secret>_<crc>`), or has a typo",
-        );
-    };
-    let known = core.keys.find(presented.id).or_else(|| revision.tenants.keys.get(presented.id).cloned());
-    let right = presented.matches(&core.pepper, known.as_ref().map(|k| &k.hash));
-    let Some(record) = known.filter(|_| right) else {
-        return auth("unknown_key", "the key is not known here, or was revoked");
-    };
-    if record.expires_ms.is_some_and(|end| end <= now_ms) {
-        return auth("expired_key", &format!("the key `{}` has expired: ask for a new one", record.id));
-    }
-    let verified = |text: &Arc<str>| if text.is_empty() { Source::Absent } else { Source::Verified };
-    let mut caller = Caller {
-        tenant_source: verified(&record.tenant),
-        tenant: record.tenant.clone(),
-        app_source: verified(&record.app),
-        app: record.app.clone(),
-        user_source: verified(&record.user),
-        user: record.user.clone(),
-        key: record.id.clone(),
-        groups: record.groups.clone(),
-        region: "".into(),
-        address: "".into(),
-    };
-    if record.may_assert
-        && let Some(tenant) = declared.get(Field::Tenant)
-    {
-        (caller.tenant, caller.tenant_source) = (tenant.into(), Source::Asserted);
-    }
-    let tenants = &revision.tenants;
-    match tenants.tenants.get(&caller.tenant) {
-        Some(tenant) => caller.region = tenant.region.clone(),
-        None if tenants.present => {
-            return Err(Refusal::new(
-                Category::Permission,
-                "unknown_tenant",
-                format!("tenant `{}` is not in `tenants.yaml` of revision {}", caller.tenant, revision.id.short()),
-            ));
-        }
-        None => {}
-    }
-    Ok(caller)
 }
 
 /// What the caller says of itself counts where its credential leaves it open, and never contradicts it.

@@ -14,12 +14,15 @@ pub mod claims;
 pub mod count;
 pub mod course;
 pub mod embed;
+pub mod exchange;
+mod granted;
 pub mod head;
 pub mod identify;
 pub mod meter;
 pub mod outlet;
 pub mod plain;
 pub mod plan;
+pub mod prove;
 mod rates;
 mod readable;
 pub mod rehearse;
@@ -39,13 +42,14 @@ use std::sync::Arc;
 use crate::contract::refusal::Refusal;
 use crate::evidence::receipt::Receipt;
 use crate::identity::key::Pepper;
-use crate::ports::{Ledger, Policies, Shelf, Trail, Upstream};
+use crate::identity::runtime::RuntimeKeys;
+use crate::ports::{Ledger, Policies, Shelf, Tokens, Trail, Upstream};
 
 use admit::admit;
 use answer::{Answer, answer};
 use arrive::Arrival;
 use body::Bodies;
-use identify::{RuntimeKeys, identify};
+use identify::identify;
 use outlet::Outlet;
 use plan::plan;
 
@@ -59,6 +63,8 @@ pub struct Core {
     pub clock: Clock,
     pub pepper: Pepper,
     pub keys: RuntimeKeys,
+    /// Whose tokens are taken; `None` = nobody's.
+    pub tokens: Option<Arc<dyn Tokens>>,
     pub bodies: Bodies,
     pub bounds: Bounds,
 }

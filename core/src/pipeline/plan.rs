@@ -50,10 +50,13 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     let terms = Terms::resolve(&receipt.verdicts);
     receipt.shadow = Terms::resolve_shadow(&receipt.verdicts, &terms);
     receipt.terms = Arc::new(terms);
-    let terms = receipt.terms.clone();
+    let mut terms = receipt.terms.clone();
     let targets = clear.and_then(|()| refuse_denied(receipt)).and_then(|()| {
         let way = targets::way(core, &revision, &call, &facts, &terms);
         (receipt.candidates, receipt.intent_replaced) = (way.considered, way.replaced);
+        if let Some(under) = way.ceilings {
+            (receipt.terms, terms) = (under.clone(), under);
+        }
         way.targets
     });
     if let Some(second) = rehearsed {
@@ -75,7 +78,7 @@ pub fn refuse_denied(receipt: &mut Receipt) -> Result<(), Refusal> {
 }
 
 /// A prompt that policies read must be one that every reader reads alike. Where nobody reads it, its provider is the judge.
-fn clear(facts: &Facts, read_later: GroupSet) -> Result<(), Refusal> {
+pub fn clear(facts: &Facts, read_later: GroupSet) -> Result<(), Refusal> {
     // After the answer it is too late to refuse what was paid for.
     if read_later.contains(Group::Prompt) {
         facts.prompt();

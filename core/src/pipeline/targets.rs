@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Core;
 use super::identify::Identified;
 use super::translate::serves;
+use super::{Core, granted};
 use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, Operation};
-use crate::identity::tenants::Grant;
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::policy::terms::Terms;
@@ -20,25 +19,24 @@ pub struct Way {
     pub targets: Result<Vec<Arc<Target>>, Refusal>,
     pub considered: Vec<Considered>,
     pub replaced: Option<String>,
+    /// The terms under the ceilings of the grants; `None` = as they were.
+    pub ceilings: Option<Arc<Terms>>,
 }
 
 impl Way {
     fn refused(refusal: Refusal, considered: Vec<Considered>) -> Way {
-        Way { targets: Err(refusal), considered, replaced: None }
+        Way { targets: Err(refusal), considered, replaced: None, ceilings: None }
     }
 }
 
 /// The targets under one revision. The same facts and terms give the same way.
 pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Facts>, terms: &Terms) -> Way {
     let operation = call.dialect.operation().granted_as();
-    let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
-    let rows: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
     let unread = call.wire.uninspected(call.dialect, &call.place);
-    let admits = |row: &&Grant| row.admits_operation(operation) && (unread.is_none() || row.uninspected);
-    if revision.tenants.present && !rows.iter().any(admits) {
-        let known = rows.iter().any(|row| row.admits_operation(operation));
-        return Way::refused(no_grant(facts, operation, unread.filter(|_| known)), Vec::new());
-    }
+    let rows = match granted::rows(revision, facts, operation, unread) {
+        Ok(rows) => rows,
+        Err(refusal) => return Way::refused(refusal, Vec::new()),
+    };
     let instead = match facts.intent.asked.is_empty() && about_held(call) {
         true => match by_provider(core, revision, call, &facts.intent.provider) {
             Ok(targets) => targets,
@@ -63,16 +61,18 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
         takes_unlisted: &|provider| core.upstream.takes_unlisted(provider),
         default_provider: core.upstream.default_provider(),
         unnamed: &unnamed,
-        granted: &|target| !revision.tenants.present || rows.iter().any(|row| admits(row) && row.admits(target)),
+        granted: &|target| !revision.tenants.present || rows.iter().any(|row| row.admits(target)),
         bucket: &|name, by| facts.bucket(name, by),
     };
     match choose(&revision.catalog, terms, &given) {
-        // What is made at one provider is there and nowhere else: a second one could only make another, or not know it.
-        Ok(mut route) if !instead.is_empty() && holds(call) => {
-            route.targets.truncate(1);
-            Way { targets: Ok(route.targets), considered: route.considered, replaced: None }
+        Ok(mut route) => {
+            // What is made at one provider is there and nowhere else: a second one could only make another, or not know it.
+            if !instead.is_empty() && holds(call) {
+                route.targets.truncate(1);
+            }
+            let ceilings = granted::under_ceilings(terms, &rows, operation, &route.targets);
+            Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced, ceilings }
         }
-        Ok(route) => Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced },
         Err(NoRoute::Unknown { asked, nearest }) => {
             let hint = nearest.map_or(String::new(), |name| format!(", did you mean `{name}`?"));
             let told = format!(
@@ -112,25 +112,6 @@ fn no_model(dialect: Dialect, speakers: &[String]) -> Refusal {
         ),
     };
     Refusal::invalid("missing_model", "model", told)
-}
-
-/// No row admits the operation, or none of those that do lets it go out unread.
-fn no_grant(facts: &Facts, operation: Operation, unread: Option<&str>) -> Refusal {
-    let operation = operation.name();
-    let (tenant, app, use_case) = (&facts.caller.tenant, &facts.caller.app, &facts.meta.use_case);
-    let who = format!("tenant `{tenant}`, app `{app}`, use case `{use_case}`");
-    match unread {
-        None => {
-            let told = format!("{who} may not use `{operation}`: no row under `grants` of `tenants.yaml` admits it");
-            Refusal::new(Category::Permission, "no_grant", told)
-        }
-        Some(what) => {
-            let told = format!(
-                "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets {who} send it unread: one with `uninspected: true` that admits `{operation}` would"
-            );
-            Refusal::new(Category::PolicyViolation, "uninspected", told)
-        }
-    }
 }
 
 /// Is the call about what a provider holds?

@@ -7,7 +7,7 @@ use axum::response::Response;
 use hmac::{Hmac, Mac};
 use serde_json::json;
 use sha2::Sha256;
-use subtle::ConstantTimeEq;
+use tollgate_core::identity::key;
 
 use super::{Admin, Failed, answer};
 
@@ -30,11 +30,11 @@ fn is_host(admin: &Admin, headers: &HeaderMap, body: &[u8]) -> bool {
     let Some(secret) = &admin.webhook else { return false };
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(shown) = text(TOKEN) {
-        return bool::from(shown.as_bytes().ct_eq(secret.text().as_bytes()));
+        return key::equal(shown.as_bytes(), secret.text().as_bytes());
     }
     let Some(shown) = text(SIGNATURE).and_then(|value| value.strip_prefix("sha256=")) else { return false };
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.text().as_bytes()).expect("any length of key is taken");
     mac.update(body);
     let expected: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    bool::from(shown.to_ascii_lowercase().as_bytes().ct_eq(expected.as_bytes()))
+    key::equal(shown.to_ascii_lowercase().as_bytes(), expected.as_bytes())
 }

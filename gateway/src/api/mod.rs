@@ -6,6 +6,7 @@ pub mod edge;
 pub mod ids;
 pub mod models;
 mod published;
+pub mod tickets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::contract::{Dialect, nearest};
 use tollgate_core::dialects::paths;
@@ -47,6 +48,7 @@ pub fn router() -> Router<Connection> {
     lists
         .route("/", get(hello))
         .route(published::PATH, get(published::openapi))
+        .route("/v1/keys", post(tickets::make))
         .fallback(unknown)
         .method_not_allowed_fallback(not_here)
 }

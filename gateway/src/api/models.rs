@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use tollgate_core::contract::meta::{Declared, Field};
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::contract::{Dialect, Operation, nearest};
-use tollgate_core::pipeline::{arrive, identify};
+use tollgate_core::pipeline::arrive;
+use tollgate_core::pipeline::prove::{Proven, Shown, prove};
 use tollgate_core::routing::catalog::Target;
 
 use super::{Connection, echo, refuse};
@@ -56,7 +57,7 @@ impl Shape {
 
 pub async fn list(State(connection): State<Connection>, headers: HeaderMap, uri: Uri) -> Response {
     let shape = Shape::of(&uri, &headers);
-    let models = match allowed(&connection, &headers, uri.query()) {
+    let models = match allowed(&connection, &headers, uri.query()).await {
         Ok(models) => models,
         Err(refusal) => return refuse(shape.dialect(), &headers, refusal),
     };
@@ -80,7 +81,7 @@ pub async fn one(
     uri: Uri,
 ) -> Response {
     let shape = Shape::of(&uri, &headers);
-    let models = match allowed(&connection, &headers, uri.query()) {
+    let models = match allowed(&connection, &headers, uri.query()).await {
         Ok(models) => models,
         Err(refusal) => return refuse(shape.dialect(), &headers, refusal),
     };
@@ -147,14 +148,21 @@ fn answer(headers: &HeaderMap, body: Value) -> Response {
 }
 
 /// Models by name, each once, in the catalog's order.
-fn allowed(connection: &Connection, headers: &HeaderMap, query: Option<&str>) -> Result<Vec<Arc<Target>>, Refusal> {
+async fn allowed(
+    connection: &Connection,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<Vec<Arc<Target>>, Refusal> {
     let core = &connection.gate.core;
     let declared = Declared::from_headers(headers)?;
     arrive::version(&declared)?;
     let credential = arrive::credential(headers, query)?;
     let revision = core.policies.pin();
     let now_ms = (core.clock.now_ms)();
-    let caller = identify::authenticate(core, &revision, &declared, credential.as_ref(), now_ms)?;
+    let shown = Shown { credential: credential.as_ref(), address: &connection.peer, now_ms };
+    let proven = prove(core, &revision, &declared, &shown).await?;
+    proven.calls()?;
+    let Proven { caller, scopes, .. } = proven;
     let use_case = declared.get(Field::UseCase).unwrap_or_default();
     let app = declared.get(Field::App).filter(|_| caller.app.is_empty()).unwrap_or(&caller.app);
     let may_use = |target: &Target| {
@@ -162,6 +170,7 @@ fn allowed(connection: &Connection, headers: &HeaderMap, query: Option<&str>) ->
             && target
                 .operations
                 .iter()
+                .filter(|operation| scopes.admits(**operation))
                 .any(|operation| revision.tenants.grants(&caller.tenant, app, use_case, *operation, target))
     };
     let mut seen = std::collections::HashSet::new();

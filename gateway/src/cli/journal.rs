@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tollgate_store::journal::{self, Folder, Head, Reader};
 
 use super::{Ended, Places};
-use crate::state::{hex, unhex};
+use tollgate_core::identity::record::hex;
 
 /// Fails where anything was changed, dropped or moved, and names the first bad record.
 pub fn verify(places: &Places, head: Option<&str>, json: bool) -> Result<(), Ended> {
@@ -62,12 +62,13 @@ pub fn export(places: &Places, from: u64) -> Result<(), Ended> {
 }
 
 fn text(head: &Head) -> String {
-    format!("{}:{}", head.next, hex(&head.chain))
+    format!("{}:{}", head.next, hex::encode(&head.chain))
 }
 
 fn parse(text: &str) -> Result<Head, Ended> {
-    let head =
-        text.split_once(':').and_then(|(next, chain)| Some(Head { next: next.parse().ok()?, chain: unhex(chain)? }));
+    let head = text
+        .split_once(':')
+        .and_then(|(next, chain)| Some(Head { next: next.parse().ok()?, chain: hex::decode(chain)? }));
     head.ok_or_else(|| {
         Ended::usage(format!("`{text}` is no head: give `--head` what `tollgate trail verify` printed behind `head:`"))
     })

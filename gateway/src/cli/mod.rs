@@ -275,12 +275,51 @@ pub enum Trail {
         #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
         from: u64,
     },
+    /// What operators did, a line each
+    Acts {
+        #[command(flatten)]
+        places: Places,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Subcommand)]
 pub enum Key {
-    /// Mint a key: shown once; the row for `tenants.yaml` holds its hash only
+    /// Make a key, shown once: in the running gateway, or as a row for `tenants.yaml` where none runs
     New(key::KeyNew),
+    /// The keys, of `tenants.yaml` and of the run-time store
+    List {
+        /// Only those of this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        #[command(flatten)]
+        to: Operate,
+    },
+    /// Another secret for the same key; both are taken for a while
+    Rotate {
+        id: String,
+        /// How long the old secret is taken: 30m, 2h, 1d; at most 30d
+        #[arg(long, default_value = "1h", value_parser = steer::seconds)]
+        overlap: u32,
+        /// Say what would be, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        to: Operate,
+    },
+    /// Refuse a key from now on, a key of `tenants.yaml` too
+    Revoke {
+        id: String,
+        /// Say what would be, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        to: Operate,
+    },
 }
 
 #[derive(Args)]
@@ -337,7 +376,8 @@ fn run() -> ExitCode {
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
         Some(Verb::Trail(Trail::Verify { places, head, json })) => journal::verify(&places, head.as_deref(), json),
         Some(Verb::Trail(Trail::Export { places, from })) => journal::export(&places, from),
-        Some(Verb::Key(Key::New(args))) => key::new(&args),
+        Some(Verb::Trail(Trail::Acts { places, lines, json })) => trail::acts(&places, lines, json),
+        Some(Verb::Key(verb)) => key::run(&verb),
         Some(Verb::Sim(args)) => sim::run(&args),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();

@@ -20,6 +20,16 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 pub fn run(verb: &Steer) -> Result<(), Ended> {
     let (to, method, path, body) = request(verb);
+    let told = told_by(to, method, &path, body)?;
+    match to.json {
+        true => println!("{told}"),
+        false => print!("{}", shown(verb, &told)),
+    }
+    Ok(())
+}
+
+/// What the gateway answers, where it did what was asked.
+pub fn told_by(to: &Operate, method: Method, path: &str, body: Value) -> Result<Value, Ended> {
     let token = {
         let config = start::config(&to.places)?;
         let state = State::open(to.places.state.as_deref().or(config.store.path.as_deref())).map_err(Ended::usage)?;
@@ -29,21 +39,23 @@ pub fn run(verb: &Steer) -> Result<(), Ended> {
         .enable_all()
         .build()
         .map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
-    let (status, told) = runtime.block_on(ask(to.operators, method, &path, &token, body))?;
-    if status != 200 {
-        let error = told["error"].as_str().unwrap_or("the gateway gave no reason");
-        let findings: String = told["findings"].as_array().into_iter().flatten().fold(String::new(), |mut all, f| {
-            let place = format!("{}:{}:{}", f["file"].as_str().unwrap_or_default(), f["line"], f["column"]);
-            let _ = write!(all, "\n  {place}: {} [{}]", text(&f["message"]), text(&f["code"]));
-            all
-        });
-        return Err(Ended::failed(format!("{error}{findings}")));
+    let (status, told) = runtime.block_on(ask(to.operators, method, path, &token, body))?;
+    if (200..300).contains(&status) {
+        return Ok(told);
     }
-    match to.json {
-        true => println!("{told}"),
-        false => print!("{}", shown(verb, &told)),
-    }
-    Ok(())
+    let error = told["error"].as_str().unwrap_or("the gateway gave no reason");
+    let findings: String = told["findings"].as_array().into_iter().flatten().fold(String::new(), |mut all, f| {
+        let place = format!("{}:{}:{}", f["file"].as_str().unwrap_or_default(), f["line"], f["column"]);
+        let _ = write!(all, "\n  {place}: {} [{}]", text(&f["message"]), text(&f["code"]));
+        all
+    });
+    Err(Ended::failed(format!("{error}{findings}")))
+}
+
+/// A name as a part of a URL.
+pub fn in_url(name: &str) -> String {
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_.".contains(b);
+    name.bytes().map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn request(verb: &Steer) -> (&Operate, Method, String, Value) {
@@ -68,12 +80,7 @@ fn request(verb: &Steer) -> (&Operate, Method, String, Value) {
         Steer::Restore { policy, to } => (to, Method::DELETE, format!("{base}/lowered"), json!({ "policy": policy })),
         Steer::Rollback { to } => (to, Method::POST, format!("{base}/rollback"), Value::Null),
         Steer::Diff { revision, to } => {
-            let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_./".contains(b);
-            let name: String = revision
-                .bytes()
-                .map(|b| if plain(&b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-                .collect();
-            (to, Method::GET, format!("{base}/diff?revision={name}"), Value::Null)
+            (to, Method::GET, format!("{base}/diff?revision={}", in_url(revision)), Value::Null)
         }
     }
 }
@@ -105,7 +112,7 @@ async fn ask(at: SocketAddr, method: Method, path: &str, token: &str, body: Valu
     Ok((status, told))
 }
 
-fn text(value: &Value) -> &str {
+pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -247,7 +254,7 @@ fn age(since_ms: &Value, now_ms: i64) -> String {
     format!(", for {}", told.join(" "))
 }
 
-fn time(ms: &Value) -> String {
+pub fn time(ms: &Value) -> String {
     let time = ms.as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.map_or_else(String::new, |time| format!("{time:.0}"))
 }

@@ -12,10 +12,11 @@ use tollgate_core::contract::refusal::Refusal;
 use tollgate_core::dialects::paths::Place;
 use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{self, Pepper};
-use tollgate_core::identity::tenants::KeyRecord;
+use tollgate_core::identity::record::KeyRecord;
+use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
 use tollgate_core::pipeline::body::Bodies;
-use tollgate_core::pipeline::identify::{RuntimeKeys, identify};
+use tollgate_core::pipeline::identify::identify;
 use tollgate_core::pipeline::plan::plan;
 use tollgate_core::pipeline::settle::After;
 use tollgate_core::pipeline::{Bounds, Core};
@@ -123,6 +124,7 @@ fn core(revision: Arc<Revision>, providers: tollgate_providers::Providers) -> Re
         clock: start::clock(),
         pepper: Pepper::new(state::random().map_err(Ended::failed)?),
         keys: RuntimeKeys::default(),
+        tokens: None,
         bodies: Bodies::new(usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX)),
         bounds: Bounds::default(),
     })
@@ -178,7 +180,7 @@ fn headers(core: &Core, args: &Why) -> Result<HeaderMap, Ended> {
     let mut who = args.who.splitn(3, '/').map(Arc::<str>::from);
     let mut next = || who.next().unwrap_or_default();
     let (id, text) = key::mint(&state::random().map_err(Ended::failed)?);
-    core.keys.add(KeyRecord {
+    core.keys.put(KeyRecord {
         id: id.as_str().into(),
         hash: core.pepper.hash(&text),
         tenant: next(),

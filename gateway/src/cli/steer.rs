@@ -115,7 +115,7 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// `90`, `90s`, `30m`, `2h`, `1d`.
-fn seconds(text: &str) -> Result<u32, String> {
+pub fn seconds(text: &str) -> Result<u32, String> {
     let unit = text.chars().last().filter(char::is_ascii_alphabetic);
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match unit {

@@ -1,4 +1,4 @@
-//! `tollgate trail tail`: the last receipts, a line each.
+//! `tollgate trail tail | acts`: the last receipts, and what operators did, a line each.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
@@ -29,6 +29,25 @@ pub fn tail(places: &Places, lines: usize, follow: bool, json: bool) -> Result<(
         }
         std::thread::sleep(FOLLOW);
     }
+}
+
+pub fn acts(places: &Places, lines: usize, json: bool) -> Result<(), Ended> {
+    let state = open(places)?;
+    let told = |why: std::io::Error| Ended::failed(format!("cannot read `{}`: {why}", state.trail().display()));
+    for act in tollgate_store::acts::tail(&state.trail(), lines).map_err(told)? {
+        let text = match json {
+            true => serde_json::to_string(&act).map_err(|why| Ended::failed(why.to_string()))?,
+            false => {
+                let time = jiff::Timestamp::from_millisecond(act.time_ms).unwrap_or_default();
+                let about = act.change["id"].as_str().unwrap_or_default();
+                format!("{time:.0} {:<24} {:<15} {} {} {about}", act.actor, act.address, act.status, act.did)
+            }
+        };
+        if writeln!(std::io::stdout(), "{text}").is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// The state folder that the places name.

@@ -1,5 +1,6 @@
 //! `tollgate.yaml`, key for key. Unknown keys are refused; types do the checking.
 
+pub mod identity;
 pub mod text;
 pub mod verify;
 
@@ -22,6 +23,7 @@ pub struct Config {
     pub listen: Listen,
     pub policies: Policies,
     pub store: Store,
+    pub identity: identity::Identity,
     /// Absent = found by the environment (`OPENAI_API_KEY` and its like), and always `sim`.
     pub providers: Option<BTreeMap<String, Provider>>,
     pub trail: Trail,

@@ -5,6 +5,7 @@
 
 mod bind;
 mod check;
+mod claims;
 mod clock;
 mod guard;
 mod loops;
@@ -13,6 +14,7 @@ mod rules;
 mod slots;
 mod why;
 
+pub use claims::Claims;
 pub use clock::thread_cpu;
 pub use rules::compile_rules;
 

@@ -7,7 +7,12 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use tollgate_core::contract::glob::Glob;
 use tollgate_core::contract::{Operation, VERSIONS, nearest};
-use tollgate_core::identity::tenants::{Grant, KeyRecord, Tenant, Tenants};
+use tollgate_core::identity::cidr::Cidr;
+use tollgate_core::identity::record::{KeyRecord, hex};
+use tollgate_core::identity::scopes::Scopes;
+use tollgate_core::identity::tenants::{Grant, Modality, Tenant, Tenants};
+use tollgate_core::limits::money::nanousd_from_usd;
+use tollgate_core::policy::facts::DataClass;
 use tollgate_core::routing::catalog::Catalog;
 
 use crate::diagnostic::Diagnostic;
@@ -90,9 +95,12 @@ fn read_keys(reading: &Reading<'_>, table: &Table<'_, '_>, pepper: Option<&str>,
     }
 }
 
+/// What a key's row may say.
+const KEY: [&str; 12] =
+    ["id", "hash", "tenant", "app", "user", "groups", "owner", "scopes", "cidr", "may_assert", "expires", "version"];
+
 fn key(reading: &Reading<'_>, node: &Node, pepper: Option<&str>, tenants: &Tenants) -> Option<KeyRecord> {
-    let known = ["id", "hash", "tenant", "app", "user", "groups", "may_assert", "expires", "version"];
-    let table = reading.table(node, "a key", &known)?;
+    let table = reading.table(node, "a key", &KEY)?;
     let id = table.need("id", "the part of the key behind `tg_`").and_then(|_| table.name("id"));
     let hash = table.need("hash", "take the row that `tollgate key new` prints").and_then(|v| hash(reading, v, pepper));
     let tenant = table.need("tenant", "the tenant that calls with this key").and_then(|_| table.name("tenant"));
@@ -116,7 +124,25 @@ fn key(reading: &Reading<'_>, node: &Node, pepper: Option<&str>, tenants: &Tenan
         may_assert: table.flag("may_assert").unwrap_or(false),
         expires_ms,
         version,
+        owner: table.name("owner").unwrap_or_default(),
+        scopes: scopes(reading, &table)?,
+        cidr: networks(reading, &table)?,
+        ..KeyRecord::default()
     })
+}
+
+fn scopes(reading: &Reading<'_>, table: &Table<'_, '_>) -> Option<Scopes> {
+    let Some(node) = table.get("scopes") else { return Some(Scopes::default()) };
+    let names = table.texts("scopes");
+    let scopes = Scopes::parse(names.iter().map(|(name, _)| *name));
+    scopes.map_err(|why| reading.tell("TG0223", node.at, why)).ok()
+}
+
+/// A list that is empty would let the key in from everywhere, and whoever writes one means nowhere.
+fn networks(reading: &Reading<'_>, table: &Table<'_, '_>) -> Option<Vec<Cidr>> {
+    refuse_empty(reading, table, "cidr");
+    let each = table.texts("cidr").into_iter();
+    each.map(|(text, at)| Cidr::parse(text).map_err(|why| reading.tell("TG0223", at, why)).ok()).collect()
 }
 
 fn check_tenant(reading: &Reading<'_>, table: &Table<'_, '_>, tenant: &str, app: &str, tenants: &Tenants) {
@@ -137,8 +163,8 @@ fn check_tenant(reading: &Reading<'_>, table: &Table<'_, '_>, tenant: &str, app:
 fn hash(reading: &Reading<'_>, node: &Node, pepper: Option<&str>) -> Option<[u8; 32]> {
     let text = reading.text(node, "`hash`")?;
     let mut parts = text.split(':');
-    let (kind, id, hex) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
-    let bytes = bytes_of_hex(hex).filter(|_| kind == HASH && !id.is_empty() && parts.next().is_none());
+    let (kind, id, digits) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
+    let bytes = hex::decode(digits).filter(|_| kind == HASH && !id.is_empty() && parts.next().is_none());
     let Some(bytes) = bytes else {
         // The text is not told: somebody may have put the key itself here.
         let help = "take the row that `tollgate key new` prints; the key itself never stands in a repository";
@@ -156,20 +182,13 @@ fn hash(reading: &Reading<'_>, node: &Node, pepper: Option<&str>) -> Option<[u8;
     Some(bytes)
 }
 
-fn bytes_of_hex(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+fn expires_ms(reading: &Reading<'_>, node: &Node) -> Option<i64> {
+    let end = end_ms(reading.text(node, "`expires`")?);
+    end.map_err(|why| reading.tell("TG0218", node.at, why)).ok()
 }
 
 /// A date holds to its end in UTC; a time is the time.
-fn expires_ms(reading: &Reading<'_>, node: &Node) -> Option<i64> {
-    let text = reading.text(node, "`expires`")?;
+pub fn end_ms(text: &str) -> Result<i64, String> {
     let end = match text.len() {
         10 => text.parse::<Date>().ok().and_then(|date| {
             let next = date.checked_add(1.day()).ok()?;
@@ -177,11 +196,8 @@ fn expires_ms(reading: &Reading<'_>, node: &Node) -> Option<i64> {
         }),
         _ => text.parse::<Timestamp>().ok(),
     };
-    if end.is_none() {
-        let message = format!("`{text}` is no date and no time: write 2027-03-31 or 2027-03-31T12:00:00Z");
-        reading.tell("TG0218", node.at, message);
-    }
-    end.map(Timestamp::as_millisecond)
+    let wrong = || format!("`{text}` is no date and no time: write 2027-03-31 or 2027-03-31T12:00:00Z");
+    end.map(Timestamp::as_millisecond).ok_or_else(wrong)
 }
 
 fn read_grants(reading: &Reading<'_>, table: &Table<'_, '_>, catalog: &Catalog, tenants: &mut Tenants) {
@@ -196,9 +212,25 @@ fn read_grants(reading: &Reading<'_>, table: &Table<'_, '_>, catalog: &Catalog, 
     }
 }
 
+/// What a grant's row may say.
+const GRANT: [&str; 13] = [
+    "for",
+    "operations",
+    "models",
+    "families",
+    "tiers",
+    "providers",
+    "regions",
+    "tools",
+    "modalities",
+    "data_classes",
+    "max_tokens",
+    "max_cost_usd",
+    "uninspected",
+];
+
 fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenants) -> Option<Grant> {
-    let known = ["for", "operations", "models", "families", "tiers", "providers", "regions", "uninspected"];
-    let table = reading.table(node, "a grant", &known)?;
+    let table = reading.table(node, "a grant", &GRANT)?;
     let whom = table.need("for", "whom the grant speaks of; `for: {}` is everybody")?;
     let whom = reading.table(whom, "`for`", &["tenant", "app", "use_case"])?;
     let globs = |table: &Table<'_, '_>, key: &str| {
@@ -217,13 +249,39 @@ fn grant(reading: &Reading<'_>, node: &Node, catalog: &Catalog, tenants: &Tenant
         providers: globs(&table, "providers"),
         regions: globs(&table, "regions"),
         uninspected: table.flag("uninspected").unwrap_or(false),
+        tools: globs(&table, "tools"),
+        modalities: table.picks("modalities", &Modality::ALL.map(|m| (m.name(), m))),
+        data_classes: data_classes(&table),
+        max_tokens: table
+            .get("max_tokens")
+            .and_then(|v| reading.whole(v, "`max_tokens`", 1, i64::MAX))
+            .map(i64::cast_unsigned),
+        max_cost_nanousd: max_cost(reading, &table),
     };
-    refuse_empty(reading, &table, "operations");
+    ["operations", "modalities", "data_classes"].iter().for_each(|key| refuse_empty(reading, &table, key));
     warn_of_unknown(reading, &whom, "tenant", &grant.tenant, tenants.tenants.keys().map(|n| &**n));
     let targets = || catalog.targets().iter();
     warn_of_unknown(reading, &table, "families", &grant.families, targets().map(|t| &*t.family));
     warn_of_unknown(reading, &table, "tiers", &grant.tiers, targets().map(|t| &*t.tier));
     Some(grant)
+}
+
+/// `unstated` admits calls that say none.
+fn data_classes(table: &Table<'_, '_>) -> Vec<Arc<str>> {
+    let name = |class: DataClass| if class == DataClass::Unstated { "unstated" } else { class.name() };
+    let all =
+        [DataClass::Unstated, DataClass::Public, DataClass::Internal, DataClass::Confidential, DataClass::Restricted];
+    table
+        .picks("data_classes", &all.map(|class| (name(class), class)))
+        .iter()
+        .map(|class| class.name().into())
+        .collect()
+}
+
+fn max_cost(reading: &Reading<'_>, table: &Table<'_, '_>) -> Option<i64> {
+    let node = table.get("max_cost_usd")?;
+    let text = reading.decimal(node, "`max_cost_usd`")?;
+    nanousd_from_usd(&text).map_err(|why| reading.tell("TG0206", node.at, format!("`max_cost_usd`: {why}"))).ok()
 }
 
 /// An empty list would grant everything, and whoever writes one means nothing.

@@ -1,0 +1,133 @@
+//! Least privilege: which rows of `tenants.yaml` admit a call, what each refuses it for, and the ceilings they set.
+//!
+//! The rows that speak of a caller are united: one row must admit all of a call, what is left of several is added up.
+
+use std::sync::Arc;
+
+use super::plan;
+use crate::contract::Operation;
+use crate::contract::refusal::{Category, Refusal};
+use crate::identity::tenants::{Grant, Modality};
+use crate::policy::facts::Facts;
+use crate::policy::revision::Revision;
+use crate::policy::schema::GroupSet;
+use crate::policy::terms::Terms;
+use crate::routing::catalog::Target;
+
+/// A message names no more rows.
+const ROWS_TOLD: usize = 5;
+
+/// The rows that admit the call itself, whatever its target; none where there is no table. `unread` is what no policy can read
+/// of it. The refusal says what is needed.
+pub fn rows<'r>(
+    revision: &'r Revision,
+    facts: &Facts,
+    operation: Operation,
+    unread: Option<&str>,
+) -> Result<Vec<&'r Grant>, Refusal> {
+    if !revision.tenants.present {
+        return Ok(Vec::new());
+    }
+    let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
+    let who = format_args!("tenant `{tenant}`, app `{app}`, use case `{use_case}`");
+    let speaking: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
+    let rows = kept(&speaking, |row| row.admits_operation(operation)).ok_or_else(|| {
+        let told =
+            format!("{who} may not use `{}`: no row under `grants` of `tenants.yaml` admits it", operation.name());
+        Refusal::new(Category::Permission, "no_grant", told)
+    })?;
+    let rows = kept(&rows, |row| unread.is_none() || row.uninspected).ok_or_else(|| {
+        let (what, operation) = (unread.unwrap_or_default(), operation.name());
+        let told = format!(
+            "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets {who} send it unread: one with `uninspected: true` that admits `{operation}` would"
+        );
+        Refusal::new(Category::PolicyViolation, "uninspected", told)
+    })?;
+    let class = facts.meta.data_class.name();
+    let rows = kept(&rows, |row| row.admits_data_class(class)).ok_or_else(|| {
+        let admitted = listed(&rows, |row| row.data_classes.iter().map(|class| class.to_string()).collect());
+        let said = if class.is_empty() { "data of an unstated class".to_owned() } else { format!("`{class}` data") };
+        refused(
+            "no_grant_data_class",
+            format!("{who} may not send {said}: {admitted} (it is said by `tollgate-data-class`)"),
+        )
+    })?;
+    if rows.iter().all(|row| !row.reads_prompt()) {
+        return Ok(rows);
+    }
+    let prompt = facts.prompt();
+    // What is granted must be what the provider reads.
+    plan::clear(facts, GroupSet::default())?;
+    let modalities: Vec<Modality> =
+        [(Modality::Text, true), (Modality::Image, prompt.has_images), (Modality::Audio, prompt.has_audio)]
+            .into_iter()
+            .filter_map(|(modality, is_in)| is_in.then_some(modality))
+            .collect();
+    let rows_of_kind =
+        kept(&rows, |row| modalities.iter().all(|modality| row.admits_modality(*modality))).ok_or_else(|| {
+            let sent: Vec<&str> = modalities.iter().map(|modality| modality.name()).collect();
+            let admitted =
+                listed(&rows, |row| row.modalities.iter().map(|modality| modality.name().to_owned()).collect());
+            refused("no_grant_modality", format!("{who} may not send `{}`: {admitted}", sent.join("`, `")))
+        })?;
+    kept(&rows_of_kind, |row| prompt.tools.iter().all(|tool| row.admits_tool(tool))).ok_or_else(|| {
+        let stray = |tool: &&String| !rows_of_kind.iter().any(|row| row.admits_tool(tool));
+        let tools: Vec<&str> =
+            match prompt.tools.iter().filter(stray).take(ROWS_TOLD).map(|tool| &**tool).collect::<Vec<_>>() {
+                // Each is admitted somewhere, and all of them nowhere.
+                strays if strays.is_empty() => prompt.tools.iter().take(ROWS_TOLD).map(|tool| &**tool).collect(),
+                strays => strays,
+            };
+        let admitted = listed(&rows_of_kind, |row| row.tools.iter().map(|glob| glob.text().to_owned()).collect());
+        refused("no_grant_tool", format!("{who} may not use the tools `{}`: {admitted}", tools.join("`, `")))
+    })
+}
+
+/// The terms under the ceilings of the rows that admit the targets. Of several rows for a target the highest counts, of several
+/// targets the lowest: a fallback must not lead above it.
+pub fn under_ceilings(
+    terms: &Terms,
+    rows: &[&Grant],
+    operation: Operation,
+    targets: &[Arc<Target>],
+) -> Option<Arc<Terms>> {
+    if rows.iter().all(|row| row.max_tokens.is_none() && row.max_cost_nanousd.is_none()) {
+        return None;
+    }
+    let admitting = |target: &Target| -> Vec<&Grant> {
+        rows.iter().filter(|row| row.admits_operation(operation) && row.admits(target)).copied().collect()
+    };
+    let mut under = Terms::clone(terms);
+    for target in targets {
+        let rows = admitting(target);
+        under.max_tokens = under.max_tokens.into_iter().chain(ceiling(&rows, |row| row.max_tokens)).min();
+        under.max_cost_nanousd =
+            under.max_cost_nanousd.into_iter().chain(ceiling(&rows, |row| row.max_cost_nanousd)).min();
+    }
+    Some(Arc::new(under))
+}
+
+/// A row without a ceiling lifts it.
+fn ceiling<T: Ord>(rows: &[&Grant], of: impl Fn(&Grant) -> Option<T>) -> Option<T> {
+    let all: Option<Vec<T>> = rows.iter().map(|row| of(row)).collect();
+    all?.into_iter().max()
+}
+
+fn kept<'r>(rows: &[&'r Grant], admits: impl Fn(&Grant) -> bool) -> Option<Vec<&'r Grant>> {
+    let kept: Vec<&Grant> = rows.iter().filter(|row| admits(row)).copied().collect();
+    (!kept.is_empty()).then_some(kept)
+}
+
+/// What the rows would admit, with their lines.
+fn listed(rows: &[&Grant], of: impl Fn(&Grant) -> Vec<String>) -> String {
+    let each: Vec<String> = rows
+        .iter()
+        .take(ROWS_TOLD)
+        .map(|row| format!("tenants.yaml:{} admits `{}`", row.line, of(row).join("`, `")))
+        .collect();
+    each.join("; ")
+}
+
+fn refused(code: &'static str, told: String) -> Refusal {
+    Refusal::new(Category::Permission, code, told)
+}
