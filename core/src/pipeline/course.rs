@@ -332,7 +332,8 @@ pub async fn framing(headers: &mut HeaderMap, mut body: ReplyBody) -> (ReplyBody
         t if t.starts_with(b"[") => Some(Framing::JsonArray),
         _ => None,
     };
-    if framing.is_some() {
+    // An array is JSON, as its server says.
+    if framing == Some(Framing::Sse) {
         headers.remove(header::CONTENT_TYPE);
     }
     (Box::pin(futures_util::stream::iter(came).chain(body)), framing)

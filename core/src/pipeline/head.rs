@@ -73,17 +73,13 @@ pub fn common(receipt: &Receipt) -> HeaderMap {
 pub fn answer(receipt: &Receipt, provider: &HeaderMap) -> HeaderMap {
     let mut headers = common(receipt);
     let family = super::arrive::family(receipt.dialect);
-    let goes = |name: &HeaderName| {
-        let text = name.as_str();
-        text == "content-type"
-            || text == "retry-after"
-            // The class of an error at Bedrock.
-            || text == "x-amzn-errortype"
-            || text.starts_with(family)
-            || text.starts_with("x-ratelimit-")
-    };
-    let theirs = provider.iter().filter(|(name, value)| goes(name) && value.len() <= PROVIDER_HEADER_BYTES_MAX);
-    for (name, value) in theirs.take(PROVIDER_HEADERS_MAX) {
+    // The class of an error at Bedrock is among them. However many others there are, these go on.
+    let needed = [header::CONTENT_TYPE, header::RETRY_AFTER, HeaderName::from_static("x-amzn-errortype")];
+    let goes = |name: &HeaderName| name.as_str().starts_with(family) || name.as_str().starts_with("x-ratelimit-");
+    let short = || provider.iter().filter(|(_, value)| value.len() <= PROVIDER_HEADER_BYTES_MAX);
+    let first = short().filter(|(name, _)| needed.contains(name));
+    let others = short().filter(|(name, _)| goes(name) && !needed.contains(name)).take(PROVIDER_HEADERS_MAX);
+    for (name, value) in first.chain(others) {
         headers.append(name.clone(), value.clone());
     }
     if let Some(attempt) = receipt.attempts.last() {

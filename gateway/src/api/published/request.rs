@@ -198,6 +198,16 @@ fn reasoning_detail() -> Value {
 }
 
 /// Whether a call or a tool is a function; one that is none says its kind.
+/// A tool of free text or its call, else what a function is.
+fn custom_or(custom: Value, other: Value) -> Value {
+    json!({
+        "type": "object",
+        "if": { "required": ["custom"], "properties": { "custom": { "not": { "type": "null" } } } },
+        "then": custom,
+        "else": other,
+    })
+}
+
 fn function_or_kind(function: Value) -> Value {
     json!({
         "type": "object",
@@ -216,7 +226,11 @@ fn tool_call() -> Value {
             "arguments": { "description": "JSON as text; the object itself is taken too.", "type": ["string", "object", "null"] },
         },
     });
-    function_or_kind(json!({ "properties": { "id": nullable("string"), "function": function } }))
+    let input = json!({ "type": "object", "properties": { "name": nullable("string"), "input": nullable("string") } });
+    custom_or(
+        json!({ "properties": { "id": nullable("string"), "custom": input } }),
+        function_or_kind(json!({ "properties": { "id": nullable("string"), "function": function } })),
+    )
 }
 
 fn tool() -> Value {
@@ -224,7 +238,16 @@ fn tool() -> Value {
         "type": "object",
         "properties": { "name": nullable("string"), "description": nullable("string"), "parameters": true, "strict": nullable("boolean") },
     });
-    function_or_kind(json!({ "properties": { "function": function, "cache_control": reference("cache_control") } }))
+    let text = json!({
+        "type": "object",
+        "properties": { "name": { "type": "string" }, "description": { "type": "string" } },
+    });
+    custom_or(
+        json!({ "properties": { "custom": text } }),
+        function_or_kind(
+            json!({ "properties": { "function": function, "cache_control": reference("cache_control") } }),
+        ),
+    )
 }
 
 fn tool_choice() -> Value {
