@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::calls::post;
-use crate::keys::{made, with_tenants};
+use crate::keys::{json_of, made, with_tenants};
 
 /// A tenant a restriction, so that each refusal has one reason.
 const TENANTS: &str = "tenants: { tools: , text: , classes: , ceiling: , several: , nobody: }
@@ -89,7 +89,7 @@ async fn a_grant_admits_what_it_names_and_a_refusal_says_what_would_be_needed() 
         }
         let answer = post(&gateway, body, &headers).await;
         let got = answer.status().as_u16();
-        let body: Value = answer.json().await.unwrap();
+        let body = json_of(answer).await;
         let refusal = &body["error"]["tollgate"];
         assert_eq!((got, refusal["code"].as_str().unwrap_or_default()), (status, code), "{tenant}: {why}: {body}");
         assert!(refusal["reason"].as_str().unwrap_or_default().contains(told), "{tenant}: {why}: {body}");
@@ -109,7 +109,7 @@ async fn the_ceiling_of_a_grant_holds_whatever_the_call_asks_for() {
         let answer = post(&gateway, body.to_string(), &[("authorization", &bearer)]).await;
         assert_eq!(answer.status(), 200, "{asked}");
         let id = answer.headers()["tollgate-call-id"].to_str().unwrap().to_owned();
-        let body: Value = answer.json().await.unwrap();
+        let body = json_of(answer).await;
         assert_eq!(body["usage"]["completion_tokens"], used, "asked for {asked}: {body}");
         let terms = &gateway.receipt(&id)["terms"];
         assert_eq!((&terms["max_tokens"], &terms["max_cost_nanousd"]), (&json!(7), &json!(500_000_000)), "{terms}");

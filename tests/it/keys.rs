@@ -53,11 +53,15 @@ pub async fn made(gateway: &Gateway, wanted: Value) -> (String, String) {
     (text(&told["record"]["id"]), text(&told["key"]))
 }
 
+pub async fn json_of(answer: reqwest::Response) -> Value {
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}
+
 /// One chat with a key: status and the refusal's code.
 pub async fn call(gateway: &Gateway, key: &str) -> (u16, String) {
     let answer = post(gateway, chat("sim/sim-1").to_string(), &[("authorization", &format!("Bearer {key}"))]).await;
     let status = answer.status().as_u16();
-    let body: Value = answer.json().await.unwrap();
+    let body = json_of(answer).await;
     (status, body["error"]["tollgate"]["code"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -190,8 +194,7 @@ async fn a_key_does_what_its_scopes_say_from_where_they_say() {
         assert_eq!(call(&gateway, &key).await, came, "{why}");
     }
     let (_, key) = made(&gateway, json!({ "tenant": "acme", "scopes": ["embeddings"] })).await;
-    let models: Value =
-        client().get(gateway.url("/v1/models")).bearer_auth(&key).send().await.unwrap().json().await.unwrap();
+    let models: Value = json_of(client().get(gateway.url("/v1/models")).bearer_auth(&key).send().await.unwrap()).await;
     let names: Vec<&str> = models["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert!(!names.is_empty() && names.iter().all(|name| name.contains("embed")), "only what it may use: {names:?}");
     for (wanted, told) in [
@@ -250,7 +253,7 @@ async fn a_short_lived_key_has_some_of_the_rights_and_ends_with_its_key() {
     let exchange = async |key: &str, wanted: Value| {
         let request = client().post(gateway.url("/v1/keys")).bearer_auth(key).body(wanted.to_string());
         let answer = request.send().await.unwrap();
-        (answer.status(), answer.json::<Value>().await.unwrap())
+        (answer.status(), json_of(answer).await)
     };
     let (status, told) = exchange(&strong, json!({ "ttl_s": 60, "user": "ann", "scopes": ["chat"] })).await;
     assert_eq!(status, StatusCode::CREATED, "{told}");

@@ -63,10 +63,11 @@ impl Signer {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
             Signer::Rsa(pair) => {
-                let public = pair.public_key();
-                let n = public.modulus().big_endian_without_leading_zero().to_vec();
-                let e = public.exponent().big_endian_without_leading_zero().to_vec();
-                json!({ "kty": "RSA", "kid": kid, "use": "sig", "n": text(&n), "e": text(&e) })
+                // PKCS #1 in DER: of 2,048 bits all lengths are known.
+                let der = pair.public_key().as_ref();
+                assert_eq!((der.len(), &der[..9]), (270, &[0x30, 0x82, 1, 0x0a, 2, 0x82, 1, 1, 0][..]));
+                let (n, e) = (&der[9..265], &der[267..]);
+                json!({ "kty": "RSA", "kid": kid, "use": "sig", "n": text(n), "e": text(e) })
             }
             Signer::P256(pair) => {
                 let point = pair.public_key().as_ref();
