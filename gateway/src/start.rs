@@ -95,6 +95,8 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let one_time = one_time_key(&core)?;
     let callers = listen(args.listen.unwrap_or(config.listen.callers), "callers").await?;
     let operators_at = listen(args.operators.unwrap_or(config.listen.operators), "operators").await?;
+    // Before anybody is told where the operators' port is.
+    let token = state.operator_token().map_err(Ended::usage)?.into();
     greet(&callers, &operators_at, one_time.as_deref(), &found, &core);
 
     let gate = Arc::new(Gate {
@@ -103,7 +105,6 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         ids: Ids::new(state::random().map_err(Ended::failed)?),
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
-    let token = state.operator_token().map_err(Ended::usage)?.into();
     let webhook = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
     let webhook = webhook.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))?;
     let operators = Operators { metrics, policies: active.clone(), providers: found.into() };

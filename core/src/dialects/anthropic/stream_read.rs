@@ -78,6 +78,9 @@ impl StreamReader for Reader {
         }
         let told: Told<'_> = serde_json::from_slice(data)
             .map_err(|why| Unreadable(format!("an event is no JSON of a message: {why}")))?;
+        if matches!(&*told.kind, "content_block_start" | "content_block_delta" | "message_delta" | "message_stop") {
+            self.started(String::new(), String::new(), out);
+        }
         match &*told.kind {
             "message_start" => self.start(told.message, out)?,
             "content_block_start" => self.begin(told.index.unwrap_or(0), told.content_block, out)?,
@@ -106,14 +109,19 @@ impl Reader {
         self.close_all(out);
         let members = message.map(loose).unwrap_or_default();
         let text = |name: &str| find(&members, name).and_then(as_text).unwrap_or_default().into_owned();
-        if !std::mem::replace(&mut self.started, true) {
-            out.push(Event::Start { id: text("id"), model: text("model"), created_s: None });
-        }
+        self.started(text("id"), text("model"), out);
         if let Some(raw) = find(&members, "usage") {
             let told = serde_json::from_str(raw.get()).map_err(|why| Unreadable(format!("usage: {why}")))?;
             self.use_of(&told, out);
         }
         Ok(())
+    }
+
+    /// Told once, and before all parts, also where a server leaves its first event out.
+    fn started(&mut self, id: String, model: String, out: &mut Vec<Event>) {
+        if !std::mem::replace(&mut self.started, true) {
+            out.push(Event::Start { id, model, created_s: None });
+        }
     }
 
     fn use_of(&mut self, told: &usage::Told, out: &mut Vec<Event>) {

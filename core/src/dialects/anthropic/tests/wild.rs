@@ -46,6 +46,11 @@ fn arguments(part: u64, json: &str) -> Event {
     Event::Delta { choice: 0, part, delta: Delta::Arguments(json.into()) }
 }
 
+/// What is told first, also where a server leaves its first event out.
+fn start() -> Event {
+    Event::Start { id: String::new(), model: String::new(), created_s: None }
+}
+
 fn begin_call(part: u64) -> Event {
     Event::Begin { choice: 0, part, kind: Begins::ToolCall { id: format!("call_{part}"), name: "f".into() } }
 }
@@ -77,8 +82,8 @@ fn what_stands_in_the_begin_of_a_block_counts_unless_it_comes_in_pieces() {
     let piece = json!({"type": "content_block_delta", "index": 4, "delta":
         {"type": "input_json_delta", "partial_json": "{}"}});
     let stop = json!({"type": "content_block_stop", "index": 4});
-    assert_eq!(read(&[begin.clone(), stop.clone()]), [begin_call(0), arguments(0, r#"{"a":1.5}"#), end(0)]);
-    assert_eq!(read(&[begin, piece, stop]), [begin_call(0), arguments(0, "{}"), end(0)]);
+    assert_eq!(read(&[begin.clone(), stop.clone()]), [start(), begin_call(0), arguments(0, r#"{"a":1.5}"#), end(0)]);
+    assert_eq!(read(&[begin, piece, stop]), [start(), begin_call(0), arguments(0, "{}"), end(0)]);
 }
 
 #[test]
@@ -93,7 +98,7 @@ fn nothing_follows_an_error_and_a_cut_is_not_complete() {
     let unknown = json!({"type": "message_grew", "index": {}, "delta": 7});
     assert!(events(&Anthropic, &given("asked"), &stream(&[unknown])).is_err(), "an index is a number");
     let unknown = json!({"type": "message_grew", "delta": 7});
-    assert_eq!(read(&[unknown, stop]), [finish(Finish::Stop), Event::Done], "unknown events are passed over");
+    assert_eq!(read(&[unknown, stop]), [start(), finish(Finish::Stop), Event::Done], "unknown events are passed over");
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn a_refusal_is_told_with_its_reason() {
         {"type": "refusal", "category": "bio", "explanation": "no"}}, "usage": {"output_tokens": 2}});
     let read = comparable(read(&[ended])).0;
     let begin = Event::Begin { choice: 0, part: 0, kind: Begins::Refusal };
-    assert_eq!(read, [begin, text(0, "no"), end(0), finish(Finish::Refusal)]);
+    assert_eq!(read, [start(), begin, text(0, "no"), end(0), finish(Finish::Refusal)]);
 }
 
 /// Blocks in the order of the wire: begin, pieces, end, by index.
