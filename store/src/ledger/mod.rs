@@ -349,4 +349,6 @@ fn full(claims: &[Claim]) -> Refused {
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
