@@ -12,10 +12,14 @@ use crate::support::gateway::{Gateway, eventually};
 
 /// A gateway with these limits and no policy of its own.
 fn with(limits: &str) -> Gateway {
+    begun(limits, None)
+}
+
+fn begun(limits: &str, config: Option<&str>) -> Gateway {
     let folder = tempfile::tempdir().unwrap().keep();
     std::fs::write(folder.join("tollgate-policies.yaml"), "api: tollgate.policy/v1\npolicies: []\n").unwrap();
     std::fs::write(folder.join("limits.yaml"), limits).unwrap();
-    Gateway::with(&["--policies", folder.to_str().unwrap()], None)
+    Gateway::with(&["--policies", folder.to_str().unwrap()], config)
 }
 
 fn header(answer: &Response, name: &str) -> String {
@@ -58,8 +62,8 @@ fn nanousd(usd: &str) -> i64 {
 /// 100 ms, until a whole round is refused while no call is under way.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_callers_spend_a_budget_and_nothing_above_it() {
-    const LIMIT: i64 = 2_400_000;
-    let gateway = Arc::new(with("budgets:\n  month: { per: [tenant], limit_usd: \"0.0024\", period: month }\n"));
+    const LIMIT: i64 = 16_000_000;
+    let gateway = Arc::new(with("budgets:\n  month: { per: [tenant], limit_usd: \"0.016\", period: month }\n"));
     let first = ask(&gateway, chat(Some(100), false), "tokens=7").await;
     let worst = gateway.receipt(&call_id(&first))["holds"][0]["held"].as_i64().unwrap();
     assert!((LIMIT / 20..LIMIT / 5).contains(&worst), "a budget for about ten: {worst}");
@@ -116,13 +120,13 @@ async fn a_thousand_callers_spend_a_budget_and_nothing_above_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_without_a_bound_gets_one_from_what_is_left() {
-    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 500, period: day }\n");
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 3000, period: day }\n");
     let answer = ask(&gateway, chat(None, false), "tokens=2000").await;
     assert_eq!(answer.status(), 200);
     let degraded = header(&answer, "tollgate-degraded");
     let bound = degraded.strip_prefix("day:max_tokens=").and_then(|n| n.parse::<u64>().ok());
     let bound = bound.unwrap_or_else(|| panic!("{degraded}"));
-    assert!((64..500).contains(&bound), "{bound}");
+    assert!((64..3_000).contains(&bound), "{bound}");
     let receipt = gateway.receipt(&call_id(&answer));
     assert_eq!(receipt["usage"]["output"], bound, "the provider was told, and kept it: {receipt}");
     assert_eq!(receipt["finish_reason"], "length");
@@ -143,8 +147,8 @@ async fn others_hold_of_refused(gateway: &Gateway) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_nobody_bounds_is_held_for_as_it_flows_and_ends_where_nothing_is_left() {
-    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 6000, period: day }\n");
+async fn a_stream_that_nobody_bounds_is_held_for_as_it_flows_and_ends_where_no_more_is_left() {
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 12000, period: day }\n");
     let answer = ask(&gateway, chat(None, true), "tokens=5000").await;
     let id = call_id(&answer);
     let text = answer.text().await.unwrap();
@@ -155,23 +159,45 @@ async fn a_stream_that_nobody_bounds_is_held_for_as_it_flows_and_ends_where_noth
     assert_eq!(held, 0);
     assert!((5_000..5_100).contains(&used), "{used}");
     assert_eq!(receipt.get("limit_alerts"), None, "nothing is above what was held in the end: {receipt}");
+    let answer = ask(&gateway, chat(None, true), "tokens=9000").await;
+    let id = call_id(&answer);
+    let text = answer.text().await.unwrap();
+    assert!(!text.contains("[DONE]") && text.contains("\"category\":\"budget_exceeded\""), "it does not look whole");
+    let receipt = gateway.receipt(&id);
+    assert_eq!((&receipt["outcome"]["kind"], &receipt["finish_reason"]), (&json!("interrupted"), &json!("length")));
+    assert_eq!(receipt["usage"]["estimated"], true, "our own count: {}", receipt["usage"]);
+    let output = receipt["usage"]["output"].as_u64().unwrap();
+    assert!((4_096..7_000).contains(&output), "{output}");
+    let (used_then, held) = others_hold_of_refused(&gateway).await;
+    assert_eq!(held, "0");
+    assert!(used_then.parse::<u64>().unwrap() <= 12_000, "nothing above the budget: {used_then}");
 }
 
-/// `sim` keeps a bound; the bytes of another provider need not.
+/// A provider that counts 5,000 tokens for every answer.
+async fn liar() -> u16 {
+    const ANSWER: &str = r#"{"id":"x","object":"chat.completion","created":1,"model":"sim-1","choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2000,"completion_tokens":3000,"total_tokens":5000}}"#;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let app = axum::Router::new().fallback(|| async { ([("content-type", "application/json")], ANSWER) });
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    port
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_counts_more_than_was_held_is_booked_and_told_of() {
-    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 6000, period: day }\n");
-    let answer = ask(&gateway, chat(Some(10), false), "usage=wrong").await;
+    let port = liar().await;
+    let config = format!("providers: {{ sim: {{ base_url: \"http://127.0.0.1:{port}/v1\" }} }}\n");
+    let gateway = begun("budgets:\n  day: { per: [tenant], limit_tokens: 20000, period: day }\n", Some(&config));
+    let answer = ask(&gateway, chat(Some(10), false), "").await;
     assert_eq!(answer.status(), 200);
     let receipt = gateway.receipt(&call_id(&answer));
     let alert = &receipt["limit_alerts"][0];
     assert_eq!((&alert["kind"], &alert["rule"]), (&json!("above_hold"), &json!("day")), "{receipt}");
-    let total = receipt["usage"]["input"].as_u64().unwrap() + receipt["usage"]["output"].as_u64().unwrap();
-    assert_eq!(others_hold(&gateway, "day").await, (total, 0), "booked in full");
+    assert_eq!(others_hold(&gateway, "day").await, (5_000, 0), "booked in full");
     let metrics = client().get(format!("{}/metrics", gateway.operators)).send().await.unwrap().text().await.unwrap();
     let above = format!(
         "tollgate_limits_above_hold_total{{rule=\"day\",kind=\"above_hold\"}} {}",
-        total - alert["held"].as_u64().unwrap()
+        2 * (5_000 - alert["held"].as_u64().unwrap()) + 9
     );
     assert!(metrics.contains(&above), "{above}\n{metrics}");
     assert!(gateway.log.lock().unwrap().contains("more than was held"), "and in the log");
@@ -223,12 +249,12 @@ async fn a_ladder_is_climbed_and_its_answer_speaks_every_dialect() {
         "budgets:
   session:
     per: [session]
-    limit_tokens: 1000
+    limit_tokens: 10000
     rolling: 24h
     ladder:
       - { at_percent: 20, warn: true }
       - { at_percent: 40, tier: cheap }
-      - { at_percent: 60, max_tokens: 30 }
+      - { at_percent: 60, max_tokens: 300 }
       - { at_percent: 90, answer: The budget of this session is spent. }
 ",
     );
@@ -237,20 +263,20 @@ async fn a_ladder_is_climbed_and_its_answer_speaks_every_dialect() {
         let script = format!("tokens={max}");
         async move { post(gateway, body, &[("x-sim", &script), ("tollgate-session", session)]).await }
     };
-    assert_eq!(header(&call("s", 250).await, "tollgate-warn"), "", "nothing was used before");
-    let warned = call("s", 200).await;
+    assert_eq!(header(&call("s", 2_500).await, "tollgate-warn"), "", "nothing was used before");
+    let warned = call("s", 2_000).await;
     assert_eq!(header(&warned, "tollgate-warn"), "session=20%");
-    let cheaper = call("s", 200).await;
+    let cheaper = call("s", 2_000).await;
     assert_eq!(header(&cheaper, "tollgate-degraded"), "session:tier=cheap");
     assert_eq!(header(&cheaper, "tollgate-target"), "sim/sim-small");
-    let shorter = call("s", 200).await;
-    assert_eq!(header(&shorter, "tollgate-degraded"), "session:tier=cheap, session:max_tokens=30");
-    assert_eq!(gateway.receipt(&call_id(&shorter))["usage"]["output"], 30);
+    let shorter = call("s", 2_000).await;
+    assert_eq!(header(&shorter, "tollgate-degraded"), "session:tier=cheap, session:max_tokens=300");
+    assert_eq!(gateway.receipt(&call_id(&shorter))["usage"]["output"], 300);
     assert_eq!(header(&call("other", 10).await, "tollgate-warn"), "", "another session has a budget of its own");
-    let mut last = call("s", 30).await;
+    let mut last = call("s", 300).await;
     while !header(&last, "tollgate-degraded").ends_with("session:answer") {
         assert_eq!(last.status(), 200);
-        last = call("s", 30).await;
+        last = call("s", 300).await;
     }
     let body: Value = serde_json::from_str(&last.text().await.unwrap()).unwrap();
     assert_eq!(body["choices"][0]["message"]["content"], "The budget of this session is spent.", "{body}");

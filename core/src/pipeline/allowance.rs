@@ -26,13 +26,20 @@ pub struct Allowed {
     pub max_tokens: Option<u64>,
     /// Output that is held for where neither call nor catalog bounds it.
     pub assumed: u64,
+    /// So many answers at once.
+    pub answers: u64,
     pub max_cost_nanousd: Option<i64>,
 }
 
 impl Allowed {
     /// Output tokens that are held for at this target.
     fn output(&self, target: &Target) -> u64 {
-        self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(self.assumed)
+        self.max_tokens
+            .into_iter()
+            .chain(target.output_tokens_max)
+            .min()
+            .unwrap_or(self.assumed)
+            .saturating_mul(self.answers)
     }
 
     fn cost(&self, target: &Target, output: u64) -> i64 {

@@ -9,6 +9,7 @@ use crate::contract::refusal::{Category, Refusal};
 use crate::contract::tokens::Counts;
 use crate::contract::tokens::families::Family;
 use crate::contract::{Dialect, Operation};
+use crate::dialects::spots::Spot;
 use crate::dialects::words::Words;
 use crate::limits::claim::Claim;
 use crate::limits::money::{Most, Price, usd_text};
@@ -37,6 +38,8 @@ pub struct Bound<'a> {
     max_cost_nanousd: Option<i64>,
     audio: bool,
     hour: bool,
+    /// Answers that are asked for at once, each with all the tokens it may have.
+    answers: u64,
     /// Counted when somebody asks.
     counts: OnceCell<Counts>,
 }
@@ -54,6 +57,7 @@ impl<'a> Bound<'a> {
             max_cost_nanousd: terms.max_cost_nanousd.into_iter().chain(intent.max_cost_nanousd).min(),
             audio: says("audio") || call.dialect == Dialect::OpenaiAudio,
             hour: says("\"1h\""),
+            answers: answers(call, terms),
             counts: OnceCell::new(),
         }
     }
@@ -70,7 +74,7 @@ impl<'a> Bound<'a> {
             return 0;
         }
         let assumed = match self.operation() {
-            Operation::Images => PICTURE_TOKENS.saturating_mul(self.pictures()),
+            Operation::Images => PICTURE_TOKENS,
             Operation::Moderations => return 0,
             Operation::Chat
             | Operation::Embeddings
@@ -81,13 +85,8 @@ impl<'a> Bound<'a> {
             | Operation::Files
             | Operation::Batches => OUTPUT_TOKENS_ASSUMED,
         };
-        self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(assumed)
-    }
-
-    /// How many pictures are asked for; forms say it as a text.
-    fn pictures(&self) -> u64 {
-        let said = self.call.skim.raw(&self.call.body, "n").map(|raw| String::from_utf8_lossy(raw).into_owned());
-        said.and_then(|said| said.trim_matches('"').parse().ok()).unwrap_or(1).max(1)
+        let each = self.max_tokens.into_iter().chain(target.output_tokens_max).min().unwrap_or(assumed);
+        each.saturating_mul(self.answers)
     }
 
     fn cost(&self, price: &Price, target: &Target) -> i64 {
@@ -164,7 +163,7 @@ impl<'a> Bound<'a> {
             let middle = low + (high - low).div_ceil(2);
             if fits(middle) { low = middle } else { high = middle - 1 }
         }
-        Some(low)
+        Some(low / self.answers)
     }
 
     /// By what the stream of this call is metered.
@@ -172,7 +171,7 @@ impl<'a> Bound<'a> {
         let input = targets.iter().map(|t| self.input(t)).max().unwrap_or(0);
         let most = Most { input, output: 0, audio: self.audio, hour: self.hour, search_units: 0 };
         let (max_tokens, max_cost_nanousd) = (self.max_tokens, self.max_cost_nanousd);
-        Allowed { most, max_tokens, assumed: OUTPUT_TOKENS_ASSUMED, max_cost_nanousd }
+        Allowed { most, max_tokens, assumed: OUTPUT_TOKENS_ASSUMED, answers: self.answers, max_cost_nanousd }
     }
 
     /// Targets whose worst case is above the cap on cost leave; with none left, the cap is told.
@@ -237,6 +236,20 @@ impl<'a> Bound<'a> {
         let source = format!("the dearest that it could be: that of `{}`, {}", dearest.id, row.source);
         Some(PriceRow { price: row.price.clone(), as_of: row.as_of.clone(), source: source.into(), assumed: true })
     }
+}
+
+/// How many answers a call asks for at once: what it says itself, or what a policy sets.
+fn answers(call: &Identified, terms: &Terms) -> u64 {
+    let name = if call.dialect == Dialect::Gemini { "candidateCount" } else { "n" };
+    let object = (call.dialect == Dialect::Gemini).then_some("generationConfig");
+    let said =
+        Spot { object, member: name }.read(&call.body, &call.skim).and_then(|raw| serde_json::from_slice(raw).ok());
+    let set = terms.set.get("n").map(|setting| setting.value.clone());
+    // Forms say it as a text.
+    let number = |value: serde_json::Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    let asked = set.or(said).and_then(number);
+    // What is no number its provider refuses; what is too large to be one is as dear as can be.
+    asked.map_or(1, |n| n.ceil().max(1.0) as u64)
 }
 
 /// Targets that may cost too much leave, and each claim is told how much the call may use.

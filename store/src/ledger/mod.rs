@@ -344,4 +344,6 @@ fn full(claims: &[Claim]) -> Refused {
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
