@@ -21,7 +21,7 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// Takes connections until a signal, then lets calls end. `false` = some were cut.
 pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) -> bool {
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).pipeline_flush(true);
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     http.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
     let http = Arc::new(http);
     let graceful = GracefulShutdown::new();

@@ -83,10 +83,9 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
     );
-    let (metered, kept_trail) = (metrics.clone(), trail.clone());
-    let counted = Counted { trail: kept_trail, metrics: metered };
-    let ledger = state.ledger(clock().now_ms).await.map_err(Ended::usage)?;
+    let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
     let now_ms = clock().now_ms;
+    let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
     let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
     let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
     let keys = Arc::new(Keys::open(core.clone(), kept));

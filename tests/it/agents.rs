@@ -146,10 +146,12 @@ async fn at_their_own_provider_nothing_of_them_changes_on_the_way() {
             let truth = client().get(format!("http://127.0.0.1:{}/sim/truth", sim.port)).send().await.unwrap();
             let truth = truth.text().await.unwrap();
             let reached: Value = serde_json::from_str(truth.lines().last().unwrap()).unwrap();
-            let body: Value = serde_json::from_str(reached["body"].as_str().unwrap()).unwrap();
+            // What was asked is kept up to a bound.
+            let body = reached["body"].as_str().unwrap();
             let mut expected = request["body"].clone();
             expected["model"] = "sim-1".into();
-            assert_eq!(body, expected, "{recording}");
+            let expected = expected.to_string();
+            assert!(expected.starts_with(body) && body.len() == expected.len().min(1 << 16), "{recording}: {body}");
             for (name, value) in request["headers"].as_object().unwrap() {
                 if ["anthropic-beta", "anthropic-version", "user-agent"].contains(&name.as_str()) {
                     let told = reached["headers"].as_array().unwrap().iter().find(|pair| pair[0] == name.as_str());

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::admit::Admitted;
 use super::course::{self, Course};
+use super::framing::framing;
 use super::outlet::Outlet;
 use super::readable::{self, Unread};
 use super::settle::After;
@@ -243,12 +244,10 @@ async fn take(
         return Ok(Ok(live(headers, LiveBody::Passing(body))));
     }
     let (body, framing) = match status.is_success() && (ways.given.stream || kind == plain::Kind::Events) {
-        true => {
-            match select(std::pin::pin!(course::framing(&mut headers, body)), std::pin::pin!(outlet.closed())).await {
-                Either::Left((framed, _)) => framed,
-                Either::Right(_) => return Err(super::settle::caller_left()),
-            }
-        }
+        true => match select(std::pin::pin!(framing(&mut headers, body)), std::pin::pin!(outlet.closed())).await {
+            Either::Left((framed, _)) => framed,
+            Either::Right(_) => return Err(super::settle::caller_left()),
+        },
         false => (body, None),
     };
     if let Some(framing) = framing {
@@ -353,7 +352,7 @@ fn failed(fault: Fault, target: &Target) -> Failed {
 fn provider_said(status: StatusCode, headers: HeaderMap, body: Bytes, ways: &Ways<'_>) -> Failed {
     let target = ways.target;
     let said = voice(ways.theirs).read_error(status, &headers, &body);
-    let (category, ours) = match said.as_ref().map_or_else(|| by_status(status), |said| said.category) {
+    let (category, ours) = match said.as_ref().map_or_else(|| readable::by_status(status), |said| said.category) {
         Category::Auth | Category::Permission => (Category::UpstreamOutage, "provider_credential_refused"),
         Category::BudgetExceeded => (Category::BudgetExceeded, "provider_quota"),
         Category::RateLimited => (Category::RateLimited, "provider_rate_limit"),
@@ -393,18 +392,4 @@ fn provider_said(status: StatusCode, headers: HeaderMap, body: Bytes, ways: &Way
     let is_error = status.is_client_error() || status.is_server_error();
     let said = (said.is_some() && is_error && ways.ours == ways.theirs).then_some((status, headers, body));
     Failed { refusal, go_on, billed: false, said }
-}
-
-/// What a status means where nobody says more.
-fn by_status(status: StatusCode) -> Category {
-    match status.as_u16() {
-        401 | 403 => Category::Auth,
-        404 => Category::NoRoute,
-        408 | 504 => Category::Timeout,
-        413 => Category::TooLarge,
-        429 => Category::RateLimited,
-        503 | 529 => Category::Overloaded,
-        400..=499 => Category::InvalidRequest,
-        _ => Category::UpstreamOutage,
-    }
 }

@@ -36,13 +36,8 @@ pub fn rows<'r>(
             format!("{who} may not use `{}`: no row under `grants` of `tenants.yaml` admits it", operation.name());
         Refusal::new(Category::Permission, "no_grant", told)
     })?;
-    let rows = kept(&rows, |row| unread.is_none() || row.uninspected).ok_or_else(|| {
-        let (what, operation) = (unread.unwrap_or_default(), operation.name());
-        let told = format!(
-            "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets {who} send it unread: one with `uninspected: true` that admits `{operation}` would"
-        );
-        Refusal::new(Category::PolicyViolation, "uninspected", told)
-    })?;
+    let rows = kept(&rows, |row| unread.is_none() || row.uninspected)
+        .ok_or_else(|| uninspected(&who, unread.unwrap_or_default(), operation))?;
     let class = facts.meta.data_class.name();
     let rows = kept(&rows, |row| row.admits_data_class(class)).ok_or_else(|| {
         let admitted = listed(&rows, |row| row.data_classes.iter().map(|class| class.to_string()).collect());
@@ -81,6 +76,15 @@ pub fn rows<'r>(
         let admitted = listed(&rows_of_kind, |row| row.tools.iter().map(|glob| glob.text().to_owned()).collect());
         refused("no_grant_tool", format!("{who} may not use the tools `{}`: {admitted}", tools.join("`, `")))
     })
+}
+
+/// What no policy can read goes out only where a row says so.
+fn uninspected(who: &dyn std::fmt::Display, what: &str, operation: Operation) -> Refusal {
+    let operation = operation.name();
+    let told = format!(
+        "no policy can read {what}, and no row under `grants` of `tenants.yaml` lets {who} send it unread: one with `uninspected: true` that admits `{operation}` would"
+    );
+    Refusal::new(Category::PolicyViolation, "uninspected", told)
 }
 
 /// The terms under the ceilings of the rows that admit the targets. Of several rows for a target the highest counts, of several

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use crate::contract::Dialect;
+use crate::contract::refusal::Category;
 use crate::contract::skim::{Skim, SkimError, skim};
 use crate::dialects::frames::Framing;
 use crate::dialects::paths::Place;
@@ -147,6 +148,20 @@ fn error_status(body: &[u8], found: &Skim) -> Option<StatusCode> {
     let number = |code: Value| code.as_u64().or_else(|| code.as_str()?.parse().ok());
     let status = codes.filter_map(number).find(|code| (400..600).contains(code));
     Some(status.and_then(|code| StatusCode::from_u16(code as u16).ok()).unwrap_or(StatusCode::BAD_GATEWAY))
+}
+
+/// What a status means where nobody says more.
+pub fn by_status(status: StatusCode) -> Category {
+    match status.as_u16() {
+        401 | 403 => Category::Auth,
+        404 => Category::NoRoute,
+        408 | 504 => Category::Timeout,
+        413 => Category::TooLarge,
+        429 => Category::RateLimited,
+        503 | 529 => Category::Overloaded,
+        400..=499 => Category::InvalidRequest,
+        _ => Category::UpstreamOutage,
+    }
 }
 
 /// An answer that came whole to a caller who asked for a stream, said as one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, StatusCode, header};
@@ -10,13 +10,13 @@ use http::{HeaderMap, StatusCode, header};
 use super::allowance::Allowance;
 use super::answer::{Answer, Content, LiveBody};
 use super::course::{self, Course};
+use super::gathered::Gathered;
 use super::outlet::{Outlet, Pieces};
 use super::settle::{self, After};
 use super::template::Said;
-use super::{Core, head, plain, rates, readable, stateful};
+use super::{Core, broke, head, plain, rates, stateful};
 use crate::contract::Operation;
 use crate::contract::canonical::answer::Finish;
-use crate::contract::canonical::event::StreamError;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
 use crate::contract::words::tokens_estimate;
@@ -25,9 +25,6 @@ use crate::limits::money::usd_text;
 use crate::policy::facts::Facts;
 use crate::ports::{Fault, Kept, ReplyBody};
 use crate::routing::catalog::Target;
-
-/// Answers of streams are kept for idempotency up to this size.
-const KEPT_BYTES_MAX: usize = 1 << 20;
 
 /// Hands an answer over and settles the call.
 pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
@@ -199,34 +196,8 @@ async fn pass(core: &Core, mut body: ReplyBody, headers: HeaderMap, mut going: G
         | Operation::Batches => plain::estimate(&going.facts, kind, bytes),
     };
     going.receipt.usage = Some(going.after.used(None, estimate));
-    let kept = kept.complete(&end, &going, headers);
+    let kept = kept.complete(matches!(end, End::Complete), going.status, headers, &going.receipt);
     finish(core, going, end, bytes, kept, None).await;
-}
-
-/// A body gathered on its way, for a caller that asks again under the same idempotency key. A long one is not kept.
-struct Gathered(Option<BytesMut>);
-
-impl Gathered {
-    fn new(after: &After) -> Gathered {
-        Gathered(after.shelf_key.is_some().then(BytesMut::new))
-    }
-
-    fn add(&mut self, piece: &[u8]) {
-        if let Some(gathered) = &mut self.0 {
-            gathered.extend_from_slice(piece);
-        }
-        self.0.take_if(|gathered| gathered.len() > KEPT_BYTES_MAX);
-    }
-
-    fn complete(self, end: &End, going: &Going, headers: HeaderMap) -> Option<Kept> {
-        self.0.filter(|_| matches!(end, End::Complete)).map(|body| Kept {
-            status: going.status,
-            headers,
-            body: body.freeze(),
-            call_id: going.receipt.call_id.clone(),
-            revision: going.receipt.revision.clone(),
-        })
-    }
 }
 
 /// Server-sent events, whole events at a time.
@@ -260,19 +231,8 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         if going.receipt.first_byte_ms.is_none() && !ready.is_empty() {
             going.receipt.first_byte_ms = Some((core.clock.steady_ms)().saturating_sub(going.after.started_ms));
         }
-        let mut gone = false;
-        for piece in ready.drain(..) {
-            bytes += piece.len();
-            kept.add(&piece);
-            if going.after.learns
-                && let Some(response) = stateful::in_event(&piece)
-            {
-                going.after.learns = false;
-                let tenant = &going.facts.caller.tenant;
-                stateful::learn(core, tenant, &going.target, going.after.dialect, response).await;
-            }
-            gone = gone || !going.pieces.send(piece).await;
-        }
+        bytes += ready.iter().map(Bytes::len).sum::<usize>();
+        let gone = !hand_on(core, &mut ready, &mut going, &mut kept).await;
         if let Some(allowance) = allowance.as_mut().filter(|_| !gone && !ended && !course.complete())
             && let Err(refusal) = allowance.reach(core, &mut going.after, course.metered()).await
         {
@@ -293,8 +253,25 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
     }
     let usage = used(&course, &end, &going.facts);
     going.receipt.usage = Some(going.after.used(Some(usage), || usage));
-    let kept = kept.complete(&end, &going, headers);
+    let kept = kept.complete(matches!(end, End::Complete), going.status, headers, &going.receipt);
     finish(core, going, end, bytes, kept, Some(course)).await;
+}
+
+/// Hands pieces on, and looks at them on the way. `false` = the caller has left.
+async fn hand_on(core: &Core, ready: &mut Vec<Bytes>, going: &mut Going, kept: &mut Gathered) -> bool {
+    let mut is_there = true;
+    for piece in ready.drain(..) {
+        kept.add(&piece);
+        if going.after.learns
+            && let Some(response) = stateful::in_event(&piece)
+        {
+            going.after.learns = false;
+            let tenant = &going.facts.caller.tenant;
+            stateful::learn(core, tenant, &going.target, going.after.dialect, response).await;
+        }
+        is_there = is_there && going.pieces.send(piece).await;
+    }
+    is_there
 }
 
 /// What a stream used: as its provider told, or as we counted where it told nothing, or not all of it before it was cut.
@@ -329,13 +306,13 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
             refusal: Refusal {
                 category: Category::Timeout,
                 code: "deadline".into(),
-                ..interrupted(&target, &fault.to_string())
+                ..broke::interrupted(&target, &fault.to_string())
             },
         },
-        End::Broke(fault) => Outcome::Interrupted { refusal: interrupted(&target, &fault.to_string()) },
-        End::Unreadable(why) => Outcome::Interrupted { refusal: interrupted(&target, &why) },
+        End::Broke(fault) => Outcome::Interrupted { refusal: broke::interrupted(&target, &fault.to_string()) },
+        End::Unreadable(why) => Outcome::Interrupted { refusal: broke::interrupted(&target, &why) },
         End::Spent(refusal) => Outcome::Interrupted { refusal },
-        End::Failed | End::Told => Outcome::Interrupted { refusal: failed(&target, course.as_mut()) },
+        End::Failed | End::Told => Outcome::Interrupted { refusal: broke::failed(&target, course.as_mut()) },
     };
     // Nothing can be taken back at the end of a stream: what a policy says now is recorded.
     let _ = settle::post_response(core, &mut receipt, &after, &facts, status);
@@ -371,33 +348,6 @@ async fn left(core: &Core, mut receipt: Box<Receipt>, after: After, target: &Tar
     receipt.outcome = Outcome::CallerLeft;
     settle::settle(core, &mut receipt, after, None).await;
     core.trail.record(receipt).await;
-}
-
-fn interrupted(target: &Target, why: &str) -> Refusal {
-    Refusal {
-        provider: Some(target.provider.clone()),
-        ..Refusal::new(
-            Category::Interrupted,
-            "stream_interrupted",
-            format!("the answer of `{}` broke off: {why}", target.id),
-        )
-    }
-}
-
-/// The provider's own words for why it broke off.
-fn failed(target: &Target, course: Option<&mut Course>) -> Refusal {
-    let told = course.as_deref().and_then(Course::has_told_its_error).unwrap_or_default().to_owned();
-    let error = course.and_then(Course::failed).unwrap_or(StreamError { message: told, ..StreamError::default() });
-    Refusal {
-        provider: Some(target.provider.clone()),
-        provider_status: error.status,
-        provider_code: error.code.as_deref().map(readable::brief),
-        ..Refusal::new(
-            Category::Interrupted,
-            "provider_error_in_stream",
-            format!("`{}` broke its answer off: {}", target.id, readable::brief(&error.message)),
-        )
-    }
 }
 
 /// A comment that every reader passes over: what headers cannot tell of a stream.

@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use trail::Trail;
 
 /// A failed check.
 pub const FAILED: u8 = 1;
@@ -239,52 +240,6 @@ pub struct Replay {
     pub places: Places,
     #[arg(long)]
     pub json: bool,
-}
-
-#[derive(Subcommand)]
-pub enum Trail {
-    /// The last receipts, a line each
-    Tail {
-        #[command(flatten)]
-        places: Places,
-        /// How many
-        #[arg(short = 'n', long, default_value_t = 20)]
-        lines: usize,
-        /// Go on with those that come
-        #[arg(short, long)]
-        follow: bool,
-        /// Whole receipts as JSON lines
-        #[arg(long)]
-        json: bool,
-    },
-    /// Check the journal of budgets for any change, drop or reordering, and print its head
-    Verify {
-        #[command(flatten)]
-        places: Places,
-        /// A head that was printed before: the journal must still contain it
-        #[arg(long, value_name = "NEXT:CHAIN")]
-        head: Option<String>,
-        #[arg(long)]
-        json: bool,
-    },
-    /// Print every record of the journal of budgets as a line of JSON
-    Export {
-        #[command(flatten)]
-        places: Places,
-        /// Begin with this record
-        #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
-        from: u64,
-    },
-    /// What operators did, a line each
-    Acts {
-        #[command(flatten)]
-        places: Places,
-        /// How many
-        #[arg(short = 'n', long, default_value_t = 20)]
-        lines: usize,
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 #[derive(Subcommand)]

@@ -1,5 +1,6 @@
 //! `tollgate trail tail | acts`: the last receipts, and what operators did, a line each.
 
+use clap::Subcommand;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
@@ -10,6 +11,52 @@ use tollgate_store::trail;
 use super::{Ended, Places};
 use crate::start;
 use crate::state::State;
+
+#[derive(Subcommand)]
+pub enum Trail {
+    /// The last receipts, a line each
+    Tail {
+        #[command(flatten)]
+        places: Places,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        /// Go on with those that come
+        #[arg(short, long)]
+        follow: bool,
+        /// Whole receipts as JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the journal of budgets for any change, drop or reordering, and print its head
+    Verify {
+        #[command(flatten)]
+        places: Places,
+        /// A head that was printed before: the journal must still contain it
+        #[arg(long, value_name = "NEXT:CHAIN")]
+        head: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every record of the journal of budgets as a line of JSON
+    Export {
+        #[command(flatten)]
+        places: Places,
+        /// Begin with this record
+        #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+        from: u64,
+    },
+    /// What operators did, a line each
+    Acts {
+        #[command(flatten)]
+        places: Places,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+        #[arg(long)]
+        json: bool,
+    },
+}
 
 /// How often the trail is looked at for more.
 const FOLLOW: Duration = Duration::from_millis(200);

@@ -236,7 +236,7 @@ fn wrong_tables_are_told_with_their_places() {
             "limits.yaml",
             "budgets: { m: { per: [], limit_usd: 1, period: §year } }",
             "TG0206",
-            "one of day, week, month",
+            "one of hour, day, week, month",
             "no such period",
         ),
         (

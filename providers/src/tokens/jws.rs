@@ -194,7 +194,7 @@ impl<'t> Unproven<'t> {
             return Err("it has not three parts".to_owned());
         };
         let head_text = part(head, "head")?;
-        for name in REFUSED.iter().filter(|name| head_text.contains_key(**name)) {
+        if let Some(name) = REFUSED.iter().find(|name| head_text.contains_key(**name)) {
             return Err(format!("its head says `{name}`, which is not taken here"));
         }
         let text = |name: &str| match head_text.get(name) {

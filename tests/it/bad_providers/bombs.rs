@@ -6,9 +6,9 @@ use super::server::until_closed;
 use super::wholes::{gzip, zstd};
 use super::*;
 
-/// So much more than for one good call may ever have been resident: an answer that is read whole (32 MiB) and its pieces, of
-/// which the allocator keeps some where another thread gives them back. What is without an end is read on far beyond.
-const GROWTH_KIB_MAX: u64 = 224 << 10;
+/// So much more than for one good call may ever have been resident: an answer that is read whole (32 MiB), the room that it
+/// is put together in, and some air. What is without an end is read on far beyond.
+const GROWTH_KIB_MAX: u64 = 128 << 10;
 
 /// Asks, takes at most so many bytes, and leaves.
 async fn taste(caller: Caller, gateway: &Gateway, model: &str, stream: bool, bytes_max: usize) -> (u16, Vec<u8>) {
