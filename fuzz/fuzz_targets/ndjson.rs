@@ -1,4 +1,7 @@
 //! A JSON value a line, cut and read.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| tollgate_fuzz::framing::check(tollgate_core::dialects::frames::Framing::Ndjson, data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tollgate_fuzz::framing::check(
+    tollgate_core::dialects::frames::Framing::Ndjson,
+    data
+));
