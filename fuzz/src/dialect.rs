@@ -19,6 +19,7 @@ const GIVEN: Given<'static> = Given {
     include_usage: true,
     as_array: false,
     own_tools: &["shell"],
+    asked: b"",
 };
 
 fn codecs() -> impl Iterator<Item = (Dialect, &'static dyn Codec)> {
