@@ -266,9 +266,13 @@ async fn take(
             Err(failed(fault, target))
         }
         Ok((bytes, rest)) if status.is_success() => {
-            let mut ours = course::headers(headers.clone(), ways.ours, ways.theirs, false);
-            match whole(bytes.clone(), rest, ways, &mut ours) {
-                Ok(body) => Ok(live(ours, body)),
+            let checked = if rest.is_some() { Ok(()) } else { readable::check(&bytes, ways.theirs, ways.place) };
+            match checked {
+                Ok(()) => {
+                    let mut ours = course::headers(headers, ways.ours, ways.theirs, false);
+                    let said = whole(bytes, rest, ways, &mut ours);
+                    said.map(|body| live(ours, body)).map_err(|why| unreadable(&why, status, target))
+                }
                 Err(Unread::Error(status)) => Err(provider_said(status, headers, bytes, ways)),
                 Err(Unread::Why(why)) => Err(unreadable(&why, status, target)),
             }
@@ -280,19 +284,18 @@ async fn take(
 /// Where providers tell their own id of a request.
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
 
-/// A successful answer that came whole, said in the caller's dialect.
-fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut HeaderMap) -> Result<LiveBody, Unread> {
+/// A successful answer that came whole and was checked, said in the caller's dialect.
+fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut HeaderMap) -> Result<LiveBody, String> {
     let same = ways.ours == ways.theirs;
     match rest {
         Some(rest) if same && !ways.given.stream => return Ok(LiveBody::Passing(rest)),
-        Some(_) => return Err("its answer is larger than is read whole here".to_owned().into()),
+        Some(_) => return Err("its answer is larger than is read whole here".to_owned()),
         None => {}
     }
-    readable::check(&bytes, ways.theirs, ways.place)?;
     readable::is_json(headers);
     if ways.given.stream {
         let (Some(ours), Some(theirs)) = (codec(ways.ours), codec(ways.theirs)) else {
-            return Err("it came whole, and a stream was asked for".to_owned().into());
+            return Err("it came whole, and a stream was asked for".to_owned());
         };
         let (said, notes, framing) = readable::as_stream(&bytes, (ours, theirs), &ways.given)?;
         headers.insert(header::CONTENT_TYPE, course::content_type(framing));
@@ -310,7 +313,7 @@ fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut H
         theirs.glance_head(headers, &mut notes);
         return Ok(LiveBody::Whole(bytes, notes));
     }
-    let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| Unread::Why(wrong.to_string()))?;
+    let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| wrong.to_string())?;
     let finish = answer.choices.iter().find_map(|c| c.finish.as_ref());
     let notes = Notes {
         usage: answer.usage,

@@ -87,23 +87,15 @@ fn uninspected(who: &dyn std::fmt::Display, what: &str, operation: Operation) ->
     Refusal::new(Category::PolicyViolation, "uninspected", told)
 }
 
-/// The terms under the ceilings of the rows that admit the targets. Of several rows for a target the highest counts, of several
+/// The terms under the ceilings of the rows (those that admit the call) that admit the targets. Of several rows for a target the highest counts, of several
 /// targets the lowest: a fallback must not lead above it.
-pub fn under_ceilings(
-    terms: &Terms,
-    rows: &[&Grant],
-    operation: Operation,
-    targets: &[Arc<Target>],
-) -> Option<Arc<Terms>> {
+pub fn under_ceilings(terms: &Terms, rows: &[&Grant], targets: &[Arc<Target>]) -> Option<Arc<Terms>> {
     if rows.iter().all(|row| row.max_tokens.is_none() && row.max_cost_nanousd.is_none()) {
         return None;
     }
-    let admitting = |target: &Target| -> Vec<&Grant> {
-        rows.iter().filter(|row| row.admits_operation(operation) && row.admits(target)).copied().collect()
-    };
     let mut under = Terms::clone(terms);
     for target in targets {
-        let rows = admitting(target);
+        let rows: Vec<&Grant> = rows.iter().filter(|row| row.admits(target)).copied().collect();
         under.max_tokens = under.max_tokens.into_iter().chain(ceiling(&rows, |row| row.max_tokens)).min();
         under.max_cost_nanousd =
             under.max_cost_nanousd.into_iter().chain(ceiling(&rows, |row| row.max_cost_nanousd)).min();

@@ -70,7 +70,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
             if !instead.is_empty() && holds(call) {
                 route.targets.truncate(1);
             }
-            let ceilings = granted::under_ceilings(terms, &rows, operation, &route.targets);
+            let ceilings = granted::under_ceilings(terms, &rows, &route.targets);
             Way { targets: Ok(route.targets), considered: route.considered, replaced: route.replaced, ceilings }
         }
         Err(NoRoute::Unknown { asked, nearest }) => {

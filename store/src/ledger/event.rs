@@ -80,7 +80,8 @@ pub struct Booked {
     pub amount: u64,
 }
 
-/// Where events go as they happen. Called once for each, outside of all locks, and in order for each id.
+/// Where events go as they happen. Called once for each and in order for each id; outside of all locks, but for a hold that
+/// expires.
 pub type Sink = Box<dyn Fn(&Event) + Send + Sync>;
 
 /// Ids as 32 digits: no reader of JSON has numbers that large.

@@ -101,8 +101,8 @@ impl JournalLedger {
         let told = journal.clone();
         let memory = MemoryLedger::with_sink(Box::new(move |event| {
             // All else is written by who waits for it.
-            if let Event::Expired { .. } = event {
-                append(&told, event);
+            if let Event::Expired { id, .. } = event {
+                append(&told, *id, event);
             }
         }));
         let from = known.unwrap_or_default().next;
@@ -253,7 +253,7 @@ impl Ledger for JournalLedger {
     fn lost(&self, id: HoldId, had_left: bool, now_ms: i64) {
         let end = if had_left { End::Settled(None) } else { End::Voided };
         if self.memory.take_out(id, end, now_ms).is_some() {
-            append(&self.journal, &Event::ended(id, end, now_ms));
+            append(&self.journal, id, &Event::ended(id, end, now_ms));
         }
     }
 
@@ -261,23 +261,15 @@ impl Ledger for JournalLedger {
         let _no_checkpoint = lock(&self.adjusting);
         if self.memory.adjust_now(id, &claim.rule, &claim.scope, delta, now_ms) {
             let (rule, scope) = (claim.rule.clone(), Arc::from(&*claim.scope));
-            append(&self.journal, &Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
+            append(&self.journal, id, &Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
         }
         Box::pin(std::future::ready(()))
     }
 }
 
 /// Where nothing may wait.
-fn append(journal: &Journal, event: &Event) {
+fn append(journal: &Journal, id: HoldId, event: &Event) {
     if let Err(why) = journal.append(&encoded(event)) {
-        let id = match event {
-            Event::Held { id, .. }
-            | Event::Extended { id, .. }
-            | Event::Settled { id, .. }
-            | Event::Voided { id, .. }
-            | Event::Expired { id, .. }
-            | Event::Adjusted { id, .. } => *id,
-        };
         not_kept(id, &why);
     }
 }

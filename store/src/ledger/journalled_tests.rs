@@ -4,24 +4,13 @@ use std::sync::Mutex;
 
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
-use tollgate_core::limits::rules::{Calendar, Rule, ScopeGlobs, Unit, Window};
+use tollgate_core::limits::rules::{Calendar, Rule, Unit, Window};
 
+use super::super::tests::rule;
 use super::*;
 use crate::journal::Storage;
 
 const DAY_MS: i64 = 86_400_000;
-
-fn rule(name: &str, unit: Unit, limit: u64, window: Window) -> Arc<Rule> {
-    Arc::new(Rule {
-        name: name.into(),
-        per: Vec::new(),
-        scope: ScopeGlobs::default(),
-        unit,
-        limit,
-        window,
-        ladder: Vec::new(),
-    })
-}
 
 /// One of each kind.
 fn rules() -> [Arc<Rule>; 5] {

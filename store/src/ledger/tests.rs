@@ -11,7 +11,7 @@ use super::*;
 
 const DAY_MS: i64 = 86_400_000;
 
-fn rule(name: &str, unit: Unit, limit: u64, window: Window) -> Arc<Rule> {
+pub(super) fn rule(name: &str, unit: Unit, limit: u64, window: Window) -> Arc<Rule> {
     Arc::new(Rule {
         name: name.into(),
         per: Vec::new(),
