@@ -29,6 +29,7 @@ mod published;
 mod reasons;
 mod refused;
 mod revisions;
+mod runs;
 mod shelf;
 mod signatures;
 mod sources;
