@@ -18,6 +18,7 @@ mod grants;
 mod held;
 mod house;
 mod journal;
+mod key_import;
 mod keys;
 mod limits;
 mod lowered;
