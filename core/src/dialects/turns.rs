@@ -14,22 +14,23 @@ pub struct Turns {
 /// The name and the arguments of a call, as they stand.
 type Called<'r> = (&'r str, &'r str);
 
-/// Messages of the model that follow each other are one turn. A message of the user that answers no tool begins anew.
+/// Messages of the model that follow each other are one turn. Words of the user where no tool has answered begin anew; beside
+/// the answers of tools they are reminders.
 pub fn of(request: &Request<'_>) -> Turns {
     let mut count = Counted::default();
     for message in &request.messages {
         if message.role == Role::Assistant {
+            count.end_gap();
             count.open.get_or_insert_default().extend(message.parts.iter().filter_map(called));
             continue;
         }
-        count.close();
-        let answers_a_tool = message.parts.iter().any(|part| matches!(part.kind, Kind::ToolResult(_)));
-        if message.role == Role::User && !answers_a_tool {
-            count.turns.repeats = 0;
-            count.last.clear();
-        }
+        count.end_turn();
+        let answers = message.parts.iter().any(|part| matches!(part.kind, Kind::ToolResult(_)));
+        count.tool_answered |= answers;
+        count.user_spoke |= message.role == Role::User && !answers;
     }
-    count.close();
+    count.end_turn();
+    count.end_gap();
     count.turns
 }
 
@@ -39,10 +40,13 @@ struct Counted<'r> {
     last: Vec<Called<'r>>,
     /// The turn that is being read.
     open: Option<Vec<Called<'r>>>,
+    /// What came since the last turn.
+    tool_answered: bool,
+    user_spoke: bool,
 }
 
 impl Counted<'_> {
-    fn close(&mut self) {
+    fn end_turn(&mut self) {
         let Some(calls) = self.open.take() else { return };
         self.turns.turns += 1;
         self.turns.repeats = match calls.is_empty() {
@@ -51,6 +55,13 @@ impl Counted<'_> {
             false => 1,
         };
         self.last = calls;
+    }
+
+    fn end_gap(&mut self) {
+        if std::mem::take(&mut self.user_spoke) & !std::mem::take(&mut self.tool_answered) {
+            self.turns.repeats = 0;
+            self.last.clear();
+        }
     }
 }
 
@@ -94,7 +105,13 @@ mod tests {
             (&[("ls", "{}"), ("ls", "{1}")], (2, 1), "other arguments are another call"),
             (&[("ls", "{}"), ("cat", "{}"), ("ls", "{}")], (3, 1), "something else was between"),
             (&[("ls", "{}"), ("ls", "{}"), ("", "")], (3, 0), "it said something and called nothing"),
-            (&[("ls", "{}"), ("ls", "{}"), ("ask", ""), ("ls", "{}")], (3, 1), "the user asked anew"),
+            (
+                &[("ls", "{}"), ("ls", "{}"), ("ask", ""), ("ls", "{}")],
+                (3, 3),
+                "beside a tool's answer it is a reminder",
+            ),
+            (&[("ls", "{}"), ("", ""), ("ask", ""), ("ls", "{}")], (3, 1), "the user asked anew"),
+            (&[("ls", "{}"), ("ls", "{}"), ("", ""), ("ask", "")], (3, 0), "and does so now"),
         ] {
             let words = Words { body: Bytes::from(chat(turns)), dialect: Dialect::OpenaiChat };
             let facts = words.prompt().unwrap();
