@@ -27,6 +27,7 @@ use crate::accept::{DRAIN_MAX, accept};
 use crate::admin::{self, Admin};
 use crate::api::Gate;
 use crate::api::ids::Ids;
+use crate::budgets::Budgets;
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError};
 use crate::keys::Keys;
@@ -115,6 +116,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         token,
         webhook,
         core: core.clone(),
+        budgets: Arc::new(Budgets::new(core.clone())),
         keys,
         acts: Arc::new(acts),
     };

@@ -4,6 +4,7 @@
 mod agents;
 mod author;
 mod bad_providers;
+mod budgets;
 mod calls;
 mod clients;
 mod contract;
@@ -32,6 +33,7 @@ mod revisions;
 mod shelf;
 mod signatures;
 mod sources;
+mod spend;
 mod steer;
 mod storm;
 mod support;
