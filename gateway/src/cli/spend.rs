@@ -217,9 +217,10 @@ impl Spend {
 
     pub fn add(&mut self, line: &Line<'_>) {
         let group: Vec<String> = self.by.iter().map(|by| by.of(line)).collect();
+        let is_full = self.groups.len() >= self.groups_max;
         match self.groups.get_mut(&group) {
             Some(sum) => sum.add(line),
-            None if self.groups.len() >= self.groups_max => self.beyond.add(line),
+            None if is_full => self.beyond.add(line),
             None => self.groups.entry(group).or_default().add(line),
         }
     }
