@@ -12,7 +12,7 @@ use crate::support::root;
 use crate::support::shape::Shape;
 
 const LIMITS: &str = "budgets:
-  day: { per: [tenant], limit_tokens: 100, period: day }
+  day: { per: [tenant], limit_tokens: 3000, period: day }
   money: { per: [tenant, app], limit_usd: \"5\", period: month }
 rates:
   busy: { per: [tenant], in_flight: 20 }
@@ -54,49 +54,49 @@ async fn operate(gateway: &Gateway, method: Method, path: &str, body: Value) -> 
 async fn a_grant_lifts_a_refusal_at_once_ends_by_itself_and_outlives_a_kill() {
     let repository = repository(LIMITS, None);
     let gateway = Gateway::with(&["--policies", repository.address()], None);
-    spent(&gateway, 60).await.unwrap();
-    spent(&gateway, 60).await.unwrap_err();
-    let grant = json!({ "tokens": 1000, "until": seconds_from_now(4), "reason": "a launch" });
+    spent(&gateway, 1_500).await.unwrap();
+    spent(&gateway, 1_500).await.unwrap_err();
+    let grant = json!({ "tokens": 3000, "until": seconds_from_now(6), "reason": "a launch" });
     let (status, told) = operate(&gateway, Method::POST, &format!("{DAY}/grants"), grant).await;
     assert_eq!(
         (status, &told["balance"]["limit"], &told["balance"]["limit_of_rule"]),
-        (201, &json!(1100), &json!(100))
+        (201, &json!(6000), &json!(3000))
     );
     assert_eq!((&told["record"]["state"], &told["record"]["by"]), (&json!("in_force"), &json!("operator-token")));
-    let receipt = gateway.receipt(&spent(&gateway, 60).await.unwrap());
+    let receipt = gateway.receipt(&spent(&gateway, 1_500).await.unwrap());
     let held = receipt["holds"].as_array().unwrap().iter().find(|held| held["rule"] == "day").unwrap();
-    assert_eq!(held["limit"], 1100, "the receipt tells the limit as it was: {held}");
+    assert_eq!(held["limit"], 6000, "the receipt tells the limit as it was: {held}");
     eventually("the end of a grant", || {
         let told =
             tollgate(&["budget", "show", "--json", "--rule", "day", "--operators", &gateway.operators], &gateway.state);
         let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-        (told["budgets"][0]["limit"] == 100).then_some(())
+        (told["budgets"][0]["limit"] == 3000).then_some(())
     });
-    spent(&gateway, 60).await.unwrap_err();
+    spent(&gateway, 1_500).await.unwrap_err();
     let (_, told) = operate(&gateway, Method::GET, &format!("{DAY}/grants"), Value::Null).await;
     assert_eq!(told["grants"][0]["state"], "ended", "what ended is still told: {told}");
 
     // Another, which outlives a kill and an edit of the rule.
-    let grant = json!({ "tokens": 500, "until": seconds_from_now(3_600), "reason": "more", "id": "ticket-7" });
+    let grant = json!({ "tokens": 5000, "until": seconds_from_now(3_600), "reason": "more", "id": "ticket-7" });
     assert_eq!(operate(&gateway, Method::POST, &format!("{DAY}/grants"), grant.clone()).await.0, 201);
-    repository.commit(&[("limits.yaml", &LIMITS.replace("limit_tokens: 100", "limit_tokens: 150"))]);
+    repository.commit(&[("limits.yaml", &LIMITS.replace("limit_tokens: 3000", "limit_tokens: 3500"))]);
     let (state, folder) = (gateway.state.clone(), gateway.kill());
     let gateway = Gateway::on(folder, state, &["--policies", repository.address()], None);
     let (_, told) = operate(&gateway, Method::GET, DAY, Value::Null).await;
-    assert_eq!((&told["limit"], &told["grants"][0]["id"]), (&json!(650), &json!("ticket-7")), "{told}");
-    assert!(told["used"].as_u64().unwrap() >= 120, "{told}");
-    spent(&gateway, 60).await.unwrap();
+    assert_eq!((&told["limit"], &told["grants"][0]["id"]), (&json!(8500), &json!("ticket-7")), "{told}");
+    assert!(told["used"].as_u64().unwrap() >= 3_000, "{told}");
+    spent(&gateway, 1_500).await.unwrap();
     // The same id again does nothing; for something else it is refused.
     assert_eq!(operate(&gateway, Method::POST, &format!("{DAY}/grants"), grant.clone()).await.0, 200);
     let mut other = grant;
-    other["tokens"] = 501.into();
+    other["tokens"] = 5001.into();
     let (status, told) = operate(&gateway, Method::POST, &format!("{DAY}/grants"), other).await;
     assert_eq!((status, &told["code"]), (409, &json!("conflict")));
     let (_, told) = operate(&gateway, Method::GET, DAY, Value::Null).await;
-    assert_eq!(told["limit"], 650, "granted once: {told}");
+    assert_eq!(told["limit"], 8500, "granted once: {told}");
     let (status, told) = operate(&gateway, Method::DELETE, &format!("{DAY}/grants/ticket-7"), Value::Null).await;
-    assert_eq!((status, &told["record"]["state"], &told["balance"]["limit"]), (200, &json!("revoked"), &json!(150)));
-    spent(&gateway, 60).await.unwrap_err();
+    assert_eq!((status, &told["record"]["state"], &told["balance"]["limit"]), (200, &json!("revoked"), &json!(3500)));
+    spent(&gateway, 1_500).await.unwrap_err();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,16 +106,16 @@ async fn an_override_holds_for_a_scope_or_a_whole_rule_and_a_dry_run_changes_not
     let until = seconds_from_now(3_600);
     let set = |tokens: u64| json!({ "tokens": tokens, "until": until, "reason": "at night" });
     let every = "/admin/v1/budgets/day/*/overrides";
-    let (status, told) = operate(&gateway, Method::POST, &format!("{every}?dry_run=true"), set(1_000)).await;
+    let (status, told) = operate(&gateway, Method::POST, &format!("{every}?dry_run=true"), set(10_000)).await;
     assert_eq!((status, &told["dry_run"], &told["balance"]), (200, &json!(true), &Value::Null), "{told}");
     let dry = operate(&gateway, Method::POST, &format!("{DAY}/overrides?dry_run=true"), set(0)).await.1;
     assert_eq!((&dry["balance"]["limit"], &dry["balance"]["remaining"]), (&json!(0), &json!(0)), "what would be");
     let (_, etag, told) = admin(&gateway, &token(&gateway), Method::GET, DAY, Value::Null, None).await;
-    assert_eq!((&told["limit"], &told["overrides"]), (&json!(100), &json!([])), "nothing was done: {told}");
+    assert_eq!((&told["limit"], &told["overrides"]), (&json!(3000), &json!([])), "nothing was done: {told}");
     assert_eq!(etag, told["etag"].as_str().unwrap());
 
-    assert_eq!(operate(&gateway, Method::POST, every, set(1_000)).await.0, 201);
-    spent(&gateway, 200).await.unwrap();
+    assert_eq!(operate(&gateway, Method::POST, every, set(10_000)).await.0, 201);
+    spent(&gateway, 1_500).await.unwrap();
     let path = format!("{DAY}/overrides");
     let stale = admin(&gateway, &token(&gateway), Method::POST, &path, set(0), Some(&etag)).await;
     assert_eq!((stale.0, &stale.2["code"]), (412, &json!("stale")), "another has changed it");
@@ -125,7 +125,7 @@ async fn an_override_holds_for_a_scope_or_a_whole_rule_and_a_dry_run_changes_not
     spent(&gateway, 1).await.unwrap_err();
     let id = told["record"]["id"].as_str().unwrap();
     assert_eq!(operate(&gateway, Method::DELETE, &format!("{path}/{id}"), Value::Null).await.0, 200);
-    spent(&gateway, 200).await.unwrap();
+    spent(&gateway, 1_500).await.unwrap();
 
     // A rate takes an override and no grant.
     let busy = "/admin/v1/budgets/busy/tenant=default";
@@ -255,7 +255,7 @@ async fn what_is_asked_for_wrongly_is_told_and_changes_nothing() {
     assert_eq!(operate(&gateway, Method::DELETE, &format!("{DAY}/grants/none"), Value::Null).await.0, 404);
     let negative = with(json!({ "tokens": -60, "negative": true }));
     let (status, told) = operate(&gateway, Method::POST, &format!("{DAY}/grants"), negative).await;
-    assert_eq!((status, &told["balance"]["limit"]), (201, &json!(40)), "one that takes away, and the only one: {told}");
+    assert_eq!((status, &told["balance"]["limit"]), (201, &json!(2940)), "one that takes away, and the only one: {told}");
     let listed = operate(&gateway, Method::GET, "/admin/v1/budgets", Value::Null).await.1;
     assert_eq!(listed["budgets"].as_array().unwrap().len(), 1, "a scope that only a grant speaks of: {listed}");
 }

@@ -144,10 +144,10 @@ async fn the_report_is_what_the_ledger_booked_and_others_read_its_csv() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn why_a_limit_said_no_names_the_rule_its_line_and_what_would_help() {
-    let limits = "budgets:\n  # by day\n  day: { per: [tenant], limit_tokens: 100, period: day }\nrates:\n  calls: { per: [tenant], requests: 1, every: 1m }\n";
+    let limits = "budgets:\n  # by day\n  day: { per: [tenant], limit_tokens: 3000, period: day }\nrates:\n  calls: { per: [tenant], requests: 1, every: 1m }\n";
     let repository = repository(limits, None);
     let gateway = Gateway::with(&["--policies", repository.address()], None);
-    let id = spent(&gateway, 500).await.unwrap_err();
+    let id = spent(&gateway, 5_000).await.unwrap_err();
     gateway.receipt(&id);
     let (code, told, wrong) = ran(&gateway, &["limits", "why", &id]);
     assert_eq!(code, Some(0), "{wrong}");
@@ -155,14 +155,14 @@ async fn why_a_limit_said_no_names_the_rule_its_line_and_what_would_help() {
         "budget `day` refused",
         "never: the call alone is above the limit",
         "limits.yaml:3:3 @ ",
-        "limit       100 tokens",
+        "limit       3000 tokens",
     ] {
         assert!(told.contains(part), "`{part}` is not in:\n{told}");
     }
     // Before it is made: against the balances of now.
     let input = repository.path.join("../request.json");
     let mut body = chat("sim/sim-1");
-    body["max_tokens"] = 80.into();
+    body["max_tokens"] = 800.into();
     std::fs::write(&input, body.to_string()).unwrap();
     let would = [
         "limits",
@@ -177,7 +177,7 @@ async fn why_a_limit_said_no_names_the_rule_its_line_and_what_would_help() {
     let (code, told, wrong) = ran(&gateway, &would);
     assert!(code == Some(0) && told.starts_with("no limit refused this call"), "{told}{wrong}");
     assert!(told.contains("held for it\n  - calls: "), "{told}");
-    let first = spent(&gateway, 30).await.unwrap();
+    let first = spent(&gateway, 1_500).await.unwrap();
     gateway.receipt(&first);
     let told = json_of(&gateway, &[&would[..], &["--json"]].concat());
     assert_eq!((&told["refused"]["rule"], &told["refused"]["unit"]), (&json!("calls"), &json!("requests")), "{told}");
@@ -189,13 +189,13 @@ async fn why_a_limit_said_no_names_the_rule_its_line_and_what_would_help() {
     let refused = &told["refused"];
     assert_eq!(
         (&refused["rule"], &refused["limit"], &refused["is_budget"]),
-        (&json!("day"), &json!(100), &json!(true))
+        (&json!("day"), &json!(3000), &json!(true))
     );
     let n = |name: &str| refused[name].as_u64().unwrap();
-    assert_eq!(n("lacks"), n("used") + n("held") + n("wanted") - 100, "{refused}");
+    assert_eq!(n("lacks"), n("used") + n("held") + n("wanted") - 3_000, "{refused}");
     assert!(refused["at"].as_str().unwrap().starts_with("limits.yaml:3:3 @ "), "{refused}");
     // The same call, made: the same is told of it.
-    let id = spent(&gateway, 80).await.unwrap_err();
+    let id = spent(&gateway, 800).await.unwrap_err();
     gateway.receipt(&id);
     let made = json_of(&gateway, &["limits", "why", &id, "--json"]);
     for name in ["rule", "scope", "unit", "wanted", "limit", "used", "held", "lacks", "at"] {
@@ -204,7 +204,7 @@ async fn why_a_limit_said_no_names_the_rule_its_line_and_what_would_help() {
     // What was answered, lowered: a call that bounds nothing gets a bound from what is left.
     operated(
         &gateway,
-        &["budget", "grant", "day", "tenant=default", "150tokens", "--until", "period", "--reason", "x"],
+        &["budget", "grant", "day", "tenant=default", "1500tokens", "--until", "period", "--reason", "x"],
     );
     let answer = post(&gateway, chat("sim/sim-1").to_string(), &[]).await;
     let id = answer.headers()["tollgate-call-id"].to_str().unwrap().to_owned();
