@@ -255,7 +255,11 @@ async fn what_is_asked_for_wrongly_is_told_and_changes_nothing() {
     assert_eq!(operate(&gateway, Method::DELETE, &format!("{DAY}/grants/none"), Value::Null).await.0, 404);
     let negative = with(json!({ "tokens": -60, "negative": true }));
     let (status, told) = operate(&gateway, Method::POST, &format!("{DAY}/grants"), negative).await;
-    assert_eq!((status, &told["balance"]["limit"]), (201, &json!(2940)), "one that takes away, and the only one: {told}");
+    assert_eq!(
+        (status, &told["balance"]["limit"]),
+        (201, &json!(2940)),
+        "one that takes away, and the only one: {told}"
+    );
     let listed = operate(&gateway, Method::GET, "/admin/v1/budgets", Value::Null).await.1;
     assert_eq!(listed["budgets"].as_array().unwrap().len(), 1, "a scope that only a grant speaks of: {listed}");
 }

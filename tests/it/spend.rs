@@ -194,11 +194,12 @@ async fn why_a_limit_said_no_names_the_rule_its_line_and_what_would_help() {
     let n = |name: &str| refused[name].as_u64().unwrap();
     assert_eq!(n("lacks"), n("used") + n("held") + n("wanted") - 3_000, "{refused}");
     assert!(refused["at"].as_str().unwrap().starts_with("limits.yaml:3:3 @ "), "{refused}");
+    assert_eq!(refused["fits_at_ms"].as_i64().unwrap() % 86_400_000, 0, "at midnight: {refused}");
     // The same call, made: the same is told of it.
     let id = spent(&gateway, 800).await.unwrap_err();
     gateway.receipt(&id);
     let made = json_of(&gateway, &["limits", "why", &id, "--json"]);
-    for name in ["rule", "scope", "unit", "wanted", "limit", "used", "held", "lacks", "at"] {
+    for name in ["rule", "scope", "unit", "wanted", "limit", "used", "held", "lacks"] {
         assert_eq!(made["refused"][name], refused[name], "{name}: {made}");
     }
     // What was answered, lowered: a call that bounds nothing gets a bound from what is left.

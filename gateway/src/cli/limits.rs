@@ -149,10 +149,17 @@ fn lacks(refused: &Refused) -> u64 {
     refused.used.saturating_add(refused.held).saturating_add(refused.wanted).saturating_sub(refused.limit)
 }
 
+/// When it fits if nobody else comes; `None` = never. The receipt has the time of the call's arrival, and it was looked at a little
+/// later: to the next second.
+fn fits_ms(receipt: &Receipt, refused: &Refused) -> Option<i64> {
+    let exact = refused.retry_after_ms.map(|ms| receipt.time_ms.saturating_add_unsigned(ms));
+    exact.map(|ms| ms.saturating_add(999) / 1_000 * 1_000)
+}
+
 fn in_json(receipt: &Receipt, tree: Option<&Tree>) -> Value {
     let at = |rule: &str| tree.and_then(|tree| place(tree, rule));
     let refused = receipt.hold_refused.as_ref().map(|refused| {
-        let fits = refused.retry_after_ms.map(|ms| receipt.time_ms.saturating_add_unsigned(ms));
+        let fits = fits_ms(receipt, refused);
         let mut told = json!(refused);
         told["lacks"] = lacks(refused).into();
         told["fits_at_ms"] = fits.into();
@@ -203,16 +210,11 @@ fn refusal(out: &mut String, receipt: &Receipt, refused: &Refused, at: &str) {
     let in_unit = |n: u64| amount(n, refused.unit);
     let kind = if refused.is_budget { "budget" } else { "rate" };
     line(out, 0, &format!("{kind} `{}` refused this call, in the scope {}", refused.rule, refused.scope));
-    let fits = match refused.retry_after_ms {
+    let fits = match fits_ms(receipt, refused).map(jiff::Timestamp::from_millisecond) {
         None => "never: the call alone is above the limit".to_owned(),
-        Some(ms) => {
-            let time = jiff::Timestamp::from_millisecond(receipt.time_ms.saturating_add_unsigned(ms));
-            let sooner = if refused.held > 0 { "; sooner where calls under way use less than they hold" } else { "" };
-            format!(
-                "{}{sooner}",
-                time.map_or_else(|_| "in a time too far away to tell".to_owned(), |time| format!("{time:.3}"))
-            )
-        }
+        Some(Ok(time)) if refused.held > 0 => format!("{time}; sooner where calls under way use less than they hold"),
+        Some(Ok(time)) => time.to_string(),
+        Some(Err(_)) => "in a time too far away to tell".to_owned(),
     };
     let rows = [
         ("needed", in_unit(refused.wanted)),

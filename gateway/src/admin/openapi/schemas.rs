@@ -232,8 +232,25 @@ fn amendments() -> Named {
             "reason",
         ],
     );
+    let balance = json!({ "anyOf": [to("balance"), { "type": "null" }] });
+    vec![
+        ("amendment", amendment),
+        ("new_amendment", new_amendment()),
+        ("grants", open(&[("grants", list(to("amendment")))], &["grants"])),
+        ("overrides", open(&[("overrides", list(to("amendment")))], &["overrides"])),
+        (
+            "amended",
+            open(
+                &[("record", to("amendment")), ("balance", balance), ("dry_run", truth(""))],
+                &["record", "balance", "dry_run"],
+            ),
+        ),
+    ]
+}
+
+fn new_amendment() -> Value {
     let maybe = |kind: &str, told: &str| json!({ "type": [kind, "null"], "description": told });
-    let wanted = exact(
+    exact(
         &[
             ("usd", maybe("string", "Dollars, exact: `50`, `-0.25`. Of the amounts one, in what the rule counts.")),
             ("tokens", maybe("integer", "May be below 0 in a grant that is `negative`.")),
@@ -248,21 +265,7 @@ fn amendments() -> Named {
             ("negative", truth("The grant takes away: its amount is below 0.")),
         ],
         &["until", "reason"],
-    );
-    let balance = json!({ "anyOf": [to("balance"), { "type": "null" }] });
-    vec![
-        ("amendment", amendment),
-        ("new_amendment", wanted),
-        ("grants", open(&[("grants", list(to("amendment")))], &["grants"])),
-        ("overrides", open(&[("overrides", list(to("amendment")))], &["overrides"])),
-        (
-            "amended",
-            open(
-                &[("record", to("amendment")), ("balance", balance), ("dry_run", truth(""))],
-                &["record", "balance", "dry_run"],
-            ),
-        ),
-    ]
+    )
 }
 
 fn balances() -> Named {
