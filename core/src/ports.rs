@@ -14,6 +14,8 @@ use crate::dialects::Quirks;
 use crate::dialects::paths::Address;
 use crate::evidence::receipt::Receipt;
 use crate::identity::scopes::Scopes;
+use crate::limits::amendment::Amendment;
+use crate::limits::balance::{Balance, Listing, Unkept};
 use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
@@ -144,6 +146,23 @@ pub trait Ledger: Send + Sync {
 
     /// Changes what is used in a scope by the hand of an operator: below 0 a grant. A second time with this id does nothing.
     fn adjust<'a>(&'a self, id: HoldId, claim: &'a Claim, delta: i64, now_ms: i64) -> Later<'a, ()>;
+
+    /// Makes a grant or an override, or changes the one of this id. It acts on the next call, and is kept when this returns.
+    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Unkept>> {
+        let _ = (amendment, now_ms);
+        Box::pin(std::future::ready(Err(Unkept::Unable)))
+    }
+
+    /// All grants and overrides that are in force, and those that ended lately; by id.
+    fn amendments(&self) -> Vec<Arc<Amendment>> {
+        Vec::new()
+    }
+
+    /// How scopes stand, by scope.
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Unkept>> {
+        let _ = (listing, now_ms);
+        Box::pin(std::future::ready(Err(Unkept::Unable)))
+    }
 }
 
 /// What a call used in the end.

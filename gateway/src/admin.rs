@@ -27,12 +27,15 @@ use tollgate_policy_runtime::watch::Asker;
 use tollgate_providers::Secret;
 use tollgate_store::acts::Acts;
 
+mod budgets;
 mod hint;
 mod keys;
+mod openapi;
 mod rights;
 
 use rights::{Right, guard};
 
+use crate::budgets::Budgets;
 use crate::keys::Keys;
 use crate::operators::Operators;
 
@@ -48,6 +51,7 @@ pub struct Admin {
     pub webhook: Option<Secret>,
     pub core: Arc<Core>,
     pub keys: Arc<Keys>,
+    pub budgets: Arc<Budgets>,
     pub acts: Arc<Acts>,
 }
 
@@ -70,6 +74,7 @@ fn table() -> Vec<Route> {
         Route("GET", "/readyz", Right::Nothing, get(|State(a): State<Admin>| async move { a.operators.ready() })),
         Route("GET", "/metrics", Right::Nothing, get(|State(a): State<Admin>| async move { a.operators.metrics() })),
         Route("GET", "/admin/v1", Right::Read, get(index)),
+        Route("GET", "/admin/v1/openapi.json", Right::Read, get(openapi::served)),
         Route("GET", "/admin/v1/policies", Right::Read, get(status)),
         Route("POST", "/admin/v1/policies/second", Right::All, post(second)),
         Route("DELETE", "/admin/v1/policies/second", Right::All, delete(end_second)),
@@ -86,6 +91,14 @@ fn table() -> Vec<Route> {
         Route("GET", "/admin/v1/keys/{id}", Right::Keys, get(keys::one)),
         Route("POST", "/admin/v1/keys/{id}/rotate", Right::Keys, post(keys::rotate)),
         Route("DELETE", "/admin/v1/keys/{id}", Right::Keys, delete(keys::revoke)),
+        Route("GET", "/admin/v1/budgets", Right::Budgets, get(budgets::list)),
+        Route("GET", "/admin/v1/budgets/{rule}/{scope}", Right::Budgets, get(budgets::one)),
+        Route("GET", "/admin/v1/budgets/{rule}/{scope}/grants", Right::Read, get(budgets::grants)),
+        Route("POST", "/admin/v1/budgets/{rule}/{scope}/grants", Right::All, post(budgets::grant)),
+        Route("DELETE", "/admin/v1/budgets/{rule}/{scope}/grants/{id}", Right::All, delete(budgets::end_grant)),
+        Route("GET", "/admin/v1/budgets/{rule}/{scope}/overrides", Right::Read, get(budgets::overrides)),
+        Route("POST", "/admin/v1/budgets/{rule}/{scope}/overrides", Right::All, post(budgets::set)),
+        Route("DELETE", "/admin/v1/budgets/{rule}/{scope}/overrides/{id}", Right::All, delete(budgets::end_override)),
     ]
 }
 
@@ -94,7 +107,7 @@ pub fn router(admin: Admin) -> Router {
     for Route(_, path, right, answers) in table() {
         let answers = match right {
             Right::Own | Right::Nothing => answers,
-            Right::Read | Right::Keys | Right::All => {
+            Right::Read | Right::Keys | Right::Budgets | Right::All => {
                 answers.layer(middleware::from_fn_with_state((admin.clone(), right), guard))
             }
         };

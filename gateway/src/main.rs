@@ -5,6 +5,7 @@
 mod accept;
 mod admin;
 mod api;
+mod budgets;
 mod cli;
 mod config;
 mod keys;

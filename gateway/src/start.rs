@@ -16,7 +16,7 @@ use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
-use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
+use tollgate_providers::{Auth, Provider, Providers, Secret, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::ledger::JournalLedger;
 use tollgate_store::shelf::MemoryShelf;
@@ -26,6 +26,7 @@ use crate::accept::{DRAIN_MAX, accept};
 use crate::admin::{self, Admin};
 use crate::api::Gate;
 use crate::api::ids::Ids;
+use crate::budgets::Budgets;
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError};
 use crate::keys::Keys;
@@ -102,8 +103,6 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         ids: Ids::new(state::random().map_err(Ended::failed)?),
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
-    let webhook = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
-    let webhook = webhook.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))?;
     let operators = Operators { metrics, policies: active.clone(), providers: found.into() };
     let admin = Admin {
         operators,
@@ -111,8 +110,9 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         asker: watch.asker(),
         bell: watch.bell(),
         token,
-        webhook,
+        webhook: webhook(&config)?,
         core: core.clone(),
+        budgets: Arc::new(Budgets::new(core.clone())),
         keys,
         acts: Arc::new(acts),
     };
@@ -129,6 +129,12 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         (true, false, _) => Err(Ended::failed("receipts were not written: the trail's disk did not take them in time")),
         (true, true, false) => Err(Ended::failed("the journal's disk did not confirm the last records in time")),
     }
+}
+
+/// What a git host shows when it hints.
+fn webhook(config: &Config) -> Result<Option<Secret>, Ended> {
+    let read = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
+    read.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))
 }
 
 /// What calls need, made once.

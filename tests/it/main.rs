@@ -4,6 +4,7 @@
 mod agents;
 mod author;
 mod bad_providers;
+mod budgets;
 mod calls;
 mod clients;
 mod contract;
@@ -34,6 +35,7 @@ mod runs;
 mod shelf;
 mod signatures;
 mod sources;
+mod spend;
 mod steer;
 mod storm;
 mod support;

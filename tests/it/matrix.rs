@@ -18,6 +18,7 @@ struct Row {
     credential: String,
     read: u16,
     keys: u16,
+    budgets: u16,
     all: u16,
     own: u16,
     call: u16,
@@ -26,11 +27,12 @@ struct Row {
 async fn rows(gateway: &Gateway) -> Vec<Row> {
     let scoped =
         async |tenant: &str, scopes: &[&str]| made(gateway, json!({ "tenant": tenant, "scopes": scopes })).await.1;
-    let row = |name, credential: String, [read, keys, all, own, call]: [u16; 5]| Row {
+    let row = |name, credential: String, [read, keys, budgets, all, own, call]: [u16; 6]| Row {
         name,
         credential,
         read,
         keys,
+        budgets,
         all,
         own,
         call,
@@ -52,22 +54,23 @@ async fn rows(gateway: &Gateway) -> Vec<Row> {
         (of["state"] == "expired").then_some(())
     });
     vec![
-        row("none", String::new(), [401; 5]),
-        row("no key at all", "sk-something".to_owned(), [401; 5]),
-        row("expired", expired_key, [401; 5]),
-        row("revoked", revoked_key, [401; 5]),
-        row("of another tenant", scoped("umbrella", &["calls"]).await, [403, 403, 403, 401, 403]),
-        row("calls only", scoped("acme", &["calls"]).await, [403, 403, 403, 401, 0]),
-        row("one operation that no route has", scoped("acme", &["mint"]).await, [403, 403, 403, 401, 403]),
-        row("keys only", scoped("acme", &["keys"]).await, [403, 0, 403, 401, 403]),
-        row("reads only", scoped("acme", &["admin:read"]).await, [0, 403, 403, 401, 403]),
-        row("everything of the operators' side", scoped("acme", &["admin"]).await, [0, 0, 0, 401, 403]),
-        row("the operators' token", token(gateway), [0, 0, 0, 0, 401]),
+        row("none", String::new(), [401; 6]),
+        row("no key at all", "sk-something".to_owned(), [401; 6]),
+        row("expired", expired_key, [401; 6]),
+        row("revoked", revoked_key, [401; 6]),
+        row("of another tenant", scoped("umbrella", &["calls"]).await, [403, 403, 403, 403, 401, 403]),
+        row("calls only", scoped("acme", &["calls"]).await, [403, 403, 403, 403, 401, 0]),
+        row("one operation that no route has", scoped("acme", &["mint"]).await, [403, 403, 403, 403, 401, 403]),
+        row("keys only", scoped("acme", &["keys"]).await, [403, 0, 403, 403, 401, 403]),
+        row("balances only", scoped("acme", &["budgets"]).await, [403, 403, 0, 403, 401, 403]),
+        row("reads only", scoped("acme", &["admin:read"]).await, [0, 403, 0, 403, 401, 403]),
+        row("everything of the operators' side", scoped("acme", &["admin"]).await, [0, 0, 0, 0, 401, 403]),
+        row("the operators' token", token(gateway), [0, 0, 0, 0, 0, 401]),
     ]
 }
 
 /// `2026-11-24T19:00:00`: by the days of the civil calendar.
-fn utc(seconds: u64) -> String {
+pub fn utc(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -103,15 +106,17 @@ async fn every_route_of_the_operators_asks_for_its_right() {
     let rows = rows(&gateway).await;
     let (_, _, index) = admin(&gateway, &token(&gateway), Method::GET, "/admin/v1", Value::Null, None).await;
     let routes = index["routes"].as_array().unwrap();
-    assert!(routes.len() >= 19, "{index}");
+    assert!(routes.len() >= 28, "{index}");
     for route in routes {
         let text = |name: &str| route[name].as_str().unwrap();
-        let (method, path) = (text("method"), text("path").replace("{id}", "none"));
+        let (method, path) =
+            (text("method"), text("path").replace("{id}", "none").replace("{rule}", "none").replace("{scope}", "all"));
         for row in &rows {
             let expected = match text("needs") {
                 "nothing" => 0,
                 "admin:read" => row.read,
                 "keys" => row.keys,
+                "budgets" => row.budgets,
                 "admin" => row.all,
                 "its own" => row.own,
                 other => panic!("`{other}` of {method} {path} is new: say here who has it"),

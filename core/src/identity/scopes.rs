@@ -18,20 +18,22 @@ pub enum Scope {
     AdminRead,
     /// Everything at the operators' side.
     Admin,
+    /// Read the balances of its own tenant.
+    Budgets,
 }
 
 /// The name of all operations together.
 const CALLS: &str = "calls";
 
 impl Scope {
-    pub const ALL: [Scope; Operation::ALL.len() + 4] = {
-        let mut all = [Scope::Admin; Operation::ALL.len() + 4];
+    pub const ALL: [Scope; Operation::ALL.len() + 5] = {
+        let mut all = [Scope::Admin; Operation::ALL.len() + 5];
         let mut at = 0;
         while at < Operation::ALL.len() {
             all[at] = Scope::Operation(Operation::ALL[at]);
             at += 1;
         }
-        (all[at], all[at + 1], all[at + 2]) = (Scope::Mint, Scope::Keys, Scope::AdminRead);
+        (all[at], all[at + 1], all[at + 2], all[at + 4]) = (Scope::Mint, Scope::Keys, Scope::AdminRead, Scope::Budgets);
         all
     };
 
@@ -42,6 +44,7 @@ impl Scope {
             Scope::Keys => "keys",
             Scope::AdminRead => "admin:read",
             Scope::Admin => "admin",
+            Scope::Budgets => "budgets",
         }
     }
 
@@ -99,7 +102,7 @@ impl Scopes {
             self.has(*scope)
                 && match scope {
                     Scope::Operation(_) => !all_calls,
-                    Scope::Mint | Scope::Keys | Scope::AdminRead | Scope::Admin => true,
+                    Scope::Mint | Scope::Keys | Scope::AdminRead | Scope::Admin | Scope::Budgets => true,
                 }
         });
         all_calls.then_some(CALLS).into_iter().chain(one.map(Scope::name)).collect()

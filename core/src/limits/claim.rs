@@ -22,6 +22,8 @@ pub struct Claim {
 /// How a counter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Standing {
+    /// Of now: the rule's, with what operators changed of it.
+    pub limit: u64,
     pub used: u64,
     pub held: u64,
     /// Milliseconds since 1970; 0 = never.
@@ -52,6 +54,19 @@ pub struct Held {
 /// Older receipts do not say it.
 fn requests() -> Unit {
     Unit::Requests
+}
+
+impl Standing {
+    /// How much of the limit is used and held, in thousandths. Of nothing everything is used.
+    pub fn permille(&self) -> u64 {
+        let taken = u128::from(self.used) + u128::from(self.held);
+        let share = (taken * 1_000).checked_div(u128::from(self.limit)).unwrap_or(1_000);
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
+    pub fn remaining(&self) -> u64 {
+        self.limit.saturating_sub(self.used).saturating_sub(self.held)
+    }
 }
 
 impl Held {

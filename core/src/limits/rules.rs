@@ -110,6 +110,22 @@ pub enum Per {
     Operation,
 }
 
+impl Per {
+    /// As `limits.yaml` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Per::Tenant => "tenant",
+            Per::App => "app",
+            Per::UseCase => "use_case",
+            Per::User => "user",
+            Per::Key => "key",
+            Per::Session => "session",
+            Per::Family => "family",
+            Per::Operation => "operation",
+        }
+    }
+}
+
 /// When a count begins again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

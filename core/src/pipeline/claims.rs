@@ -1,13 +1,12 @@
 //! What a call claims of the ledger: the rules that apply to it, each in its scope, and the refusal when one has no room.
 
-use std::fmt::Write;
-
 use super::identify::Identified;
 use crate::contract::glob::Glob;
 use crate::contract::refusal::{Category, Refusal};
 use crate::limits::claim::{Claim, Refused};
 use crate::limits::money::usd_text;
 use crate::limits::rules::{Limits, Per, Rule, Unit};
+use crate::limits::scope;
 use crate::policy::facts::Intent;
 
 /// The rules that apply to a call, each with the scope it counts in. How much is claimed comes later.
@@ -26,25 +25,17 @@ pub fn claims(limits: &Limits, call: &Identified, intent: &Intent) -> Vec<Claim>
         .collect()
 }
 
-/// `tenant-month|tenant=acme`: the rule's name and the values it counts by.
 fn scope(rule: &Rule, call: &Identified, intent: &Intent) -> Box<str> {
-    let mut text = String::with_capacity(64);
-    text.push_str(&rule.name);
-    for per in &rule.per {
-        let (name, value): (&str, &str) = match per {
-            Per::Tenant => ("tenant", &call.facts.caller.tenant),
-            Per::App => ("app", &call.facts.caller.app),
-            Per::UseCase => ("use_case", &call.facts.meta.use_case),
-            Per::User => ("user", &call.user_sealed),
-            Per::Key => ("key", &call.facts.caller.key),
-            Per::Session => ("session", &call.facts.meta.session),
-            Per::Family => ("family", &intent.family),
-            Per::Operation => ("operation", call.dialect.operation().name()),
-        };
-        // Length first: no value can pretend to be two.
-        write!(text, "|{name}={}:{value}", value.len()).expect("writing to a text cannot fail");
-    }
-    text.into()
+    scope::key(rule, |per| match per {
+        Per::Tenant => &call.facts.caller.tenant,
+        Per::App => &call.facts.caller.app,
+        Per::UseCase => &call.facts.meta.use_case,
+        Per::User => &call.user_sealed,
+        Per::Key => &call.facts.caller.key,
+        Per::Session => &call.facts.meta.session,
+        Per::Family => &intent.family,
+        Per::Operation => call.dialect.operation().name(),
+    })
 }
 
 /// An amount in a rule's unit, as people read it.

@@ -229,11 +229,12 @@ async fn limits(core: &Core, facts: &mut Facts, claims: &[Claim], reads: GroupSe
             let taken = standing.used.saturating_add(standing.held);
             let int = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
             let fact = LimitFact {
-                limit: int(claim.rule.limit),
+                limit: int(standing.limit),
                 used: int(standing.used),
                 held: int(standing.held),
-                remaining: int(claim.rule.limit.saturating_sub(taken)),
-                ratio: if claim.rule.limit == 0 { 0.0 } else { taken as f64 / claim.rule.limit as f64 },
+                remaining: int(standing.remaining()),
+                // Of nothing everything is used.
+                ratio: if standing.limit == 0 { 1.0 } else { taken as f64 / standing.limit as f64 },
                 resets_at_ms: standing.resets_at_ms,
             };
             let table = match claim.rule.unit {

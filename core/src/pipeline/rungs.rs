@@ -104,9 +104,8 @@ async fn near_the_end(core: &Core, claims: &[Claim]) -> Vec<usize> {
     }
     let standings = core.ledger.standing(claims, (core.clock.now_ms)()).await;
     let reached = claims.iter().zip(standings).map(|(claim, stands)| {
-        let taken = u128::from(stands.used.saturating_add(stands.held)) * 1_000;
-        let limit = u128::from(claim.rule.limit.max(1));
-        claim.rule.ladder.iter().take_while(|step| u128::from(step.at_permille) * limit <= taken).count()
+        let permille = stands.permille();
+        claim.rule.ladder.iter().take_while(|step| step.at_permille <= permille).count()
     });
     reached.collect()
 }

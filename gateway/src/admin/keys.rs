@@ -35,7 +35,7 @@ impl Default for Page {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct How {
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
 #[derive(Deserialize)]
@@ -124,8 +124,8 @@ pub(super) async fn revoke(
     done(came.await, StatusCode::OK, is_dry)
 }
 
-/// The answer of a change, with what the record of acts is to hold: the key's record, never the key.
-fn done(came: Result<Value, Failed>, status: StatusCode, is_dry: bool) -> Response {
+/// The answer of a change, with what the record of acts is to hold: what was changed, never a key.
+pub(super) fn done(came: Result<Value, Failed>, status: StatusCode, is_dry: bool) -> Response {
     let Ok(mut told) = came else { return answer(came) };
     let record = told["record"].clone();
     told["dry_run"] = is_dry.into();
@@ -139,7 +139,7 @@ fn done(came: Result<Value, Failed>, status: StatusCode, is_dry: bool) -> Respon
     response
 }
 
-fn with_etag(response: Response, etag: &str) -> Response {
+pub(super) fn with_etag(response: Response, etag: &str) -> Response {
     let mut response = response.into_response();
     if let Ok(value) = HeaderValue::from_str(etag) {
         response.headers_mut().insert(header::ETAG, value);
@@ -149,7 +149,7 @@ fn with_etag(response: Response, etag: &str) -> Response {
     response
 }
 
-fn if_match(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn if_match(headers: &HeaderMap) -> Option<&str> {
     // What is no text matches nothing.
     headers.get(header::IF_MATCH).map(|value| value.to_str().unwrap_or_default())
 }

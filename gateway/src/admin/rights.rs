@@ -27,6 +27,8 @@ pub enum Right {
     Read,
     /// To manage keys.
     Keys,
+    /// To read balances: a tenant's own, or all.
+    Budgets,
     /// Everything.
     All,
     /// What the route asks for itself.
@@ -39,6 +41,7 @@ impl Right {
             Right::Nothing => "nothing",
             Right::Read => "admin:read",
             Right::Keys => "keys",
+            Right::Budgets => "budgets",
             Right::All => "admin",
             Right::Own => "its own",
         }
@@ -64,7 +67,20 @@ impl Actor {
             Right::Nothing | Right::Own => true,
             Right::Read => has(Scope::AdminRead),
             Right::Keys => has(Scope::Keys),
+            Right::Budgets => has(Scope::Budgets) || has(Scope::AdminRead),
             Right::All => has(Scope::Admin),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whose balances it may read: `None` = everybody's.
+    pub fn sees(&self) -> Option<&str> {
+        match self.may(Right::Read) {
+            true => None,
+            false => Some(self.tenant.as_deref().unwrap_or_default()),
         }
     }
 

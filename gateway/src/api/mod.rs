@@ -5,7 +5,7 @@ pub mod calls;
 pub mod edge;
 pub mod ids;
 pub mod models;
-mod published;
+pub mod published;
 pub mod tickets;
 
 use std::sync::Arc;

@@ -29,7 +29,7 @@ pub struct KeyNew {
     /// A group of the key; may be repeated
     #[arg(long = "group")]
     pub groups: Vec<String>,
-    /// What it is for: `calls` (all operations), `chat`, `embeddings`, ..., `mint`, `keys`, `admin:read`, `admin`; may be repeated
+    /// What it is for: `calls` (all operations), `chat`, `embeddings`, ..., `mint`, `keys`, `budgets`, `admin:read`, `admin`; may be repeated
     #[arg(long = "scope")]
     pub scopes: Vec<String>,
     /// A network from which it is taken, e.g. 10.0.0.0/8; may be repeated

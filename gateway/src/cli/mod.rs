@@ -3,24 +3,30 @@
 //! Exit codes: 0 ok, 1 a check failed, 2 usage or config, 3 unreachable.
 
 mod author;
+mod budget;
 mod check;
 mod diagnostics;
 pub use diagnostics::{print, render};
 mod explain;
+mod forecast;
 mod formats;
 mod import;
 mod journal;
 mod key;
+mod limits;
 mod models;
 mod operate;
 mod policy;
 mod reason;
 mod replay;
+mod report;
 mod route;
 mod serve;
 mod sim;
+mod spend;
 mod steer;
 pub use steer::{Operate, Steer};
+mod table;
 mod trail;
 
 use std::io::Write;
@@ -91,6 +97,12 @@ enum Verb {
     /// Keys of callers
     #[command(subcommand)]
     Key(Key),
+    /// Budgets and rates of a running gateway
+    #[command(subcommand)]
+    Budget(budget::Budget),
+    /// Why limits said no
+    #[command(subcommand)]
+    Limits(limits::Limits),
     /// The scripted provider, as a server of its own
     Sim(Sim),
     /// What a shell needs to complete these words
@@ -339,7 +351,10 @@ fn run() -> ExitCode {
         Some(Verb::Trail(Trail::Verify { places, head, json })) => journal::verify(&places, head.as_deref(), json),
         Some(Verb::Trail(Trail::Export { places, from })) => journal::export(&places, from),
         Some(Verb::Trail(Trail::Acts { places, lines, json })) => trail::acts(&places, lines, json),
+        Some(Verb::Trail(Trail::Report(report))) => report::run(&report),
         Some(Verb::Key(verb)) => key::run(&verb),
+        Some(Verb::Budget(verb)) => budget::run(&verb),
+        Some(Verb::Limits(verb)) => limits::run(&verb),
         Some(Verb::Sim(args)) => sim::run(&args),
         Some(Verb::Completions { shell }) => {
             let mut script = Vec::new();

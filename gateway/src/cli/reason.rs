@@ -14,7 +14,7 @@ use tollgate_policy_runtime::cases::Question;
 
 use super::explain::{line, policy, terms};
 use super::{Ended, Places};
-use crate::policies::{self, Checkout};
+use crate::policies::{self, Checkout, Repository};
 use crate::start;
 use crate::state::State;
 
@@ -144,14 +144,22 @@ pub fn of_revision(revision: &Revision, receipt: &Receipt) -> String {
     if out.is_empty() { out } else { format!("why not\n{out}") }
 }
 
-/// The call's revision: what the gateway keeps on disk, else of the repository that is named.
 fn revision_of(places: &Places, state: &State, receipt: &Receipt) -> Result<Arc<Revision>, String> {
+    let read = repository_of(places, state, receipt)?;
+    let short = RevisionId(receipt.revision.clone()).short().to_owned();
+    let broken = || not_here(&short, "they do not load; `tollgate check` says why");
+    read.load(&policies::builtin()).revision.ok_or_else(broken)
+}
+
+/// The files of the call's revision: what the gateway keeps on disk, else of the repository that is named.
+pub fn repository_of(places: &Places, state: &State, receipt: &Receipt) -> Result<Repository, String> {
     let id = RevisionId(receipt.revision.clone());
-    let short = id.short().to_owned();
-    let not_here = |why: &str| format!("told where the policies are at revision {short}: {why}");
     let named = || policies::at(&start::config(places)?, places, &id);
-    let read = policies::kept(state, &id).map_or_else(named, Ok).map_err(|ended| not_here(&ended.said))?;
-    read.load(&policies::builtin()).revision.ok_or_else(|| not_here("they do not load; `tollgate check` says why"))
+    policies::kept(state, &id).map_or_else(named, Ok).map_err(|ended| not_here(id.short(), &ended.said))
+}
+
+fn not_here(short: &str, why: &str) -> String {
+    format!("told where the policies are at revision {short}: {why}")
 }
 
 /// The groups whose facts the receipt holds.

@@ -14,6 +14,8 @@ use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
+use tollgate_core::limits::claim::Claim;
+use tollgate_core::pipeline::admit::admit;
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
 use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::identify::identify;
@@ -21,6 +23,7 @@ use tollgate_core::pipeline::plan::plan;
 use tollgate_core::pipeline::settle::After;
 use tollgate_core::pipeline::{Bounds, Core};
 use tollgate_core::policy::revision::Revision;
+use tollgate_core::policy::tree::Tree;
 use tollgate_core::ports::{Later, Policies, Trail};
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
@@ -40,15 +43,8 @@ pub enum Route {
 
 #[derive(Args)]
 pub struct Why {
-    /// The request's body, as the application sends it
-    #[arg(short, long, value_name = "FILE")]
-    input: PathBuf,
-    /// A header of the request, 'tollgate-use-case: support'; may be repeated
-    #[arg(long = "header", value_name = "NAME: VALUE")]
-    headers: Vec<String>,
-    /// Who calls: TENANT, TENANT/APP or TENANT/APP/USER
-    #[arg(long = "as", value_name = "WHO", default_value = "default")]
-    who: String,
+    #[command(flatten)]
+    request: Request,
     #[command(flatten)]
     places: Places,
     /// What the receipt would hold
@@ -56,10 +52,62 @@ pub struct Why {
     json: bool,
 }
 
+/// A request that is not sent.
+#[derive(Args)]
+pub struct Request {
+    /// The request's body, as the application sends it
+    #[arg(short, long, value_name = "FILE")]
+    pub input: PathBuf,
+    #[command(flatten)]
+    pub with: With,
+}
+
+/// What comes with its body.
+#[derive(Args, Clone)]
+pub struct With {
+    /// A header of the request, 'tollgate-use-case: support'; may be repeated
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// Who calls: TENANT, TENANT/APP or TENANT/APP/USER
+    #[arg(long = "as", value_name = "WHO", default_value = "default")]
+    pub who: String,
+}
+
+/// How a request would be decided.
+pub struct Decided {
+    pub receipt: Box<Receipt>,
+    pub refused: Option<Refusal>,
+    /// What it would claim of limits; none where it would not come so far.
+    pub claims: Vec<Claim>,
+    pub revision: Arc<Revision>,
+    pub tree: Tree,
+}
+
 pub fn run(verb: &Route) -> Result<(), Ended> {
     let Route::Why(args) = verb;
-    let config = start::config(&args.places)?;
-    let repository = policies::once(&config, &args.places, Checkout::Files)?;
+    let pepper = Pepper::new(state::random().map_err(Ended::failed)?);
+    let Decided { receipt, refused, revision, .. } = decide(&args.request, &args.places, None, pepper)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&receipt).map_err(|why| Ended::failed(why.to_string()))?);
+        return Ok(());
+    }
+    print!("{}{}", explain::decision(&receipt), reason::of_revision(&revision, &receipt));
+    match refused {
+        None => println!("it would be sent; `tollgate limits why` asks budgets too"),
+        Some(refusal) => println!("it would be refused: {} ({})", refusal.reason, refusal.code),
+    }
+    Ok(())
+}
+
+/// The first stages of a call, as for any other. With a ledger it is held for there, as far as that has room.
+pub fn decide(
+    request: &Request,
+    places: &Places,
+    ledger: Option<Arc<MemoryLedger>>,
+    pepper: Pepper,
+) -> Result<Decided, Ended> {
+    let config = start::config(places)?;
+    let repository = policies::once(&config, places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.load(&builtin);
     let Some(revision) = loaded.revision else {
@@ -68,32 +116,31 @@ pub fn run(verb: &Route) -> Result<(), Ended> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
-    let (receipt, refused) = runtime.block_on(async {
+    let (receipt, refused, claims) = runtime.block_on(async {
         let (providers, _) = start::providers(&config).await?;
-        let core = Arc::new(core(revision.clone(), providers)?);
-        decided(&core, arrival(&core, args)?).await
+        let holds = ledger.is_some();
+        let core = Arc::new(core(revision.clone(), providers, ledger.unwrap_or_default(), pepper));
+        Ok::<_, Ended>(decided(&core, arrival(&core, request)?, holds).await)
     })?;
-    if args.json {
-        println!("{}", serde_json::to_string(&receipt).map_err(|why| Ended::failed(why.to_string()))?);
-        return Ok(());
-    }
-    print!("{}{}", explain::decision(&receipt), reason::of_revision(&revision, &receipt));
-    match refused {
-        None => println!("it would be sent; budgets are looked at as if nothing was used yet"),
-        Some(refusal) => println!("it would be refused: {} ({})", refusal.reason, refusal.code),
-    }
-    Ok(())
+    Ok(Decided { receipt, refused, claims, revision, tree: repository.tree })
 }
 
-/// The first two stages of a call, as for any other.
-async fn decided(core: &Arc<Core>, arrival: Arrival) -> Result<(Box<Receipt>, Option<Refusal>), Ended> {
+async fn decided(core: &Arc<Core>, arrival: Arrival, holds: bool) -> (Box<Receipt>, Option<Refusal>, Vec<Claim>) {
     let mut receipt = Box::new(Receipt::open(arrival.opening()));
     let mut after = After::new(core, &arrival);
-    let refused = match identify(core, Box::new(arrival), &mut receipt, &mut after).await {
-        Ok(call) => plan(core, call, &mut receipt).await.err(),
-        Err(refusal) => Some(refusal),
+    let planned = match identify(core, Box::new(arrival), &mut receipt, &mut after).await {
+        Ok(call) => plan(core, call, &mut receipt).await,
+        Err(refusal) => Err(refusal),
     };
-    Ok((receipt, refused))
+    match planned {
+        Err(refusal) => (receipt, Some(refusal), Vec::new()),
+        Ok(planned) if holds => {
+            let claims = planned.claims.clone();
+            let refused = admit(core, planned, &mut receipt, &mut after).await.err();
+            (receipt, refused, claims)
+        }
+        Ok(planned) => (receipt, None, planned.claims),
+    }
 }
 
 /// One revision, for ever.
@@ -114,30 +161,35 @@ impl Trail for Nowhere {
     }
 }
 
-fn core(revision: Arc<Revision>, providers: tollgate_providers::Providers) -> Result<Core, Ended> {
-    Ok(Core {
+fn core(
+    revision: Arc<Revision>,
+    providers: tollgate_providers::Providers,
+    ledger: Arc<MemoryLedger>,
+    pepper: Pepper,
+) -> Core {
+    Core {
         policies: Arc::new(One(revision)),
         upstream: Arc::new(providers),
-        ledger: Arc::new(MemoryLedger::default()),
+        ledger,
         shelf: Arc::new(MemoryShelf::default()),
         trail: Arc::new(Nowhere),
         clock: start::clock(),
-        pepper: Pepper::new(state::random().map_err(Ended::failed)?),
+        pepper,
         keys: RuntimeKeys::default(),
         tokens: None,
         bodies: Bodies::new(usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX)),
         bounds: Bounds::default(),
-    })
+    }
 }
 
-fn arrival(core: &Core, args: &Why) -> Result<Arrival, Ended> {
+fn arrival(core: &Core, args: &Request) -> Result<Arrival, Ended> {
     let wrong = |why: String| Ended::usage(format!("`{}`: {why}", args.input.display()));
     let bytes = std::fs::metadata(&args.input).map_err(|why| wrong(why.to_string()))?.len();
     if bytes > BODY_BYTES_MAX {
         return Err(wrong(format!("it has {bytes} bytes, a body has at most {BODY_BYTES_MAX}")));
     }
     let body = Bytes::from(std::fs::read(&args.input).map_err(|why| wrong(why.to_string()))?);
-    let headers = headers(core, args)?;
+    let headers = headers(core, &args.with)?;
     let (declared, refused) = match Declared::from_headers(&headers) {
         Ok(declared) => (declared, None),
         Err(refusal) => (Declared::default(), Some(refusal)),
@@ -165,7 +217,7 @@ fn arrival(core: &Core, args: &Why) -> Result<Arrival, Ended> {
 }
 
 /// The caller's headers, with a key that is made for this one question.
-fn headers(core: &Core, args: &Why) -> Result<HeaderMap, Ended> {
+fn headers(core: &Core, args: &With) -> Result<HeaderMap, Ended> {
     let mut headers = HeaderMap::new();
     for text in &args.headers {
         let parsed = text.split_once(':').and_then(|(name, value)| {

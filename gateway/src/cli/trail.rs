@@ -46,6 +46,9 @@ pub enum Trail {
         #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
         from: u64,
     },
+    /// Sums over all receipts
+    #[command(subcommand)]
+    Report(super::report::Report),
     /// What operators did, a line each
     Acts {
         #[command(flatten)]

@@ -60,9 +60,10 @@ impl MemoryLedger {
             None if counters.by_scope.len() >= self.scopes_max => return None,
             None => Arc::from(scope),
         };
-        let made = || Counter::new(rule, self.epoch(), self.begin_ms(rule, now_ms));
+        let limit = self.amendments.limit(rule, scope, now_ms);
+        let made = || Counter::new(rule, limit, self.epoch(), self.begin_ms(rule, now_ms));
         let counter = counters.by_scope.entry(name.clone()).or_insert_with(made);
-        counter.advance(rule, now_ms, || self.epoch());
+        counter.advance(rule, limit, now_ms, || self.epoch());
         Some((name, counter))
     }
 
@@ -110,6 +111,7 @@ impl MemoryLedger {
                 None => None,
             };
             if let Some(counter) = counter.filter(|_| used > 0) {
+                counter.relimit(self.amendments.limit(&counter.rule, &part.scope, now_ms), now_ms);
                 counter.pass(now_ms);
                 counter.book(used);
             }

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use tollgate_core::limits::amendment::Limit;
+use tollgate_core::limits::claim::Standing;
 use tollgate_core::limits::rules::{Rule, Unit};
 
 use super::count::Count;
@@ -17,22 +19,25 @@ pub(super) struct Counter {
     pub held: u64,
     /// The rule as it was seen last; an edited one is adopted with the usage kept.
     pub rule: Arc<Rule>,
+    /// What the rule says and operators changed of it, as of the last look.
+    limit: Limit,
     count: Count,
 }
 
 impl Counter {
-    pub(super) fn new(rule: &Arc<Rule>, epoch: u64, now_ms: i64) -> Counter {
-        Counter { epoch, held: 0, rule: rule.clone(), count: Count::new(rule, now_ms) }
+    pub(super) fn new(rule: &Arc<Rule>, limit: Limit, epoch: u64, now_ms: i64) -> Counter {
+        Counter { epoch, held: 0, rule: rule.clone(), limit, count: Count::new(rule, now_ms) }
     }
 
-    /// Brings the counter to `now_ms` and to the rule as it is now. `epoch` is taken where a new count begins.
+    /// Brings the counter to `now_ms`, and to the rule and the limit as they are now. `epoch` is taken where a new count begins.
     ///
     /// A time before the period is taken as within it: calls carry the time of their arrival and may come here out of
     /// order, and a period that was closed is never opened again.
-    pub(super) fn advance(&mut self, rule: &Arc<Rule>, now_ms: i64, epoch: impl FnOnce() -> u64) {
+    pub(super) fn advance(&mut self, rule: &Arc<Rule>, limit: Limit, now_ms: i64, epoch: impl FnOnce() -> u64) {
+        self.relimit(limit, now_ms);
         if !Arc::ptr_eq(rule, &self.rule) {
             if self.rule.unit != rule.unit || !self.count.is_of(rule) {
-                *self = Counter::new(rule, epoch(), now_ms);
+                *self = Counter::new(rule, limit, epoch(), now_ms);
                 return;
             }
             self.pass(now_ms);
@@ -43,14 +48,31 @@ impl Counter {
         }
         if self.count.is_over(now_ms) {
             // What is still held belongs to the period that has ended, and will be booked nowhere else.
-            *self = Counter::new(rule, epoch(), now_ms);
+            *self = Counter::new(rule, limit, epoch(), now_ms);
         }
         self.pass(now_ms);
     }
 
+    /// Takes another limit, up to now at the one that it had.
+    pub(super) fn relimit(&mut self, limit: Limit, now_ms: i64) {
+        if limit.most != self.limit.most {
+            self.pass(now_ms.min(self.limit.until_ms));
+        }
+        self.limit = limit;
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let (limit, used, held) = (self.limit.most, self.used(), self.held);
+        Standing { limit, used, held, resets_at_ms: self.resets_at_ms() }
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.most
+    }
+
     /// What leaves with time leaves; a period stays the one that it is.
     pub(super) fn pass(&mut self, now_ms: i64) {
-        self.count.pass(now_ms, self.rule.limit);
+        self.count.pass(now_ms, self.limit.most);
     }
 
     pub(super) fn used(&self) -> u64 {
@@ -59,12 +81,12 @@ impl Counter {
 
     /// What the limit has left beyond what is used and held.
     pub(super) fn remaining(&self) -> u64 {
-        self.rule.limit.saturating_sub(self.count.used()).saturating_sub(self.held)
+        self.limit.most.saturating_sub(self.count.used()).saturating_sub(self.held)
     }
 
     /// Milliseconds since 1970 at which nothing will be used; 0 = never.
     pub(super) fn resets_at_ms(&self) -> i64 {
-        self.count.resets_at_ms(self.rule.limit)
+        self.count.resets_at_ms(self.limit.most)
     }
 
     /// Until nothing will be used; 0 = never, or now.
@@ -75,10 +97,10 @@ impl Counter {
     /// Is there room for `wanted`? Else in how many milliseconds there may be; `Err(None)` = never.
     pub(super) fn fits(&self, wanted: u64, now_ms: i64) -> Result<(), Option<u64>> {
         let claimed = u128::from(self.held) + u128::from(wanted);
-        match self.count.fits(claimed, self.rule.limit) {
+        match self.count.fits(claimed, self.limit.most) {
             true => Ok(()),
-            false if wanted > self.rule.limit => Err(None),
-            false => Err(self.count.retry_after_ms(claimed, self.rule.limit, now_ms)),
+            false if wanted > self.limit.most => Err(None),
+            false => Err(self.count.retry_after_ms(claimed, self.limit.most, now_ms)),
         }
     }
 
@@ -164,6 +186,14 @@ mod tests {
         rule(Unit::Tokens, limit, Window::Calendar { every: Calendar::Day, zone: TimeZone::UTC })
     }
 
+    fn new(rule: &Arc<Rule>, epoch: u64, now_ms: i64) -> Counter {
+        Counter::new(rule, Limit::of(rule), epoch, now_ms)
+    }
+
+    fn advance(counter: &mut Counter, rule: &Arc<Rule>, now_ms: i64, epoch: u64) {
+        counter.advance(rule, Limit::of(rule), now_ms, || epoch);
+    }
+
     fn take(counter: &mut Counter, wanted: u64, now_ms: i64) -> Result<(), Option<u64>> {
         counter.fits(wanted, now_ms).map(|()| counter.take(wanted))
     }
@@ -172,7 +202,7 @@ mod tests {
     #[test]
     fn a_bucket_drains_exactly_and_tells_when_it_fits() {
         let rule = rule(Unit::Requests, 10, Window::Rolling { per_ms: 1_000 });
-        let mut counter = Counter::new(&rule, 0, 0);
+        let mut counter = new(&rule, 0, 0);
         for (at_ms, wanted, answer, why) in [
             (0, 10, Ok(()), "an empty bucket takes all it has room for"),
             (0, 1, Err(Some(100)), "and is full then, for a tenth of a second"),
@@ -182,7 +212,7 @@ mod tests {
             (60_000, 10, Ok(()), "a minute's rest makes room"),
             (60_000, 11, Err(None), "above the limit it never fits"),
         ] {
-            counter.advance(&rule, at_ms, || 1);
+            advance(&mut counter, &rule, at_ms, 1);
             assert_eq!(take(&mut counter, wanted, at_ms), answer, "{why}");
         }
         assert_eq!(counter.resets_at_ms(), 61_000);
@@ -191,35 +221,35 @@ mod tests {
     #[test]
     fn a_period_ends_at_midnight_and_never_comes_back() {
         let rule = daily(10);
-        let mut counter = Counter::new(&rule, 0, 1_000);
+        let mut counter = new(&rule, 0, 1_000);
         take(&mut counter, 4, 1_000).unwrap();
         counter.book(6);
         assert_eq!(take(&mut counter, 1, 1_000), Err(Some(DAY_MS as u64 - 1_000)));
-        counter.advance(&rule, DAY_MS, || 7);
+        advance(&mut counter, &rule, DAY_MS, 7);
         assert_eq!((counter.epoch, counter.held, counter.used()), (7, 0, 0));
         counter.book(1);
-        counter.advance(&rule, DAY_MS - 1, || 8);
+        advance(&mut counter, &rule, DAY_MS - 1, 8);
         assert_eq!((counter.epoch, counter.used()), (7, 1), "a call of yesterday counts today");
     }
 
     #[test]
     fn an_edited_rule_keeps_what_was_used() {
-        let mut counter = Counter::new(&daily(10), 0, 0);
+        let mut counter = new(&daily(10), 0, 0);
         counter.book(6);
         take(&mut counter, 4, 0).unwrap();
-        counter.advance(&daily(20), 0, || 1);
+        advance(&mut counter, &daily(20), 0, 1);
         assert_eq!((counter.epoch, counter.used(), counter.held), (0, 6, 4), "another limit");
         let monthly = rule(Unit::Tokens, 20, Window::Calendar { every: Calendar::Month, zone: TimeZone::UTC });
-        counter.advance(&monthly, 0, || 1);
+        advance(&mut counter, &monthly, 0, 1);
         assert_eq!((counter.used(), counter.resets_at_ms()), (6, 31 * DAY_MS), "another period");
         let rate = rule(Unit::Tokens, 20, Window::Rolling { per_ms: 1_000 });
-        counter.advance(&rate, 0, || 1);
+        advance(&mut counter, &rate, 0, 1);
         assert_eq!((counter.epoch, counter.used()), (1, 0), "a rate is another thing");
         counter.book(20);
         let slower = rule(Unit::Tokens, 20, Window::Rolling { per_ms: 60_000 });
-        counter.advance(&slower, 500, || 2);
+        advance(&mut counter, &slower, 500, 2);
         assert_eq!((counter.epoch, counter.used()), (1, 10), "drained at the old rate up to the edit");
-        counter.advance(&slower, 3_500, || 2);
+        advance(&mut counter, &slower, 3_500, 2);
         assert_eq!(counter.used(), 9, "and at the new one from there");
     }
 
@@ -227,7 +257,7 @@ mod tests {
     #[test]
     fn a_span_slides_and_no_part_of_it_is_ever_counted_less() {
         let rule = rule(Unit::Tokens, 10, Window::Sliding { span_ms: 64_000 });
-        let mut counter = Counter::new(&rule, 0, 0);
+        let mut counter = new(&rule, 0, 0);
         for (at_ms, wanted, answer, why) in [
             (500, 6, Ok(()), "an empty span has room"),
             (10_000, 4, Ok(()), "and is full then"),
@@ -239,7 +269,7 @@ mod tests {
             (1_000_000, 11, Err(None), "above the limit it never fits"),
             (1_000_000, 10, Ok(()), "a long rest empties it"),
         ] {
-            counter.advance(&rule, at_ms, || 1);
+            advance(&mut counter, &rule, at_ms, 1);
             let answered = counter.fits(wanted, at_ms).map(|()| counter.book(wanted));
             assert_eq!(answered, answer, "{why}");
         }
@@ -247,7 +277,19 @@ mod tests {
         counter.adjust(-4);
         assert_eq!(counter.used(), 6);
         let monthly = self::rule(Unit::Tokens, 20, Window::Calendar { every: Calendar::Month, zone: TimeZone::UTC });
-        counter.advance(&monthly, 1_000_001, || 1);
+        advance(&mut counter, &monthly, 1_000_001, 1);
         assert_eq!((counter.epoch, counter.used()), (0, 6), "a budget by the calendar is the same budget");
+    }
+
+    #[test]
+    fn an_amended_rate_drains_at_its_limit_until_that_ends() {
+        let rule = rule(Unit::Tokens, 10, Window::Rolling { per_ms: 1_000 });
+        let mut counter = new(&rule, 0, 0);
+        counter.book(100);
+        counter.advance(&rule, Limit { most: 20, until_ms: 2_000 }, 1_000, || 1);
+        assert_eq!(counter.used(), 90, "ten in the first second");
+        counter.advance(&rule, Limit::of(&rule), 4_000, || 1);
+        assert_eq!(counter.used(), 50, "twenty in the next, and ten in each behind it");
+        assert_eq!((counter.epoch, counter.limit()), (0, 10));
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tollgate_core::limits::amendment::Amendment;
 use tollgate_core::limits::claim::{Claim, HoldId};
 use tollgate_core::limits::rules::Rule;
 use tollgate_core::ports::Used;
@@ -55,6 +56,8 @@ pub enum Event {
         delta: i64,
         at_ms: i64,
     },
+    /// A grant or an override as it is from now on: made, or revoked.
+    Amended { amendment: Arc<Amendment>, at_ms: i64 },
 }
 
 impl Event {

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
+use tollgate_core::limits::amendment::Amendment;
+use tollgate_core::limits::balance::{Balance, Listing, Unkept};
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use tollgate_core::ports::{Later, Ledger, Used};
 
@@ -264,6 +266,30 @@ impl Ledger for JournalLedger {
             append(&self.journal, id, &Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Unkept>> {
+        Box::pin(async move {
+            let sequence = {
+                let _no_checkpoint = lock(&self.adjusting);
+                let before = self.memory.amend_now(&amendment, now_ms)?;
+                let change = Event::Amended { amendment: amendment.clone(), at_ms: now_ms };
+                self.journal.append(&encoded(&change)).map_err(|why| {
+                    self.memory.amend_back(&amendment.id, before, now_ms);
+                    Unkept::Journal(why.to_string())
+                })?
+            };
+            let confirmed = timeout(WAIT_MAX, self.journal.synced(sequence)).await;
+            confirmed.ok().and_then(Result::ok).ok_or(Unkept::Unconfirmed)
+        })
+    }
+
+    fn amendments(&self) -> Vec<Arc<Amendment>> {
+        self.memory.amendments()
+    }
+
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Unkept>> {
+        self.memory.balances(listing, now_ms)
     }
 }
 

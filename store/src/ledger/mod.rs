@@ -8,12 +8,14 @@
 //! nowhere that could still refuse a call: a closed period is never opened again, and the new one starts at zero. What is
 //! added to it after that end counts in the new period.
 
+mod amended;
 mod books;
 mod count;
 mod counter;
 pub mod event;
 mod hold;
 mod journalled;
+mod listing;
 mod replay;
 
 use std::collections::hash_map::RandomState;
@@ -22,10 +24,13 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use tollgate_core::limits::amendment::Amendment;
+use tollgate_core::limits::balance::{Balance, Listing, Unkept};
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use tollgate_core::limits::rules::{Rule, Unit};
 use tollgate_core::ports::{Later, Ledger, Used};
 
+use amended::Amendments;
 use books::{Counters, End, SWEEP_EVERY_MS, lock};
 use counter::Counter;
 use event::{Event, Sink};
@@ -51,6 +56,7 @@ pub struct MemoryLedger {
     /// The latest moment that was ever told.
     latest_ms: AtomicI64,
     scopes_max: usize,
+    amendments: Amendments,
     sink: Option<Sink>,
 }
 
@@ -69,6 +75,7 @@ impl Default for MemoryLedger {
             epochs: AtomicU64::new(0),
             latest_ms: AtomicI64::new(i64::MIN),
             scopes_max: SCOPES_MAX,
+            amendments: Amendments::default(),
             sink: None,
         }
     }
@@ -107,6 +114,22 @@ impl Ledger for MemoryLedger {
             self.told_of(|| Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
         }
         Box::pin(std::future::ready(()))
+    }
+
+    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Unkept>> {
+        let made = self.amend_now(&amendment, now_ms).map(drop);
+        if made.is_ok() {
+            self.told_of(|| Event::Amended { amendment, at_ms: now_ms });
+        }
+        Box::pin(std::future::ready(made))
+    }
+
+    fn amendments(&self) -> Vec<Arc<Amendment>> {
+        self.amendments.all()
+    }
+
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Unkept>> {
+        Box::pin(std::future::ready(Ok(self.list(&listing, now_ms))))
     }
 }
 
@@ -248,16 +271,14 @@ impl MemoryLedger {
     }
 
     fn standing_of(&self, claim: &Claim, now_ms: i64) -> Standing {
+        let limit = self.amendments.limit(&claim.rule, &claim.scope, now_ms);
         let mut counters = lock(&self.counters[self.shard(&claim.scope)]);
         match counters.by_scope.get_mut(&*claim.scope) {
             Some(counter) => {
-                counter.advance(&claim.rule, now_ms, || self.epoch());
-                Standing { used: counter.used(), held: counter.held, resets_at_ms: counter.resets_at_ms() }
+                counter.advance(&claim.rule, limit, now_ms, || self.epoch());
+                counter.standing()
             }
-            None => {
-                let resets_at_ms = Counter::new(&claim.rule, 0, self.begin_ms(&claim.rule, now_ms)).resets_at_ms();
-                Standing { used: 0, held: 0, resets_at_ms }
-            }
+            None => Counter::new(&claim.rule, limit, 0, self.begin_ms(&claim.rule, now_ms)).standing(),
         }
     }
 
@@ -295,7 +316,7 @@ fn room(counter: &Counter, rule: &Rule, scope: &str, wanted: u64, before: u64, n
         unit: rule.unit,
         is_budget: rule.is_budget(),
         wanted,
-        limit: rule.limit,
+        limit: counter.limit(),
         used: counter.used(),
         held: counter.held.saturating_add(before),
         resets_in_ms: counter.resets_in_ms(now_ms),
@@ -308,7 +329,7 @@ fn told(rule: &Rule, scope: &str, held: u64, used: u64, counter: &Counter, now_m
         rule: rule.name.clone(),
         scope: scope.into(),
         held,
-        limit: rule.limit,
+        limit: counter.limit(),
         used,
         unit: rule.unit,
         remaining: counter.remaining(),

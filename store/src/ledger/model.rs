@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
+use tollgate_core::limits::amendment::What;
 use tollgate_core::limits::rules::{Calendar, ScopeGlobs, Window};
 
 use super::reference::{Account, Model};
@@ -26,6 +27,8 @@ enum Step {
     Adjust { id: HoldId, at: usize, delta: i64 },
     Wait { ms: i64 },
     Edit { at: usize, limit: u64 },
+    Amend { id: u8, at: usize, is_of_scope: bool, what: What, lasts_ms: i64 },
+    Revoke { id: u8 },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,7 +44,21 @@ fn step() -> impl Strategy<Value = Step> {
             6 => 0..10_000i64, 3 => 0..3 * 3_600_000i64, 2 => 0..2 * DAY_MS, 1 => -2 * DAY_MS..0i64
         ].prop_map(|ms| Step::Wait { ms }),
         1 => (0..RULES, 30..120u64).prop_map(|(at, limit)| Step::Edit { at, limit }),
+        1 => amend(),
+        1 => (0..12u8).prop_map(|id| Step::Revoke { id }),
     ]
+}
+
+fn amend() -> impl Strategy<Value = Step> {
+    let what = prop_oneof![(-90..90i64).prop_map(What::Grant), (0..150u64).prop_map(What::Override)];
+    let lasts_ms = prop_oneof![1..60_000i64, 1..2 * DAY_MS];
+    (0..12u8, 0..RULES, any::<bool>(), what, lasts_ms).prop_map(|(id, at, is_of_scope, what, lasts_ms)| Step::Amend {
+        id,
+        at,
+        is_of_scope,
+        what,
+        lasts_ms,
+    })
 }
 
 const RULES: usize = 10;
@@ -74,7 +91,11 @@ fn live(begin_ms: i64, steps: &[Step]) -> Result<(), TestCaseError> {
     let ledger = MemoryLedger::with_sink(Box::new(move |event| kept.lock().unwrap().push(event.clone())));
     let mut model = Model {
         rules: rules(),
-        accounts: vec![Account { level: (0, begin_ms), ..Account::default() }; RULES],
+        amendments: Vec::new(),
+        accounts: rules()
+            .iter()
+            .map(|rule| Account { level: (0, begin_ms), seen: (rule.limit, i64::MAX), ..Account::default() })
+            .collect(),
         holds: Vec::new(),
         ended: HashSet::new(),
         swept_ms: [0; SHARDS],
@@ -141,12 +162,27 @@ fn live(begin_ms: i64, steps: &[Step]) -> Result<(), TestCaseError> {
                 model.rules[*at] = Arc::new(Rule { limit: *limit, ..(*model.rules[*at]).clone() });
                 edited = true;
             }
+            Step::Amend { id, at, is_of_scope, what, lasts_ms } => {
+                let (rule, until_ms) = (model.rules[*at].clone(), model.latest_ms + lasts_ms);
+                let scope = is_of_scope.then(|| Arc::from(&*rule.name));
+                let (by, reason) = ("operator-token".into(), "chance".into());
+                let (id, unit, what, rule) = (format!("{id}").into(), rule.unit, *what, rule.name.clone());
+                let made =
+                    Amendment { id, rule, scope, unit, what, made_ms: now_ms, until_ms, revoked_ms: None, by, reason };
+                amended(&ledger, &mut model, made);
+            }
+            Step::Revoke { id } => {
+                let known = model.amendments.iter().find(|one| *one.id == *format!("{id}"));
+                if let Some(revoked) = known.map(|one| Amendment { revoked_ms: Some(now_ms), ..one.clone() }) {
+                    amended(&ledger, &mut model, revoked);
+                }
+            }
         }
         for at in 0..RULES {
             let stands = ledger.standing_of(&claim(&model, at, 0), model.now_ms);
             prop_assert_eq!(
-                (stands.used, stands.held),
-                (model.used(at), model.held(at)),
+                (stands.used, stands.held, stands.limit),
+                (model.used(at), model.held(at), model.limit(at).0),
                 "{} at {}: {:?}",
                 model.rules[at].name,
                 n,
@@ -163,13 +199,22 @@ fn live(begin_ms: i64, steps: &[Step]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+fn amended(ledger: &MemoryLedger, model: &mut Model, amendment: Amendment) {
+    let now_ms = model.now_ms;
+    model.amendments.retain(|one| one.id != amendment.id);
+    model.amendments.push(amendment.clone());
+    let amendment = Arc::new(amendment);
+    ledger.amend_now(&amendment, now_ms).unwrap();
+    ledger.told_of(|| Event::Amended { amendment, at_ms: now_ms });
+}
+
 /// The balances once more: from all events, each told twice, and from the short list of a checkpoint.
 fn again(ledger: &MemoryLedger, events: &[Event], model: &Model) -> Result<(), TestCaseError> {
     let stand = |ledger: &MemoryLedger| -> Vec<_> {
         let of = |rule: &Arc<Rule>| {
             let claim = Claim { rule: rule.clone(), scope: rule.name.as_ref().into(), worst: 0 };
             let stands = ledger.standing_of(&claim, model.latest_ms);
-            (stands.used, stands.held)
+            (stands.used, stands.held, stands.limit)
         };
         model.rules.iter().map(of).collect()
     };
@@ -183,7 +228,7 @@ fn again(ledger: &MemoryLedger, events: &[Event], model: &Model) -> Result<(), T
     ledger.told(model.latest_ms, || ()).1.iter().for_each(|event| checkpoint.apply(event));
     prop_assert_eq!(checkpoint.check(), Ok(()));
     // A checkpoint rounds buckets up: they hold less than a second of a rate more.
-    let kept = |all: Vec<(u64, u64)>| -> Vec<_> {
+    let kept = |all: Vec<(u64, u64, u64)>| -> Vec<_> {
         let lasts = model.rules.iter().map(|rule| !matches!(rule.window, Window::Rolling { .. }));
         all.into_iter().zip(lasts).filter(|(_, lasts)| *lasts).map(|(stands, _)| stands).collect()
     };

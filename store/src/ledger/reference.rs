@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
+use tollgate_core::limits::amendment::What;
 use tollgate_core::limits::rules::{Calendar, Window};
 
 use super::books::SWEEP_EVERY_MS;
@@ -21,6 +22,8 @@ pub(super) struct Account {
     pub(super) entries: Vec<Entry>,
     /// A bucket: what is in it, in units times its window, and the time of that.
     pub(super) level: (u128, i64),
+    /// The limit at the last look, and the moment at which that ended.
+    pub(super) seen: (u64, i64),
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ pub(super) struct ModelHold {
 
 pub(super) struct Model {
     pub(super) rules: Vec<Arc<Rule>>,
+    pub(super) amendments: Vec<Amendment>,
     pub(super) accounts: Vec<Account>,
     pub(super) holds: Vec<ModelHold>,
     pub(super) ended: HashSet<HoldId>,
@@ -56,6 +60,22 @@ pub(super) fn period(rule: &Rule, ms: i64) -> String {
 }
 
 impl Model {
+    /// What the rule says, or the last override in its place, with all grants; and when the first of them ends.
+    pub(super) fn limit(&self, at: usize) -> (u64, i64) {
+        let ends = |one: &&Amendment| one.revoked_ms.unwrap_or(one.until_ms).min(one.until_ms);
+        let mut live: Vec<&Amendment> = self.amendments.iter().filter(|one| one.rule == self.rules[at].name).collect();
+        live.retain(|one| self.latest_ms < ends(one));
+        live.sort_by_key(|one| (one.scope.is_some(), one.made_ms, one.id.clone()));
+        let mut limit = self.rules[at].limit as i64;
+        for one in &live {
+            limit = if let What::Override(most) = one.what { most as i64 } else { limit };
+        }
+        for one in &live {
+            limit += if let What::Grant(more) = one.what { more } else { 0 };
+        }
+        (limit.max(0) as u64, live.iter().map(ends).min().unwrap_or(i64::MAX))
+    }
+
     pub(super) fn here(&self, at: usize) -> String {
         period(&self.rules[at], self.latest_ms)
     }
@@ -75,16 +95,26 @@ impl Model {
     pub(super) fn used(&mut self, at: usize) -> u64 {
         let (here, slot, rule) = (self.here(at), self.slot(at), self.rules[at].clone());
         if let Window::Rolling { per_ms } = rule.window {
-            let (spent, ms) = &mut self.accounts[at].level;
-            if self.now_ms > *ms {
-                *spent = spent.saturating_sub((self.now_ms - *ms) as u128 * u128::from(rule.limit));
-                *ms = self.now_ms;
-            } else if *ms - self.now_ms > 1_000 {
-                *ms = self.now_ms;
+            let (limit, now_ms) = (self.limit(at), self.now_ms);
+            let (seen, ended_ms) = self.accounts[at].seen;
+            if limit.0 != seen {
+                self.drain(at, seen, now_ms.min(ended_ms));
             }
-            return spent.div_ceil(u128::from(per_ms)) as u64;
+            self.accounts[at].seen = limit;
+            self.drain(at, limit.0, now_ms);
+            return self.accounts[at].level.0.div_ceil(u128::from(per_ms)) as u64;
         }
         self.accounts[at].entries.iter().filter(|e| e.at == here && e.slot + 64 >= slot).map(|e| e.amount).sum()
+    }
+
+    fn drain(&mut self, at: usize, limit: u64, to_ms: i64) {
+        let (spent, ms) = &mut self.accounts[at].level;
+        if to_ms > *ms {
+            *spent = spent.saturating_sub((to_ms - *ms) as u128 * u128::from(limit));
+            *ms = to_ms;
+        } else if *ms - to_ms > 1_000 {
+            *ms = to_ms;
+        }
     }
 
     pub(super) fn fits(&mut self, at: usize, wanted: u64) -> bool {
@@ -92,9 +122,10 @@ impl Model {
         match rule.window {
             Window::Rolling { per_ms } => {
                 let level = self.accounts[at].level.0;
-                u128::from(held + wanted) * u128::from(per_ms) + level <= u128::from(rule.limit) * u128::from(per_ms)
+                u128::from(held + wanted) * u128::from(per_ms) + level
+                    <= u128::from(self.limit(at).0) * u128::from(per_ms)
             }
-            _ => used + held + wanted <= rule.limit,
+            _ => used + held + wanted <= self.limit(at).0,
         }
     }
 

@@ -27,6 +27,11 @@ impl MemoryLedger {
             Event::Adjusted { id, rule, scope, delta, at_ms } => {
                 self.adjust_now(*id, rule, scope, *delta, *at_ms);
             }
+            Event::Amended { amendment, at_ms } => {
+                if let Err(why) = self.amend_now(amendment, *at_ms) {
+                    tracing::error!(id = &*amendment.id, %why, "a grant or an override of the journal is not in force");
+                }
+            }
         }
     }
 
@@ -54,8 +59,13 @@ impl MemoryLedger {
         // The oldest first: a counter is then in its last period before it is told what was used in that.
         events.sort_by_key(|event| match event {
             Event::Held { at_ms, .. } | Event::Extended { at_ms, .. } => *at_ms,
-            Event::Settled { .. } | Event::Voided { .. } | Event::Expired { .. } | Event::Adjusted { .. } => i64::MAX,
+            Event::Settled { .. }
+            | Event::Voided { .. }
+            | Event::Expired { .. }
+            | Event::Adjusted { .. }
+            | Event::Amended { .. } => i64::MAX,
         });
+        events.splice(0..0, self.amendments_told(now_ms));
         for (n, (scope, counter)) in counters.iter().flat_map(|shard| &shard.by_scope).enumerate() {
             for (m, (at_ms, used)) in counter.told(now_ms).into_iter().enumerate().filter(|(_, (_, used))| *used > 0) {
                 // Ids of calls begin with their time: none is this low.

@@ -6,7 +6,7 @@ mod answer;
 mod paths;
 mod request;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::sync::LazyLock;
 

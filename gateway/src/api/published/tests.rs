@@ -15,7 +15,7 @@ fn schema() -> Value {
 }
 
 /// Compares, or writes anew where `TOLLGATE_WRITE` asks for it.
-fn is_as_made(name: &str, made: &Value) {
+pub fn is_as_made(name: &str, made: &Value) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference").join(name);
     let made = format!("{made:#}\n");
     if std::env::var_os("TOLLGATE_WRITE").is_some_and(|value| !value.is_empty()) {
@@ -37,7 +37,7 @@ fn the_reference_holds_what_is_served() {
     is_as_made("openapi.json", &document());
 }
 
-fn references<'a>(value: &'a Value, tell: &mut dyn FnMut(&'a str)) {
+pub fn references<'a>(value: &'a Value, tell: &mut dyn FnMut(&'a str)) {
     match value {
         Value::Object(members) => {
             if let Some(Value::String(to)) = members.get("$ref") {

@@ -1,0 +1,149 @@
+//! What operators changed of limits: grants and overrides, found by scope or rule, and what a limit is under them.
+//!
+//! They end in the ledger's own time: the latest moment that it was told, so that a clock that is set back brings none back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tollgate_core::limits::amendment::{Amendment, Limit};
+use tollgate_core::limits::balance::Unkept;
+use tollgate_core::limits::rules::Rule;
+
+use super::MemoryLedger;
+use super::event::Event;
+
+/// So many are known, those that ended lately among them.
+const AMENDMENTS_MAX: usize = 4_096;
+/// One that ended is known for so long: a week. What comes again under its id does nothing until then.
+const ENDED_KNOWN_MS: i64 = 7 * 86_400_000;
+
+#[derive(Debug)]
+pub(super) struct Amendments {
+    known: RwLock<Known>,
+    /// How many are known: calls look no further where there are none.
+    count: AtomicUsize,
+    /// The latest moment that was told since one is known.
+    latest_ms: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_id: BTreeMap<Arc<str>, Arc<Amendment>>,
+    /// Those that have not ended, by the key of their scope; of a whole rule, by its name.
+    by_place: HashMap<Arc<str>, Vec<Arc<Amendment>>>,
+}
+
+impl Default for Amendments {
+    fn default() -> Self {
+        Amendments { known: RwLock::default(), count: AtomicUsize::new(0), latest_ms: AtomicI64::new(i64::MIN) }
+    }
+}
+
+fn place(amendment: &Amendment) -> &Arc<str> {
+    amendment.scope.as_ref().unwrap_or(&amendment.rule)
+}
+
+impl Known {
+    fn put(&mut self, amendment: Arc<Amendment>) -> Option<Arc<Amendment>> {
+        self.by_id.insert(amendment.id.clone(), amendment)
+    }
+
+    /// What `by_id` has, by place: a change is seldom, and whatever it was they agree.
+    fn index(&mut self, now_ms: i64) {
+        self.by_place.clear();
+        for one in self.by_id.values().filter(|one| one.is_in_force(now_ms)) {
+            self.by_place.entry(place(one).clone()).or_default().push(one.clone());
+        }
+    }
+
+    /// Forgets what ended long ago, and for want of room what ended first.
+    fn forget(&mut self, now_ms: i64) {
+        self.by_id.retain(|_, one| now_ms < one.ends_ms().saturating_add(ENDED_KNOWN_MS));
+        while self.by_id.len() >= AMENDMENTS_MAX {
+            let ended = self.by_id.values().filter(|one| !one.is_in_force(now_ms));
+            let Some(first) = ended.min_by_key(|one| one.ends_ms()).map(|one| one.id.clone()) else { return };
+            self.by_id.remove(&first);
+        }
+    }
+}
+
+impl Amendments {
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ledger's time: never earlier than it was.
+    fn now(&self, now_ms: i64) -> i64 {
+        self.latest_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms)
+    }
+
+    /// The limit of a scope now.
+    pub(super) fn limit(&self, rule: &Rule, scope: &str, now_ms: i64) -> Limit {
+        if self.count.load(Ordering::Acquire) == 0 {
+            return Limit::of(rule);
+        }
+        let now_ms = self.now(now_ms);
+        let known = self.read();
+        let of = |place: &str| known.by_place.get(place).map_or(&[][..], Vec::as_slice);
+        let of_rule = if scope == &*rule.name { &[][..] } else { of(&rule.name) };
+        Limit::amended(rule, of(scope).iter().chain(of_rule).map(|one| &**one), now_ms)
+    }
+
+    /// All that are known, by id.
+    pub(super) fn all(&self) -> Vec<Arc<Amendment>> {
+        self.read().by_id.values().cloned().collect()
+    }
+
+    /// Scopes that one in force speaks of, behind `after`.
+    pub(super) fn scopes(&self, after: &str, now_ms: i64) -> Vec<Arc<str>> {
+        let now_ms = self.now(now_ms);
+        let known = self.read();
+        let mut scopes: Vec<Arc<str>> = known
+            .by_place
+            .iter()
+            .filter(|(place, all)| {
+                &***place > after && all.iter().any(|one| one.scope.is_some() && one.is_in_force(now_ms))
+            })
+            .map(|(place, _)| place.clone())
+            .collect();
+        scopes.sort_unstable();
+        scopes
+    }
+}
+
+impl MemoryLedger {
+    /// Puts a grant or an override in force, or another in the place of the one of its id, which is given back.
+    pub(super) fn amend_now(&self, amendment: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Unkept> {
+        let now_ms = self.amendments.now(now_ms);
+        let mut known = self.amendments.known.write().unwrap_or_else(PoisonError::into_inner);
+        if !known.by_id.contains_key(&amendment.id) {
+            known.forget(now_ms);
+            if known.by_id.len() >= AMENDMENTS_MAX {
+                return Err(Unkept::Full(AMENDMENTS_MAX));
+            }
+        }
+        let before = known.put(amendment.clone());
+        known.index(now_ms);
+        self.amendments.count.store(known.by_id.len(), Ordering::Release);
+        Ok(before)
+    }
+
+    /// As it was before a change that could not be kept.
+    pub(super) fn amend_back(&self, id: &str, before: Option<Arc<Amendment>>, now_ms: i64) {
+        let mut known = self.amendments.known.write().unwrap_or_else(PoisonError::into_inner);
+        match before {
+            Some(before) => drop(known.put(before)),
+            None => drop(known.by_id.remove(id)),
+        }
+        known.index(self.amendments.now(now_ms));
+        self.amendments.count.store(known.by_id.len(), Ordering::Release);
+    }
+
+    /// Those that are known, as changes that make them from nothing.
+    pub(super) fn amendments_told(&self, now_ms: i64) -> impl Iterator<Item = Event> {
+        let at_ms =
+            if self.amendments.count.load(Ordering::Acquire) == 0 { now_ms } else { self.amendments.now(now_ms) };
+        self.amendments.all().into_iter().map(move |amendment| Event::Amended { amendment, at_ms })
+    }
+}
