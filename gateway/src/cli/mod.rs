@@ -10,6 +10,7 @@ pub use diagnostics::{print, render};
 mod explain;
 mod forecast;
 mod formats;
+mod import;
 mod journal;
 mod key;
 mod limits;
@@ -265,6 +266,12 @@ pub enum Key {
         tenant: Option<String>,
         #[command(flatten)]
         to: Operate,
+    },
+    /// Many keys at once, while no gateway runs: lines as `key new --row --json` prints them
+    Import {
+        file: PathBuf,
+        #[command(flatten)]
+        places: Places,
     },
     /// Another secret for the same key; both are taken for a while
     Rotate {
