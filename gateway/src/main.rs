@@ -4,13 +4,16 @@
 
 mod accept;
 mod admin;
+mod alerts;
 mod api;
 mod cli;
 mod config;
+mod doctor;
 mod keys;
 mod metrics;
 mod operators;
 mod policies;
+mod secrets;
 mod start;
 mod state;
 mod tokens;

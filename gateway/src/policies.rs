@@ -159,6 +159,12 @@ pub fn source(
     Ok(Named { source: Box::new(source), described, pause })
 }
 
+/// Would reading it ask another machine?
+pub fn is_remote(config: &Config, places: &Places) -> bool {
+    let named = places.policies.as_deref().or(config.policies.repository.as_deref());
+    named.is_some_and(|named| !local(address(named).0).exists())
+}
+
 /// `PATH_OR_URL` or `PATH_OR_URL#BRANCH`.
 fn address(named: &str) -> (&str, Option<&str>) {
     match named.rsplit_once('#') {

@@ -16,7 +16,7 @@ use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
-use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
+use tollgate_providers::{Auth, Keeping, Provider, Providers, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::keys::KeyFile;
 use tollgate_store::ledger::JournalLedger;
@@ -25,19 +25,24 @@ use tollgate_store::trail::FileTrail;
 
 use crate::accept::{DRAIN_MAX, accept};
 use crate::admin::{self, Admin};
+use crate::alerts::Alerts;
 use crate::api::Gate;
 use crate::api::ids::Ids;
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError};
+use crate::doctor;
 use crate::keys::Keys;
 use crate::metrics::{Counted, Metrics};
 use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
+use crate::secrets;
 use crate::state::{self, State};
 use crate::tokens;
 
 /// So long the trail and the journal may take for what they still have.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// So long the webhook may take for alerts that wait.
+const ALERTS_MAX: Duration = Duration::from_secs(5);
 /// The config file that is taken where none is named.
 const CONFIG_FILE: &str = "tollgate.yaml";
 /// The tenant of the one-time key.
@@ -78,15 +83,18 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let pepper = state.pepper().map_err(Ended::usage)?;
     let metrics = Arc::new(Metrics::new());
     let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
-    let (providers, found) = providers(&config).await?;
+    let alerts = Alerts::start(&config.alerts, metrics.clone(), clock().now_ms).map_err(Ended::usage)?;
+    let alerts = Arc::new(alerts);
+    let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
+    let (providers, found) = kept_fresh(&config, &keeping).await?;
     let trail = Arc::new(
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
     );
-    let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
+    let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
     let now_ms = clock().now_ms;
     let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
+    let core = Arc::new(core(&config, active.clone(), providers.clone(), ledger.clone(), counted, pepper)?);
     let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
     let keys = Arc::new(Keys::open(core.clone(), kept));
     let acts = Acts::open(state.trail())
@@ -117,13 +125,24 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         core: core.clone(),
         keys,
         acts: Arc::new(acts),
+        doctor: doctor::Live::new(&state, providers, alerts.clone(), ledger.clone(), trail.clone()),
     };
     let operators = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
+    let told = alerts.close(ALERTS_MAX).await;
+    let written = trail.close(CLOSE_MAX).await;
+    ended(drained, told, written, ledger.close(CLOSE_MAX, now_ms()).await)
+}
+
+/// How it ended: what was cut, or not written in time.
+fn ended(drained: bool, told: bool, written: bool, confirmed: bool) -> Result<(), Ended> {
+    if !told {
+        tracing::warn!("alerts were left: the webhook did not take them in time (receipts have them)");
+    }
+    match (drained, written, confirmed) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))
@@ -133,18 +152,27 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     }
 }
 
+/// Providers whose secrets are read anew from now on, and what was found, for people.
+async fn kept_fresh(config: &Config, keeping: &Keeping) -> Result<(Arc<Providers>, Vec<String>), Ended> {
+    let (providers, found) = providers(config, keeping).await?;
+    let providers = Arc::new(providers);
+    let (kept, again) = (providers.clone(), secrets::hangups().map_err(Ended::failed)?);
+    tokio::spawn(async move { kept.keep(again).await });
+    Ok((providers, found))
+}
+
 /// What calls need, made once.
 fn core(
     config: &Config,
     policies: Arc<Active>,
-    providers: Providers,
+    providers: Arc<Providers>,
     ledger: Arc<JournalLedger>,
     trail: Counted,
     pepper: Pepper,
 ) -> Result<Core, Ended> {
     Ok(Core {
         policies,
-        upstream: Arc::new(providers),
+        upstream: providers,
         ledger,
         shelf: Arc::new(MemoryShelf::default()),
         trail: Arc::new(trail),
@@ -242,13 +270,14 @@ pub fn configured(config: &Config) -> Result<(Vec<Provider>, bool), Ended> {
 }
 
 /// All providers, ready to be called, with what was found, for people.
-pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+pub async fn providers(config: &Config, keeping: &Keeping) -> Result<(Providers, Vec<String>), Ended> {
     let (mut list, wants_sim) = configured(config)?;
     if wants_sim {
         list.push(own_sim().await?);
     }
     let found = list.iter().map(|p| p.name.to_string()).collect();
-    let (providers, warnings) = Providers::new(list).map_err(|why| Ended::usage(format!("providers: {why}")))?;
+    let (providers, warnings) =
+        Providers::new(list, keeping).map_err(|why| Ended::usage(format!("providers: {why}")))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -287,7 +316,7 @@ fn provider(
         })?;
     }
     if let Some(secret) = &section.secret {
-        provider.auth = Auth::Key(secret.source());
+        provider.auth = Auth::Key(secret.sources());
     }
     clouds::complete(&mut provider, &section.settings(), environment)
         .map_err(|why| Ended::usage(format!("providers.{name}: {why}")))?;

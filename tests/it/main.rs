@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says by itself where")]
 
 mod agents;
+mod alerts;
 mod author;
 mod bad_providers;
 mod calls;
@@ -29,6 +30,7 @@ mod published;
 mod reasons;
 mod refused;
 mod revisions;
+mod secrets;
 mod shelf;
 mod signatures;
 mod sources;

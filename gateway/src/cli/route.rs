@@ -22,6 +22,7 @@ use tollgate_core::pipeline::settle::After;
 use tollgate_core::pipeline::{Bounds, Core};
 use tollgate_core::policy::revision::Revision;
 use tollgate_core::ports::{Later, Policies, Trail};
+use tollgate_providers::Keeping;
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 
@@ -69,7 +70,7 @@ pub fn run(verb: &Route) -> Result<(), Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
     let (receipt, refused) = runtime.block_on(async {
-        let (providers, _) = start::providers(&config).await?;
+        let (providers, _) = start::providers(&config, &Keeping::default()).await?;
         let core = Arc::new(core(revision.clone(), providers)?);
         decided(&core, arrival(&core, args)?).await
     })?;
