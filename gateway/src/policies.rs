@@ -162,7 +162,9 @@ pub fn source(
 /// Would reading it ask another machine?
 pub fn is_remote(config: &Config, places: &Places) -> bool {
     let named = places.policies.as_deref().or(config.policies.repository.as_deref());
-    named.is_some_and(|named| !local(address(named).0).exists())
+    let Some((url, _)) = named.map(address) else { return false };
+    let is_file = !url.contains("://") || url.starts_with("file://");
+    !local(url).exists() && (!is_file || url.contains('@'))
 }
 
 /// `PATH_OR_URL` or `PATH_OR_URL#BRANCH`.

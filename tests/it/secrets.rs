@@ -293,11 +293,8 @@ fn the_doctor_says_what_is_wrong_and_what_to_do_and_makes_nothing() {
     assert!(run(&command, &[]).1.contains("was not run") && !mark.exists());
     let (code, told) = run("policies: { repository: \"https://127.0.0.1:9/r.git\" }\nproviders: {}\n", &[]);
     assert!(code == 0 && told.contains("the repository is on another machine"), "{told}");
-    assert_eq!(
-        run("policies: { repository: /no/such/folder }\nproviders: {}\n", &[]).0,
-        0,
-        "not there: perhaps remote"
-    );
+    let (code, told) = run("policies: { repository: /no/such/folder }\nproviders: {}\n", &[]);
+    assert!(code == 1 && told.contains("FAIL  policies  there is no policy repository at"), "{told}");
     assert_eq!(run("providers: { a: { base_url: \"ftp://x\" } }\n", &[]).0, 2, "a wrong config ends every verb alike");
     assert_eq!(run("alert: {}\n", &[]).0, 2);
 
