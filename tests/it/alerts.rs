@@ -103,7 +103,7 @@ async fn each_mark_of_a_budget_is_told_once_signed_and_with_its_place() {
     let url = hook.serve().await;
     let limits = "budgets:\n  day:\n    per: [tenant]\n    limit_tokens: 1000\n    period: day\n    ladder:\n      - { at_percent: 40, warn: true }\n";
     let (gateway, _folder) = begun(limits, SPEND, &config(&url, ""));
-    calls(&gateway, 25).await;
+    calls(&gateway, 32).await;
     eventually("three alerts", || (hook.got().len() >= 3).then_some(()));
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut kinds = hook.kinds();
