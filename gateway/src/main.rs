@@ -14,6 +14,7 @@ mod metrics;
 mod operators;
 mod policies;
 mod secrets;
+mod signals;
 mod start;
 mod state;
 mod tokens;

@@ -1,10 +1,7 @@
-//! Secrets of providers while the gateway runs: what happens to them is told in log, metrics and alerts, and SIGHUP reads all
-//! of them anew.
+//! Secrets of providers while the gateway runs: what happens to them is told in log, metrics and alerts.
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tollgate_core::identity::key::Pepper;
 use tollgate_providers::{Happened, Keeping};
 
@@ -33,16 +30,4 @@ pub fn keeping(pepper: &Pepper, metrics: Arc<Metrics>, alerts: Arc<Alerts>) -> K
         }
     };
     Keeping { key: pepper.hash("fingerprints of secrets"), told: Arc::new(told) }
-}
-
-/// How often SIGHUP came. From the first call on it no longer ends the process.
-pub fn hangups() -> Result<watch::Receiver<u64>, String> {
-    let mut signal = signal(SignalKind::hangup()).map_err(|why| format!("SIGHUP cannot be listened to: {why}"))?;
-    let (told, hangups) = watch::channel(0);
-    tokio::spawn(async move {
-        while signal.recv().await.is_some() {
-            told.send_modify(|count| *count += 1);
-        }
-    });
-    Ok(hangups)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
@@ -16,7 +17,7 @@ use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
-use tollgate_providers::{Auth, Keeping, Provider, Providers, Timers, clouds, known, sim};
+use tollgate_providers::{Auth, Keeping, Provider, Providers, Secret, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::keys::KeyFile;
 use tollgate_store::ledger::JournalLedger;
@@ -36,6 +37,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
 use crate::secrets;
+use crate::signals;
 use crate::state::{self, State};
 use crate::tokens;
 
@@ -82,11 +84,11 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let _lock = state.lock().map_err(Ended::usage)?;
     let pepper = state.pepper().map_err(Ended::usage)?;
     let metrics = Arc::new(Metrics::new());
+    let hangups = signals::hangups().map_err(Ended::failed)?;
     let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
-    let alerts = Alerts::start(&config.alerts, metrics.clone(), clock().now_ms).map_err(Ended::usage)?;
-    let alerts = Arc::new(alerts);
+    let alerts = Arc::new(Alerts::start(&config.alerts, metrics.clone(), clock().now_ms).map_err(Ended::usage)?);
     let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
-    let (providers, found) = kept_fresh(&config, &keeping).await?;
+    let (providers, found) = kept_fresh(&config, &keeping, hangups.clone()).await?;
     let trail = Arc::new(
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
@@ -112,8 +114,6 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         ids: Ids::new(state::random().map_err(Ended::failed)?),
         body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
     });
-    let webhook = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
-    let webhook = webhook.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))?;
     let operators = Operators { metrics, policies: active.clone(), providers: found.into() };
     let admin = Admin {
         operators,
@@ -121,7 +121,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         asker: watch.asker(),
         bell: watch.bell(),
         token,
-        webhook,
+        webhook: policies_webhook(&config)?,
         core: core.clone(),
         keys,
         acts: Arc::new(acts),
@@ -153,12 +153,22 @@ fn ended(drained: bool, told: bool, written: bool, confirmed: bool) -> Result<()
 }
 
 /// Providers whose secrets are read anew from now on, and what was found, for people.
-async fn kept_fresh(config: &Config, keeping: &Keeping) -> Result<(Arc<Providers>, Vec<String>), Ended> {
+async fn kept_fresh(
+    config: &Config,
+    keeping: &Keeping,
+    hangups: watch::Receiver<u64>,
+) -> Result<(Arc<Providers>, Vec<String>), Ended> {
     let (providers, found) = providers(config, keeping).await?;
     let providers = Arc::new(providers);
-    let (kept, again) = (providers.clone(), secrets::hangups().map_err(Ended::failed)?);
-    tokio::spawn(async move { kept.keep(again).await });
+    let kept = providers.clone();
+    tokio::spawn(async move { kept.keep(hangups).await });
     Ok((providers, found))
+}
+
+/// By which a host of repositories shows that a push is its own.
+fn policies_webhook(config: &Config) -> Result<Option<Secret>, Ended> {
+    let read = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
+    read.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))
 }
 
 /// What calls need, made once.

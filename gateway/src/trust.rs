@@ -7,7 +7,8 @@ use tollgate_policy_git::{Folder, Follow, Rules, Signers, Token, Verification, W
 
 use crate::cli::Ended;
 use crate::config::verify::{self, Lines, Verify};
-use crate::config::{Policies, Secret};
+use crate::config::Policies;
+use crate::config::secret::Secret;
 
 /// A list of signers is not larger.
 const LIST_BYTES_MAX: u64 = 1 << 20;

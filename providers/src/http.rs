@@ -266,7 +266,7 @@ impl Upstream for Providers {
                 let (request, shown) = request(endpoint, outgoing, secret).await?;
                 let response = endpoint.client.request(request).await.map_err(|error| fault(&error))?;
                 let other_secret = match &shown {
-                    Some(shown) => endpoint.credential.came_to(shown, response.status()).await,
+                    Some(shown) => endpoint.credential.came_to(shown, response.status(), response.headers()).await,
                     None => false,
                 };
                 Ok::<_, Fault>((response, other_secret))

@@ -168,7 +168,7 @@ pub async fn answer(
                     lost(receipt, after, &facts, target);
                 }
                 last = Some((target.clone(), failed));
-                if !go_on {
+                if !go_on && again.is_none() {
                     break;
                 }
             }

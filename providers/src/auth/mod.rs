@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Full;
 
 use crate::client::Client;
@@ -54,10 +54,10 @@ pub(crate) struct Credential {
 
 enum How {
     Nothing,
-    /// A key. Amazon tells its end with a 403.
+    /// A key.
     Header {
         name: HeaderName,
-        ends_with_403: bool,
+        is_amazon: bool,
     },
     /// With Amazon's keys, for this region.
     Signature(String),
@@ -98,7 +98,7 @@ impl Credential {
             Auth::None => (How::Nothing, Vec::new()),
             Auth::Key(sources) => {
                 let api = provider.api;
-                let how = How::Header { name: api.key_header(), ends_with_403: api.name == "bedrock" };
+                let how = How::Header { name: api.key_header(), is_amazon: api.name == "bedrock" };
                 let line = || Form::Line(api.key_prefix());
                 (how, sources.iter().map(|source| row(kept(vec![source.clone()], line()))).collect())
             }
@@ -210,16 +210,21 @@ impl Credential {
     }
 
     /// What a request came to. `true` = the provider refused what it was shown, and there is another to show by now.
-    pub async fn came_to(&self, shown: &Shown, status: StatusCode) -> bool {
+    pub async fn came_to(&self, shown: &Shown, status: StatusCode, headers: &HeaderMap) -> bool {
         let Some(row) = self.rows.get(shown.row) else { return false };
         row.kept.used(status.as_u16());
-        if !self.is_refusal(status) {
-            return false;
-        }
+        let is_refused = match status {
+            StatusCode::UNAUTHORIZED => true,
+            StatusCode::FORBIDDEN if self.is_amazon() => is_about_key(headers),
+            _ => return false,
+        };
         let forgotten =
             row.tokens.as_ref().zip(shown.token.as_ref()).is_some_and(|(tokens, token)| tokens.forget(token));
         if row.kept.renewed(Some(&shown.version)).await || forgotten {
             return true;
+        }
+        if !is_refused {
+            return false;
         }
         row.kept.refuse(&shown.version, status.as_u16());
         let is_next = |other: &&Row| !Arc::ptr_eq(&other.kept, &row.kept) && !other.kept.is_refused();
@@ -230,16 +235,31 @@ impl Credential {
         next.is_some()
     }
 
-    /// Elsewhere than at Amazon a 403 is about what was asked for.
-    fn is_refusal(&self, status: StatusCode) -> bool {
-        match (&self.how, status) {
-            (How::Nothing, _) => false,
-            (_, StatusCode::UNAUTHORIZED) => true,
-            (How::Signature(_), StatusCode::FORBIDDEN) => true,
-            (How::Header { ends_with_403, .. }, StatusCode::FORBIDDEN) => *ends_with_403,
-            (How::Header { .. } | How::Signature(_) | How::Token, _) => false,
+    /// Elsewhere a 403 is about what was asked for.
+    fn is_amazon(&self) -> bool {
+        match &self.how {
+            How::Signature(_) => true,
+            How::Header { is_amazon, .. } => *is_amazon,
+            How::Nothing | How::Token => false,
         }
     }
+}
+
+/// Amazon's names for a key that it does not take.
+const KEY_FAULTS: [&str; 6] = [
+    "ExpiredTokenException",
+    "IncompleteSignatureException",
+    "InvalidClientTokenIdException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+];
+
+/// Is a 403 of Amazon's about the key? `AccessDeniedException` may be about the model: no other key is tried for it.
+fn is_about_key(headers: &HeaderMap) -> bool {
+    let name = headers.get("x-amzn-errortype").and_then(|name| name.to_str().ok()).unwrap_or_default();
+    // The name may have an address behind it.
+    name.split(':').next().is_some_and(|name| KEY_FAULTS.contains(&name.trim()))
 }
 
 impl Bound {

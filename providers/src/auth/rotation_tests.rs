@@ -122,11 +122,18 @@ async fn amazons_keys_are_changed_together() {
         region: "eu-central-1".to_owned(),
     };
     let (providers, _) = watched(vec![provider("bedrock", &base, Auth::Aws(vec![keys("NEW"), keys("OLD")]))]);
-    cloud.say(403, json!({}));
-    assert_eq!(send(&providers, "bedrock", "m").await.1, true);
+    for (name, other, why) in [
+        ("AccessDeniedException:http://internal.amazon.com/coral/com.amazon.bedrock/", false, "it is about the model"),
+        ("", false, "nobody says what it is about"),
+        ("UnrecognizedClientException:http://internal.amazon.com/coral/", true, "it is about the key"),
+    ] {
+        cloud.say(403, json!({ "errortype": name }));
+        assert_eq!(send(&providers, "bedrock", "m").await.1, other, "{why}");
+    }
     assert_eq!(send(&providers, "bedrock", "m").await.0, 200);
     let shown = shown(&cloud, "authorization");
-    assert!(shown[0].contains("AKIDNEW/") && shown[1].contains("AKIDOLD/"), "{shown:?}");
+    let ids = ["NEW", "NEW", "NEW", "OLD"].map(|name| format!("AKID{name}/"));
+    assert!(shown.len() == 4 && shown.iter().zip(&ids).all(|(shown, id)| shown.contains(id)), "{shown:?}");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

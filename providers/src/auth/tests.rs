@@ -73,6 +73,9 @@ async fn answer(State(cloud): State<Cloud>, method: Method, uri: Uri, headers: H
     if let Some(to) = body["location"].as_str() {
         response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).unwrap());
     }
+    if let Some(name) = body["errortype"].as_str() {
+        response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_str(name).unwrap());
+    }
     response
 }
 
