@@ -92,7 +92,7 @@ fn of_report(secret: &Value, now_ms: i64) -> Finding {
     let hosts: Vec<&str> = secret["hosts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let last = secret["status"].as_u64().map_or_else(String::new, |status| format!(" ({status})"));
     let told = format!(
-        "`{}`: {} goes to {} only; read {}, another since {}, used {}{last}",
+        "`{}`: {} goes to {} only; read {}, changed {}, used {}{last}",
         text("provider"),
         text("secret"),
         hosts.join(" and "),
@@ -168,7 +168,7 @@ mod tests {
             live(&json!({ "now_ms": 7_201_000, "secrets": [secret] })).remove(0)
         };
         for (more, level, part) in [
-            (json!({}), Level::Ok, "goes to h:1 only; read 2 h ago, another since 2 h ago, used never"),
+            (json!({}), Level::Ok, "goes to h:1 only; read 2 h ago, changed 2 h ago, used never"),
             (json!({ "used_ms": 7_200_000, "status": 200 }), Level::Ok, "used 1 s ago (200)"),
             (json!({ "state": "refused", "status": 401 }), Level::Fail, "(401); refused"),
             (json!({ "state": "missing", "problem": "the environment has no `A`" }), Level::Fail, "has no `A`"),
