@@ -290,7 +290,9 @@ mod tests {
             *clock.lock().unwrap() = at_ms;
             assert_eq!(alerts.is_first(same, until_ms, at_ms), first, "{why}");
         }
-        (0..SEEN_MAX + 10).for_each(|n| drop(alerts.is_first(&n.to_string(), 5_000, 1_000)));
+        for n in 0..SEEN_MAX + 10 {
+            let _ = alerts.is_first(&n.to_string(), 5_000, 1_000);
+        }
         assert!(alerts.seen.lock().unwrap().len() <= SEEN_MAX, "what is remembered has a bound");
         assert!(alerts.is_first("new", 9_000, 5_000), "and makes room when it ends");
         assert!(alerts.seen.lock().unwrap().len() < 10);

@@ -123,7 +123,9 @@ pub fn address(text: &str) -> Result<(Uri, String), String> {
     match url.scheme_str() {
         Some("https") => Ok((url, host)),
         Some("http") if is_loopback(&host) => Ok((url, host)),
-        Some(_) | None => Err(wrong(&format!("it must begin with `https://`: alerts leave this machine for `{host}`"))),
+        Some(_) => Err(wrong(&format!("it must begin with `https://`: alerts leave this machine for `{host}`"))),
+        // One word is read as a host: who knows what it is.
+        None => Err(wrong("it must be `https://HOST/PATH`")),
     }
 }
 

@@ -154,7 +154,7 @@ impl Credential {
         // Those that are there and were not refused lately; then whatever is left.
         for anything in [false, true] {
             for (at, row) in self.rows.iter().enumerate() {
-                if tried[at] || !anything && !(row.kept.version().is_some() && row.kept.may_be_shown()) {
+                if tried[at] || !(anything || row.kept.version().is_some() && row.kept.may_be_shown()) {
                     continue;
                 }
                 tried[at] = true;

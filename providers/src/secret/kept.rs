@@ -54,8 +54,11 @@ pub(crate) enum Form {
     /// One line without spaces; with what stands before it in a header.
     Line(&'static str),
     /// Any text that this finds right.
-    Document(Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>),
+    Document(Check),
 }
+
+/// Says what is wrong with a text.
+type Check = Box<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 
 /// What was read at one time.
 pub(crate) struct Version {
