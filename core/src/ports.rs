@@ -75,8 +75,14 @@ pub trait Upstream: Send + Sync {
     /// Headers of the caller that go on to this provider besides those that go to all.
     fn forwards(&self, provider: &str) -> &[HeaderName];
 
-    /// Sends one attempt; answers when the head of the reply is there. Never follows a redirect.
-    fn send<'a>(&'a self, target: &'a Target, outgoing: Outgoing) -> Later<'a, Result<Reply, Fault>>;
+    /// Sends one attempt; answers when the head of the reply is there. Never follows a redirect. The id of the secret that it
+    /// is sent with is put into `secret` before it leaves.
+    fn send<'a>(
+        &'a self,
+        target: &'a Target,
+        outgoing: Outgoing,
+        secret: &'a mut Option<Arc<str>>,
+    ) -> Later<'a, Result<Reply, Fault>>;
 }
 
 /// One attempt as it leaves.
@@ -98,6 +104,8 @@ pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: ReplyBody,
+    /// The provider refused the secret that it was shown, and there is another to show by now.
+    pub other_secret: bool,
 }
 
 pub type ReplyBody = Pin<Box<dyn Stream<Item = Result<Bytes, Fault>> + Send>>;

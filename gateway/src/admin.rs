@@ -36,6 +36,7 @@ mod rights;
 use rights::{Right, guard};
 
 use crate::budgets::Budgets;
+use crate::doctor::Live;
 use crate::keys::Keys;
 use crate::operators::Operators;
 
@@ -53,6 +54,7 @@ pub struct Admin {
     pub keys: Arc<Keys>,
     pub budgets: Arc<Budgets>,
     pub acts: Arc<Acts>,
+    pub doctor: Arc<Live>,
 }
 
 /// What a verb came to.
@@ -75,6 +77,7 @@ fn table() -> Vec<Route> {
         Route("GET", "/metrics", Right::Nothing, get(|State(a): State<Admin>| async move { a.operators.metrics() })),
         Route("GET", "/admin/v1", Right::Read, get(index)),
         Route("GET", "/admin/v1/openapi.json", Right::Read, get(openapi::served)),
+        Route("GET", "/admin/v1/doctor", Right::Read, get(doctor)),
         Route("GET", "/admin/v1/policies", Right::Read, get(status)),
         Route("POST", "/admin/v1/policies/second", Right::All, post(second)),
         Route("DELETE", "/admin/v1/policies/second", Right::All, delete(end_second)),
@@ -125,6 +128,11 @@ async fn index() -> Response {
         .map(|Route(method, path, right, _)| json!({ "method": method, "path": path, "needs": right.name() }))
         .collect();
     answer(Ok(json!({ "routes": routes })))
+}
+
+/// How secrets, alerts, trail and files stand: what `tollgate doctor` tells of a gateway that runs.
+async fn doctor(State(admin): State<Admin>) -> Response {
+    answer(blocking(move || Ok(json!(admin.doctor.report()))).await)
 }
 
 async fn status(State(admin): State<Admin>) -> Response {

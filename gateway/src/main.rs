@@ -4,14 +4,18 @@
 
 mod accept;
 mod admin;
+mod alerts;
 mod api;
 mod budgets;
 mod cli;
 mod config;
+mod doctor;
 mod keys;
 mod metrics;
 mod operators;
 mod policies;
+mod secrets;
+mod signals;
 mod start;
 mod state;
 mod tokens;

@@ -14,6 +14,8 @@ use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
 use tollgate_core::ports::{Later, Trail};
 
+use crate::alerts::Alerts;
+
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
@@ -61,6 +63,18 @@ struct Limit {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Secret {
+    provider: String,
+    event: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Alert {
+    kind: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Load {
     result: &'static str,
 }
@@ -78,6 +92,8 @@ pub struct Metrics {
     loads: Family<Load, Counter>,
     limit_alerts: Family<Limit, Counter>,
     above_hold: Family<Limit, Counter<u64, AtomicU64>>,
+    secrets: Family<Secret, Counter>,
+    alerts: Family<Alert, Counter>,
     active_since: Gauge<i64, AtomicI64>,
     /// Calls under way.
     pub in_flight: Gauge<i64, AtomicI64>,
@@ -100,6 +116,8 @@ impl Metrics {
             loads: Family::default(),
             limit_alerts: Family::default(),
             above_hold: Family::default(),
+            secrets: Family::default(),
+            alerts: Family::default(),
             active_since: Gauge::default(),
             in_flight: Gauge::default(),
         };
@@ -131,6 +149,8 @@ impl Metrics {
             "Used above what was held, in the unit of the rule: nano-dollars or tokens",
             metrics.above_hold.clone(),
         );
+        r.register("secrets", "What happened to secrets of providers", metrics.secrets.clone());
+        r.register("alerts", "Alerts by what became of them", metrics.alerts.clone());
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
         r.register(
             "policy_active_since_seconds",
@@ -160,6 +180,16 @@ impl Metrics {
     pub fn source_failed(&self, unverified: bool) {
         let result = if unverified { "unverified" } else { "source_failed" };
         self.loads.get_or_create(&Load { result }).inc();
+    }
+
+    /// A secret of a provider was read anew, could not be, or was refused.
+    pub fn secret(&self, provider: &str, event: &'static str) {
+        self.secrets.get_or_create(&Secret { provider: provider.to_owned(), event }).inc();
+    }
+
+    /// An alert was queued, sent, tried again, given up, dropped, logged only, or is a repetition.
+    pub fn alert_came_to(&self, kind: &'static str, result: &'static str) {
+        self.alerts.get_or_create(&Alert { kind, result }).inc();
     }
 
     /// Tells operators of a limit, in the log and here.
@@ -258,16 +288,18 @@ fn label(receipt: &Receipt, target: &Arc<str>) -> Arc<str> {
     }
 }
 
-/// A trail that counts what goes into it.
+/// A trail that counts what goes into it, and tells of alerts.
 pub struct Counted {
     pub trail: Arc<dyn Trail>,
     pub metrics: Arc<Metrics>,
+    pub alerts: Arc<Alerts>,
 }
 
 impl Trail for Counted {
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()> {
         self.metrics.count(&receipt);
         self.metrics.in_flight.dec();
+        self.alerts.look(&receipt);
         self.trail.record(receipt)
     }
 }

@@ -159,6 +159,14 @@ pub fn source(
     Ok(Named { source: Box::new(source), described, pause })
 }
 
+/// Would reading it ask another machine?
+pub fn is_remote(config: &Config, places: &Places) -> bool {
+    let named = places.policies.as_deref().or(config.policies.repository.as_deref());
+    let Some((url, _)) = named.map(address) else { return false };
+    let is_file = !url.contains("://") || url.starts_with("file://");
+    !local(url).exists() && (!is_file || url.contains('@'))
+}
+
 /// `PATH_OR_URL` or `PATH_OR_URL#BRANCH`.
 fn address(named: &str) -> (&str, Option<&str>) {
     match named.rsplit_once('#') {

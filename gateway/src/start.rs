@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
@@ -16,7 +17,7 @@ use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
 use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
-use tollgate_providers::{Auth, Provider, Providers, Secret, Timers, clouds, known, sim};
+use tollgate_providers::{Auth, Keeping, Provider, Providers, Secret, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::ledger::JournalLedger;
 use tollgate_store::shelf::MemoryShelf;
@@ -24,20 +25,26 @@ use tollgate_store::trail::FileTrail;
 
 use crate::accept::{DRAIN_MAX, accept};
 use crate::admin::{self, Admin};
+use crate::alerts::Alerts;
 use crate::api::Gate;
 use crate::api::ids::Ids;
 use crate::budgets::Budgets;
 use crate::cli::{Ended, Places, Serve};
 use crate::config::{self, Config, ConfigError};
+use crate::doctor;
 use crate::keys::Keys;
 use crate::metrics::{Counted, Metrics};
 use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
+use crate::secrets;
+use crate::signals;
 use crate::state::{self, State};
 use crate::tokens;
 
 /// So long the trail and the journal may take for what they still have.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// So long the webhook may take for alerts that wait.
+const ALERTS_MAX: Duration = Duration::from_secs(5);
 /// The config file that is taken where none is named.
 const CONFIG_FILE: &str = "tollgate.yaml";
 /// The tenant of the one-time key.
@@ -77,16 +84,19 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let _lock = state.lock().map_err(Ended::usage)?;
     let pepper = state.pepper().map_err(Ended::usage)?;
     let metrics = Arc::new(Metrics::new());
+    let hangups = signals::hangups().map_err(Ended::failed)?;
     let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
-    let (providers, found) = providers(&config).await?;
+    let alerts = Arc::new(Alerts::start(&config.alerts, metrics.clone(), clock().now_ms).map_err(Ended::usage)?);
+    let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
+    let (providers, found) = kept_fresh(&config, &keeping, hangups.clone()).await?;
     let trail = Arc::new(
         FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
             .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
     );
-    let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
+    let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
     let now_ms = clock().now_ms;
     let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
+    let core = Arc::new(core(&config, active.clone(), providers.clone(), ledger.clone(), counted, pepper)?);
     let keys = Arc::new(Keys::open(core.clone(), &state.keys()).map_err(|why| Ended::usage(why.to_string()))?);
     let acts = Acts::open(state.trail())
         .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?;
@@ -110,18 +120,29 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         asker: watch.asker(),
         bell: watch.bell(),
         token,
-        webhook: webhook(&config)?,
+        webhook: policies_webhook(&config)?,
         core: core.clone(),
         budgets: Arc::new(Budgets::new(core.clone())),
         keys,
         acts: Arc::new(acts),
+        doctor: doctor::Live::new(&state, providers, alerts.clone(), ledger.clone(), trail.clone()),
     };
     let operators = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
     let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
+    let told = alerts.close(ALERTS_MAX).await;
+    let written = trail.close(CLOSE_MAX).await;
+    ended(drained, told, written, ledger.close(CLOSE_MAX, now_ms()).await)
+}
+
+/// How it ended: what was cut, or not written in time.
+fn ended(drained: bool, told: bool, written: bool, confirmed: bool) -> Result<(), Ended> {
+    if !told {
+        tracing::warn!("alerts were left: the webhook did not take them in time (receipts have them)");
+    }
+    match (drained, written, confirmed) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))
@@ -131,8 +152,21 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     }
 }
 
-/// What a git host shows when it hints.
-fn webhook(config: &Config) -> Result<Option<Secret>, Ended> {
+/// Providers whose secrets are read anew from now on, and what was found, for people.
+async fn kept_fresh(
+    config: &Config,
+    keeping: &Keeping,
+    hangups: watch::Receiver<u64>,
+) -> Result<(Arc<Providers>, Vec<String>), Ended> {
+    let (providers, found) = providers(config, keeping).await?;
+    let providers = Arc::new(providers);
+    let kept = providers.clone();
+    tokio::spawn(async move { kept.keep(hangups).await });
+    Ok((providers, found))
+}
+
+/// By which a host of repositories shows that a push is its own.
+fn policies_webhook(config: &Config) -> Result<Option<Secret>, Ended> {
     let read = config.policies.webhook.as_ref().map(|secret| secret.source().read()).transpose();
     read.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))
 }
@@ -141,14 +175,14 @@ fn webhook(config: &Config) -> Result<Option<Secret>, Ended> {
 fn core(
     config: &Config,
     policies: Arc<Active>,
-    providers: Providers,
+    providers: Arc<Providers>,
     ledger: Arc<JournalLedger>,
     trail: Counted,
     pepper: Pepper,
 ) -> Result<Core, Ended> {
     Ok(Core {
         policies,
-        upstream: Arc::new(providers),
+        upstream: providers,
         ledger,
         shelf: Arc::new(MemoryShelf::default()),
         trail: Arc::new(trail),
@@ -246,13 +280,14 @@ pub fn configured(config: &Config) -> Result<(Vec<Provider>, bool), Ended> {
 }
 
 /// All providers, ready to be called, with what was found, for people.
-pub async fn providers(config: &Config) -> Result<(Providers, Vec<String>), Ended> {
+pub async fn providers(config: &Config, keeping: &Keeping) -> Result<(Providers, Vec<String>), Ended> {
     let (mut list, wants_sim) = configured(config)?;
     if wants_sim {
         list.push(own_sim().await?);
     }
     let found = list.iter().map(|p| p.name.to_string()).collect();
-    let (providers, warnings) = Providers::new(list).map_err(|why| Ended::usage(format!("providers: {why}")))?;
+    let (providers, warnings) =
+        Providers::new(list, keeping).map_err(|why| Ended::usage(format!("providers: {why}")))?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -291,7 +326,7 @@ fn provider(
         })?;
     }
     if let Some(secret) = &section.secret {
-        provider.auth = Auth::Key(secret.source());
+        provider.auth = Auth::Key(secret.sources());
     }
     clouds::complete(&mut provider, &section.settings(), environment)
         .map_err(|why| Ended::usage(format!("providers.{name}: {why}")))?;

@@ -26,15 +26,21 @@ pub struct Lock {
 impl State {
     /// The folder that `--state`, the config or the environment names; made where it is not there.
     pub fn open(named: Option<&Path>) -> Result<State, String> {
-        let path = match named {
-            Some(path) => path.to_owned(),
-            None => default_path().ok_or("no state folder: set `--state DIR`, `XDG_STATE_HOME` or `HOME`")?,
-        };
+        let State { path } = State::named(named)?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
             .map_err(|why| format!("cannot make the state folder `{}`: {why}", path.display()))?;
+        Ok(State { path })
+    }
+
+    /// The same, for whoever only looks: nothing is made.
+    pub fn named(named: Option<&Path>) -> Result<State, String> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => default_path().ok_or("no state folder: set `--state DIR`, `XDG_STATE_HOME` or `HOME`")?,
+        };
         Ok(State { path })
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tollgate_policy_git::{Folder, Follow, Rules, Signers, Token, Verification, What};
 
 use crate::cli::Ended;
+use crate::config::Policies;
+use crate::config::secret::Secret;
 use crate::config::verify::{self, Lines, Verify};
-use crate::config::{Policies, Secret};
 
 /// A list of signers is not larger.
 const LIST_BYTES_MAX: u64 = 1 << 20;

@@ -19,11 +19,11 @@ pub struct Settings {
     /// Of Azure's older paths.
     pub api_version: Option<String>,
     /// Of Amazon's: both, or neither.
-    pub access_key: Option<SecretSource>,
-    pub secret_key: Option<SecretSource>,
-    pub session_token: Option<SecretSource>,
+    pub access_key: Option<Vec<SecretSource>>,
+    pub secret_key: Option<Vec<SecretSource>>,
+    pub session_token: Option<Vec<SecretSource>>,
     /// Of Google's: a key file, and where its tokens come from.
-    pub service_account: Option<SecretSource>,
+    pub service_account: Option<Vec<SecretSource>>,
     pub token_url: Option<String>,
 }
 
@@ -84,7 +84,7 @@ fn azure(provider: &mut Provider, settings: &Settings, environment: Environment<
     let root = root.strip_suffix("/openai/v1").or_else(|| root.strip_suffix("/openai")).unwrap_or(root);
     provider.base_url = root.to_owned();
     if may_use_environment(provider, false) {
-        provider.auth = Auth::Key(SecretSource::Env("AZURE_OPENAI_API_KEY".to_owned()));
+        provider.auth = Auth::Key(vec![SecretSource::Env("AZURE_OPENAI_API_KEY".to_owned())]);
     }
     let named = Some("OPENAI_API_VERSION").filter(|_| *provider.name == *provider.api.name).and_then(environment);
     provider.api_version = settings.api_version.clone().or(named);
@@ -113,7 +113,7 @@ fn bedrock(provider: &mut Provider, settings: &Settings, environment: Environmen
             (None, None) => return Err("give it `region`, such as `eu-central-1`".to_owned()),
         };
     }
-    let env = |name: &str| SecretSource::Env(name.to_owned());
+    let env = |name: &str| vec![SecretSource::Env(name.to_owned())];
     let keys = match (&settings.access_key, &settings.secret_key) {
         (Some(access_key), Some(secret_key)) => {
             Some((access_key.clone(), secret_key.clone(), settings.session_token.clone()))
@@ -131,9 +131,32 @@ fn bedrock(provider: &mut Provider, settings: &Settings, environment: Environmen
     };
     if let Some((access_key, secret_key, session_token)) = keys {
         let region = region.ok_or("give it `region`: signatures name it")?;
-        provider.auth = Auth::Aws(Keys { access_key, secret_key, session_token, region });
+        provider.auth = Auth::Aws(pairs(access_key, secret_key, session_token, &region)?);
     }
     Ok(())
+}
+
+/// The first of each belongs together, and so do the next.
+fn pairs(
+    access_keys: Vec<SecretSource>,
+    secret_keys: Vec<SecretSource>,
+    tokens: Option<Vec<SecretSource>>,
+    region: &str,
+) -> Result<Vec<Keys>, String> {
+    let count = access_keys.len();
+    if secret_keys.len() != count || tokens.as_ref().is_some_and(|tokens| tokens.len() != count) {
+        return Err("`access_key`, `secret_key` and `session_token` belong together: name as many of each".to_owned());
+    }
+    let mut tokens = tokens.into_iter().flatten();
+    let pairs = access_keys.into_iter().zip(secret_keys);
+    Ok(pairs
+        .map(|(access_key, secret_key)| Keys {
+            access_key,
+            secret_key,
+            session_token: tokens.next(),
+            region: region.to_owned(),
+        })
+        .collect())
 }
 
 /// Of an address of Amazon's own.
@@ -171,13 +194,13 @@ fn vertex(provider: &mut Provider, settings: &Settings, environment: Environment
         None if may_use_environment(provider, own_host) => {
             let file = environment("GOOGLE_APPLICATION_CREDENTIALS");
             let why = "give it `service_account`: `{ file: KEY.json }`, or set `GOOGLE_APPLICATION_CREDENTIALS`";
-            Some(SecretSource::File(file.ok_or(why)?.into()))
+            Some(vec![SecretSource::File(file.ok_or(why)?.into())])
         }
         None => None,
     };
-    if let Some(key) = key {
+    if let Some(keys) = key {
         let token_url = settings.token_url.clone().unwrap_or_else(|| TOKEN_URL.to_owned());
-        let account = ServiceAccount { key, token_url };
+        let account = ServiceAccount { keys, token_url };
         account.check().map_err(|why| format!("`token_url`: {why}"))?;
         provider.auth = Auth::Google(account);
     }
@@ -304,7 +327,7 @@ mod tests {
     #[test]
     fn settings_that_mean_nothing_or_two_things_are_told() {
         let nothing = env(&[]);
-        let source = || Some(SecretSource::Env("X".to_owned()));
+        let source = || Some(vec![SecretSource::Env("X".to_owned())]);
         for (kind, base_url, settings, secret, told) in [
             ("openai", "http://h", Settings { region: Some("r".into()), ..Settings::default() }, false, "`bedrock`"),
             ("bedrock", "", Settings::default(), false, "give it `region`"),
@@ -345,7 +368,7 @@ mod tests {
             ),
         ] {
             let mut provider = Provider { api: crate::api::named(kind).unwrap(), ..Provider::at(kind, base_url) };
-            provider.auth = if secret { Auth::Key(SecretSource::Env("S".into())) } else { Auth::None };
+            provider.auth = if secret { Auth::Key(vec![SecretSource::Env("S".into())]) } else { Auth::None };
             let wrong = complete(&mut provider, &settings, &nothing).unwrap_err();
             assert!(wrong.contains(told), "{kind}: {wrong}");
         }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Request, Uri, header};
 use http_body::Body as _;
 use http_body_util::Full;
 use hyper_util::client::legacy;
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 use tollgate_core::contract::Dialect;
 use tollgate_core::contract::packed::{Coding, Unpacked};
@@ -23,8 +24,9 @@ use tollgate_core::ports::{Fault, Later, Outgoing, Reply, ReplyBody, Upstream};
 use tollgate_core::routing::catalog::Target;
 
 use crate::api::{self, Api};
-use crate::auth::{Auth, Credential, is_loopback};
+use crate::auth::{Auth, Credential, Shown, is_loopback};
 use crate::client::{Client, client};
+use crate::secret::kept::{Keeping, Kept, Report};
 
 /// One provider, as config and the table of known ones name it.
 #[derive(Debug, Clone)]
@@ -113,7 +115,7 @@ struct Endpoint {
 
 impl Providers {
     /// Checks addresses and reads secrets. A secret that is not there is told when a call needs it; here it is a warning.
-    pub fn new(list: Vec<Provider>) -> Result<(Providers, Vec<String>), String> {
+    pub fn new(list: Vec<Provider>, keeping: &Keeping) -> Result<(Providers, Vec<String>), String> {
         let mut table = HashMap::new();
         let mut names = Vec::with_capacity(list.len());
         let mut warnings = Vec::new();
@@ -123,7 +125,7 @@ impl Providers {
             if provider.default && default.replace(name.clone()).is_some_and(|first| first != name) {
                 return Err("two providers are `default`: models that nobody knows can go to one only".to_owned());
             }
-            let endpoint = Endpoint::new(provider, &mut warnings)?;
+            let endpoint = Endpoint::new(provider, keeping, &mut warnings)?;
             names.push(name.clone());
             if table.insert(name.clone(), endpoint).is_some() {
                 return Err(format!("provider `{name}` is there twice"));
@@ -131,10 +133,39 @@ impl Providers {
         }
         Ok((Providers { table, names, default }, warnings))
     }
+
+    /// How all secrets stand, in the order of the providers.
+    pub fn secrets(&self) -> Vec<Report> {
+        self.names.iter().filter_map(|name| self.table.get(name)).flat_map(|e| e.credential.reports()).collect()
+    }
+
+    /// Reads secrets anew when their files change, when they are due, and all of them when `again` changes; for as long as it
+    /// is polled.
+    pub async fn keep(&self, mut again: watch::Receiver<u64>) {
+        let kept: Vec<Arc<Kept>> = self.table.values().flat_map(|e| e.credential.kept().cloned()).collect();
+        loop {
+            let all = tokio::select! {
+                () = tokio::time::sleep(LOOK) => false,
+                // One that nobody rings any more rings no more.
+                changed = again.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => std::future::pending().await,
+                },
+            };
+            // Each for itself: a command that takes long does not hold up a file.
+            for one in &kept {
+                let one = one.clone();
+                tokio::spawn(async move { one.look(all).await });
+            }
+        }
+    }
 }
 
+/// How often files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
 impl Endpoint {
-    fn new(provider: Provider, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
+    fn new(provider: Provider, keeping: &Keeping, warnings: &mut Vec<String>) -> Result<Endpoint, String> {
         let name = &provider.name;
         let text = provider.base_url.trim_end_matches('/');
         let base = provider.address()?;
@@ -150,9 +181,9 @@ impl Endpoint {
         let uris = uris.collect::<Result<_, String>>()?;
         let client = client(Duration::from_millis(provider.timers.connect_ms))
             .map_err(|why| format!("`{name}`: no client can be made: {why}"))?;
-        let credential = Credential::new(&provider.auth, provider.api, &client);
-        if let Some(why) = credential.missing() {
-            warnings.push(format!("provider `{name}` has no secret now: {why}"));
+        let credential = Credential::new(&provider, &client, keeping)?;
+        for why in credential.missing() {
+            warnings.push(format!("provider `{name}` has a secret that is not there: {why}"));
         }
         Ok(Endpoint { client, uris, credential: Arc::new(credential), provider })
     }
@@ -218,7 +249,12 @@ impl Upstream for Providers {
         self.table.get(provider).map_or(&[], |e| &e.provider.forwards)
     }
 
-    fn send<'a>(&'a self, target: &'a Target, outgoing: Outgoing) -> Later<'a, Result<Reply, Fault>> {
+    fn send<'a>(
+        &'a self,
+        target: &'a Target,
+        outgoing: Outgoing,
+        secret: &'a mut Option<Arc<str>>,
+    ) -> Later<'a, Result<Reply, Fault>> {
         Box::pin(async move {
             let Some(endpoint) = self.table.get(&target.provider) else {
                 return Err(Fault::Connect(format!("provider `{}` is not configured here", target.provider)));
@@ -227,20 +263,19 @@ impl Upstream for Providers {
             let deadline_ms = outgoing.deadline_ms;
             let first_ms = endpoint.provider.timers.first_byte_ms.min(deadline_ms);
             let sent = async {
-                let request = request(endpoint, outgoing).await?;
-                endpoint.client.request(request).await.map_err(|error| fault(&error))
+                let (request, shown) = request(endpoint, outgoing, secret).await?;
+                let response = endpoint.client.request(request).await.map_err(|error| fault(&error))?;
+                let other_secret = match &shown {
+                    Some(shown) => endpoint.credential.came_to(shown, response.status(), response.headers()).await,
+                    None => false,
+                };
+                Ok::<_, Fault>((response, other_secret))
             };
-            let response = match tokio::time::timeout(Duration::from_millis(first_ms), sent).await {
+            let (response, other_secret) = match tokio::time::timeout(Duration::from_millis(first_ms), sent).await {
                 Ok(sent) => sent?,
                 Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
                 Err(_) => return Err(Fault::FirstByte(first_ms)),
             };
-            let status = response.status();
-            if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                let credential = endpoint.credential.clone();
-                // A file or a program may be read. Where that panics the old one stays, and the panic is in the log.
-                let _ = tokio::task::spawn_blocking(move || credential.refused(status)).await;
-            }
             let (head, body) = response.into_parts();
             let idle = Duration::from_millis(endpoint.provider.timers.idle_ms);
             let ends = begun + Duration::from_millis(deadline_ms);
@@ -250,12 +285,16 @@ impl Upstream for Providers {
                 None => Box::pin(body),
                 Some(coding) => Box::pin(Unpacked::new(body, coding)),
             };
-            Ok(Reply { status: head.status, headers: head.headers, body })
+            Ok(Reply { status: head.status, headers: head.headers, body, other_secret })
         })
     }
 }
 
-async fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full<Bytes>>, Fault> {
+async fn request(
+    endpoint: &Endpoint,
+    outgoing: Outgoing,
+    secret: &mut Option<Arc<str>>,
+) -> Result<(Request<Full<Bytes>>, Option<Shown>), Fault> {
     let mut headers = outgoing.headers;
     if !outgoing.body.is_empty() {
         // Forms bring their own.
@@ -270,9 +309,9 @@ async fn request(endpoint: &Endpoint, outgoing: Outgoing) -> Result<Request<Full
     *request.uri_mut() = endpoint.uri(&outgoing.address, outgoing.query)?;
     *request.headers_mut() = headers;
     // Last: a signature is over all the rest.
-    let shown = endpoint.credential.show(&mut request, &body).await;
-    shown.map_err(|why| Fault::NoSecret { provider: endpoint.provider.name.to_string(), why })?;
-    Ok(request)
+    let shown = endpoint.credential.show(&mut request, &body, secret).await;
+    let shown = shown.map_err(|why| Fault::NoSecret { provider: endpoint.provider.name.to_string(), why })?;
+    Ok((request, shown))
 }
 
 /// What went wrong, without the address or any header of it.

@@ -68,7 +68,7 @@ impl Known {
             api: api::named(self.api).unwrap_or_else(api::compatible),
             auth: match self.key {
                 "" => Auth::None,
-                key => Auth::Key(SecretSource::Env(key.to_owned())),
+                key => Auth::Key(vec![SecretSource::Env(key.to_owned())]),
             },
             api_version: None,
             unlisted: OPEN.contains(&self.name),

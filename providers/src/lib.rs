@@ -4,7 +4,7 @@
 
 pub mod api;
 pub mod auth;
-mod client;
+pub mod client;
 pub mod clouds;
 pub mod gathered;
 pub mod http;
@@ -14,7 +14,8 @@ pub mod sigv4;
 pub mod sim;
 pub mod tokens;
 
-pub use auth::Auth;
+pub use auth::{Auth, is_loopback};
 pub use http::{Provider, Providers, Timers};
 pub use known::found;
+pub use secret::kept::{Happened, Keeping, Report};
 pub use secret::{Secret, SecretSource};

@@ -113,7 +113,7 @@ impl Upstream for Provider {
         &[]
     }
 
-    fn send<'a>(&'a self, _: &'a Target, _: Outgoing) -> Later<'a, Result<Reply, Fault>> {
+    fn send<'a>(&'a self, _: &'a Target, _: Outgoing, _: &'a mut Option<Arc<str>>) -> Later<'a, Result<Reply, Fault>> {
         let turn = self.turns[self.sent.fetch_add(1, Ordering::Relaxed)];
         Box::pin(async move {
             pause().await;
@@ -133,7 +133,7 @@ impl Upstream for Provider {
                 pause().await;
                 piece
             });
-            Ok(Reply { status: StatusCode::OK, headers, body: Box::pin(body) })
+            Ok(Reply { status: StatusCode::OK, headers, body: Box::pin(body), other_secret: false })
         })
     }
 }

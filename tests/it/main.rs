@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says by itself where")]
 
 mod agents;
+mod alerts;
 mod author;
 mod bad_providers;
 mod budgets;
@@ -32,6 +33,7 @@ mod reasons;
 mod refused;
 mod revisions;
 mod runs;
+mod secrets;
 mod shelf;
 mod signatures;
 mod sources;

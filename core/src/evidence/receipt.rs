@@ -120,6 +120,9 @@ pub enum LimitAlert {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Attempt {
     pub target: Arc<str>,
+    /// The id of the secret that it was sent with: where it is, and a keyed fingerprint. Absent = it needed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Arc<str>>,
     pub latency_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,

@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::admit::Admitted;
 use super::course::{self, Course};
+use super::failed::{Failed, failed, unreadable};
 use super::framing::framing;
 use super::outlet::Outlet;
 use super::readable::{self, Unread};
@@ -55,17 +56,6 @@ pub enum LiveBody {
     Events { body: ReplyBody, course: Box<Course> },
 }
 
-/// How one attempt ended without an answer.
-struct Failed {
-    refusal: Refusal,
-    /// Another target may do better.
-    go_on: bool,
-    /// The provider had the call, and may bill it though nothing came of it.
-    billed: bool,
-    /// What to hand over if nobody does better: the provider's own words.
-    said: Option<(StatusCode, HeaderMap, Bytes)>,
-}
-
 pub async fn answer(
     core: &Core,
     call: Admitted,
@@ -88,7 +78,12 @@ pub async fn answer(
         .unwrap_or(core.bounds.deadline_ms);
     let attempts_max = call.terms.attempts.unwrap_or(core.bounds.attempts_max).min(core.bounds.attempts_max);
     let mut last: Option<(Arc<Target>, Failed)> = None;
-    for target in call.targets.iter().take(attempts_max as usize) {
+    let mut targets = call.targets.iter();
+    // A target whose provider refused a secret, where there is another.
+    let mut again: Option<&Arc<Target>> = None;
+    for _ in 0..attempts_max {
+        let is_again = again.is_some();
+        let Some(target) = again.take().or_else(|| targets.next()) else { break };
         let begun_ms = (core.clock.steady_ms)();
         let left_ms = deadline_ms.saturating_sub(begun_ms.saturating_sub(call.call.started_ms));
         if left_ms == 0 {
@@ -130,6 +125,7 @@ pub async fn answer(
         let own_tools = ready.own_tools;
         receipt.attempts.push(Attempt {
             target: target.id.clone(),
+            secret: None,
             latency_ms: 0,
             status: None,
             fault: None,
@@ -137,11 +133,17 @@ pub async fn answer(
             may_have_cost_nanousd: None,
         });
         after.left_for = Some(target.clone());
-        let sent = core.upstream.send(target, ready.outgoing);
+        let mut secret = None;
+        let sent = core.upstream.send(target, ready.outgoing, &mut secret);
         let came = match select(sent, std::pin::pin!(outlet.closed())).await {
-            Either::Left((came, _)) => came,
-            Either::Right(_) => return Err(super::settle::caller_left()),
+            Either::Left((came, _)) => Some(came),
+            Either::Right(_) => None,
         };
+        note(receipt, |a| a.secret = secret);
+        let came = came.ok_or_else(super::settle::caller_left)?;
+        if came.as_ref().is_ok_and(|reply| reply.other_secret) && !is_again {
+            again = Some(target);
+        }
         let read = match came {
             Ok(reply) => {
                 let own_tools: Vec<&str> = own_tools.iter().map(String::as_str).collect();
@@ -166,7 +168,7 @@ pub async fn answer(
                     lost(receipt, after, &facts, target);
                 }
                 last = Some((target.clone(), failed));
-                if !go_on {
+                if !go_on && again.is_none() {
                     break;
                 }
             }
@@ -233,7 +235,7 @@ async fn take(
     receipt: &mut Receipt,
     outlet: &mut Outlet,
 ) -> Result<Result<Content, Failed>, Refusal> {
-    let Reply { status, headers, body } = reply;
+    let Reply { status, headers, body, .. } = reply;
     let id = REQUEST_IDS.iter().find_map(|name| headers.get(*name)).and_then(|v| v.to_str().ok());
     note(receipt, |a| (a.status, a.provider_request_id) = (Some(status.as_u16()), id.map(str::to_owned)));
     let target = ways.target;
@@ -322,33 +324,6 @@ fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut H
         ..Notes::default()
     };
     Ok(LiveBody::Whole(ours.write_answer(&answer, &ways.given).body.into(), notes))
-}
-
-fn unreadable(why: &str, status: StatusCode, target: &Target) -> Failed {
-    let told = format!("`{}` answered {}, but {why}", target.id, status.as_u16());
-    let refusal = Refusal {
-        provider: Some(target.provider.clone()),
-        provider_status: Some(status.as_u16()),
-        ..Refusal::new(Category::UpstreamOutage, "provider_answer_unreadable", told)
-    };
-    Failed { refusal, go_on: true, billed: true, said: None }
-}
-
-fn failed(fault: Fault, target: &Target) -> Failed {
-    let (category, code, fault_of) = match &fault {
-        Fault::Connect(_) => (Category::UpstreamOutage, "provider_unreachable", Whose::Provider),
-        Fault::Broken(_) => (Category::UpstreamOutage, "provider_broke_off", Whose::Provider),
-        Fault::Packed(_) => (Category::UpstreamOutage, "provider_answer_unreadable", Whose::Provider),
-        Fault::FirstByte(_) | Fault::Idle(_) => (Category::Timeout, "provider_silent", Whose::Provider),
-        Fault::Deadline(_) => (Category::Timeout, "deadline", Whose::Provider),
-        Fault::NoSecret { .. } => (Category::UpstreamOutage, "no_provider_secret", Whose::Gateway),
-    };
-    let go_on = !matches!(fault, Fault::Deadline(_));
-    let reason = format!("`{}` did not answer: {fault}", target.id);
-    let refusal =
-        Refusal { provider: Some(target.provider.clone()), fault: fault_of, ..Refusal::new(category, code, reason) };
-    let billed = matches!(fault, Fault::Broken(_) | Fault::FirstByte(_) | Fault::Idle(_) | Fault::Deadline(_));
-    Failed { refusal, go_on, billed, said: None }
 }
 
 /// What a provider's error means, whether another target may do better, and whether its words can be handed over.

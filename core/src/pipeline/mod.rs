@@ -16,6 +16,7 @@ pub mod count;
 pub mod course;
 pub mod embed;
 pub mod exchange;
+mod failed;
 mod framing;
 mod gathered;
 mod granted;

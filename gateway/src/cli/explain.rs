@@ -245,8 +245,9 @@ fn route(out: &mut String, r: &Receipt) {
     for a in &r.attempts {
         let status = a.status.map_or_else(String::new, |s| format!(" {s}"));
         let fault = a.fault.as_ref().map_or_else(String::new, |f| format!(", {f}"));
+        let secret = a.secret.as_ref().map_or_else(String::new, |secret| format!(", with {secret}"));
         let id = a.provider_request_id.as_ref().map_or_else(String::new, |id| format!(", its id {id}"));
-        line(out, 1, &format!("- {}{status} in {} ms{fault}{id}", a.target, a.latency_ms));
+        line(out, 1, &format!("- {}{status} in {} ms{fault}{secret}{id}", a.target, a.latency_ms));
     }
 }
 

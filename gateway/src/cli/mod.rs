@@ -6,6 +6,7 @@ mod author;
 mod budget;
 mod check;
 mod diagnostics;
+mod doctor;
 pub use diagnostics::{print, render};
 mod explain;
 mod forecast;
@@ -91,6 +92,8 @@ enum Verb {
     Route(route::Route),
     /// Decide recorded calls again, and compare
     Replay(Replay),
+    /// Look for what is wrong, or soon will be: config, state, secrets, policies, journal
+    Doctor(doctor::Doctor),
     /// The receipts
     #[command(subcommand)]
     Trail(Trail),
@@ -347,6 +350,7 @@ fn run() -> ExitCode {
         Some(Verb::Explain(args)) => explain::run(&args),
         Some(Verb::Route(verb)) => route::run(&verb),
         Some(Verb::Replay(args)) => replay::run(&args),
+        Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
         Some(Verb::Trail(Trail::Verify { places, head, json })) => journal::verify(&places, head.as_deref(), json),
         Some(Verb::Trail(Trail::Export { places, from })) => journal::export(&places, from),

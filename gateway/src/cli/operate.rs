@@ -14,7 +14,7 @@ use crate::start;
 use crate::state::State;
 
 /// Exit code: the gateway cannot be reached.
-const UNREACHABLE: u8 = 3;
+pub const UNREACHABLE: u8 = 3;
 /// An answer is read up to this size.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 

@@ -25,6 +25,7 @@ use tollgate_core::pipeline::{Bounds, Core};
 use tollgate_core::policy::revision::Revision;
 use tollgate_core::policy::tree::Tree;
 use tollgate_core::ports::{Later, Policies, Trail};
+use tollgate_providers::Keeping;
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
 
@@ -117,7 +118,7 @@ pub fn decide(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
     let (receipt, refused, claims) = runtime.block_on(async {
-        let (providers, _) = start::providers(&config).await?;
+        let (providers, _) = start::providers(&config, &Keeping::default()).await?;
         let holds = ledger.is_some();
         let core = Arc::new(core(revision.clone(), providers, ledger.unwrap_or_default(), pepper));
         Ok::<_, Ended>(decided(&core, arrival(&core, request)?, holds).await)

@@ -109,7 +109,7 @@ pub struct Operate {
 }
 
 /// `127.0.0.1:4001`, or the same as a URL.
-fn address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let plain = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
     plain.parse().map_err(|_| "write it like `127.0.0.1:4001`".to_owned())
 }

@@ -1,6 +1,8 @@
 //! `tollgate.yaml`, key for key. Unknown keys are refused; types do the checking.
 
+pub mod alerts;
 pub mod identity;
+pub mod secret;
 pub mod text;
 pub mod verify;
 
@@ -10,9 +12,10 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use tollgate_providers::SecretSource;
 use tollgate_providers::clouds::Settings;
 
+use alerts::Alerts;
+use secret::{Secret, Secrets};
 use text::Text;
 use verify::Verify;
 
@@ -26,6 +29,7 @@ pub struct Config {
     pub identity: identity::Identity,
     /// Absent = found by the environment (`OPENAI_API_KEY` and its like), and always `sim`.
     pub providers: Option<BTreeMap<String, Provider>>,
+    pub alerts: Alerts,
     pub trail: Trail,
     pub edge: Edge,
 }
@@ -79,19 +83,20 @@ pub struct Provider {
     pub base_url: Option<Text>,
     /// What kind of API is there, where the name does not say it: `openai`, `anthropic`, `gemini`, `bedrock`, ...
     pub api: Option<Text>,
-    pub secret: Option<Secret>,
+    /// During a rotation several: the first that the provider does not refuse is shown.
+    pub secret: Option<Secrets>,
     /// Of Bedrock and Vertex: where it is; their addresses follow from it.
     pub region: Option<Text>,
     /// Of Vertex: the project that pays.
     pub project: Option<Text>,
     /// Of Vertex: the key file of a service account, instead of `secret`.
-    pub service_account: Option<Secret>,
+    pub service_account: Option<Secrets>,
     /// Of Vertex: the only address where its tokens are asked for. Absent = Google's.
     pub token_url: Option<Text>,
     /// Of Bedrock: access keys that requests are signed with, instead of `secret`.
-    pub access_key: Option<Secret>,
-    pub secret_key: Option<Secret>,
-    pub session_token: Option<Secret>,
+    pub access_key: Option<Secrets>,
+    pub secret_key: Option<Secrets>,
+    pub session_token: Option<Secrets>,
     /// Of Azure: calls go to the older paths with deployments, in this version.
     pub api_version: Option<Text>,
     /// Models that no catalog lists are sent on too, as `PROVIDER/MODEL`.
@@ -105,7 +110,7 @@ impl Provider {
     /// What only clouds have.
     pub fn settings(&self) -> Settings {
         let text = |text: &Option<Text>| text.as_ref().map(|text| text.to_string());
-        let source = |secret: &Option<Secret>| secret.as_ref().map(Secret::source);
+        let source = |secrets: &Option<Secrets>| secrets.as_ref().map(Secrets::sources);
         Settings {
             region: text(&self.region),
             project: text(&self.project),
@@ -115,25 +120,6 @@ impl Provider {
             session_token: source(&self.session_token),
             service_account: source(&self.service_account),
             token_url: text(&self.token_url),
-        }
-    }
-}
-
-/// A secret by reference; exactly one of the three.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Secret {
-    Env(String),
-    File(PathBuf),
-    Command(Vec<String>),
-}
-
-impl Secret {
-    pub fn source(&self) -> SecretSource {
-        match self.clone() {
-            Secret::Env(name) => SecretSource::Env(name),
-            Secret::File(path) => SecretSource::File(path),
-            Secret::Command(words) => SecretSource::Command(words),
         }
     }
 }

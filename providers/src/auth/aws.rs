@@ -1,6 +1,5 @@
 //! Requests signed with Amazon's access keys (`sigv4`): the keys themselves never leave.
 
-use std::sync::RwLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -23,73 +22,49 @@ pub struct Keys {
     pub region: String,
 }
 
-pub(crate) struct Signer {
-    keys: Keys,
-    read: RwLock<Result<Read, String>>,
-}
-
-#[derive(Clone)]
-struct Read {
-    access_key: Secret,
-    secret_key: Secret,
-    session_token: Option<Secret>,
-}
-
-impl Signer {
-    pub fn new(keys: Keys) -> Signer {
-        Signer { read: RwLock::new(keys.read()), keys }
-    }
-
-    pub fn missing(&self) -> Option<String> {
-        self.now().err()
-    }
-
-    pub fn refresh(&self) {
-        let fresh = self.keys.read();
-        *self.read.write().expect("no code panics while it holds the keys") = fresh;
-    }
-
-    fn now(&self) -> Result<Read, String> {
-        self.read.read().expect("no code panics while it holds the keys").clone()
-    }
-
-    /// Signs all of the request: nothing of it may change after.
-    pub fn sign(&self, request: &mut Request<Full<Bytes>>, body: &Bytes) -> Result<(), String> {
-        let read = self.now().or_else(|_| {
-            self.refresh();
-            self.now()
-        })?;
-        let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let host = host(request.uri())?;
-        let uri = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let method = request.method().clone();
-        let headers = request.headers_mut();
-        // The client adds it where the protocol has it among the headers; elsewhere it is the authority, and signed alike.
-        headers.insert(header::HOST, host);
-        let unsigned = Unsigned { method: &method, uri: &uri, headers, body };
-        let credentials = Credentials {
-            access_key_id: read.access_key.text(),
-            secret_access_key: read.secret_key.text(),
-            session_token: read.session_token.as_ref().map(Secret::text),
-        };
-        let at_s = i64::try_from(at_s).unwrap_or(i64::MAX);
-        let signed = sign(&unsigned, &credentials, &self.keys.region, SERVICE, at_s);
-        headers.remove(header::HOST);
-        for (name, value) in signed? {
-            headers.insert(name, value);
-        }
-        Ok(())
-    }
-}
-
 impl Keys {
-    fn read(&self) -> Result<Read, String> {
-        Ok(Read {
-            access_key: self.access_key.read()?,
-            secret_key: self.secret_key.read()?,
-            session_token: self.session_token.as_ref().map(SecretSource::read).transpose()?,
-        })
+    /// In the order in which `sign_with` takes what was read.
+    pub(crate) fn sources(&self) -> Vec<SecretSource> {
+        [Some(&self.access_key), Some(&self.secret_key), self.session_token.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
+}
+
+/// Signs all of the request: nothing of it may change after.
+pub(crate) fn sign_with(
+    parts: &[Secret],
+    region: &str,
+    request: &mut Request<Full<Bytes>>,
+    body: &Bytes,
+) -> Result<(), String> {
+    let (access_key, secret_key, session_token) = match parts {
+        [access_key, secret_key] => (access_key, secret_key, None),
+        [access_key, secret_key, token] => (access_key, secret_key, Some(token)),
+        _ => return Err("its keys are not whole".to_owned()),
+    };
+    let at_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let host = host(request.uri())?;
+    let uri = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let method = request.method().clone();
+    let headers = request.headers_mut();
+    // The client adds it where the protocol has it among the headers; elsewhere it is the authority, and signed alike.
+    headers.insert(header::HOST, host);
+    let unsigned = Unsigned { method: &method, uri: &uri, headers, body };
+    let credentials = Credentials {
+        access_key_id: access_key.text(),
+        secret_access_key: secret_key.text(),
+        session_token: session_token.map(Secret::text),
+    };
+    let at_s = i64::try_from(at_s).unwrap_or(i64::MAX);
+    let signed = sign(&unsigned, &credentials, region, SERVICE, at_s);
+    headers.remove(header::HOST);
+    for (name, value) in signed? {
+        headers.insert(name, value);
+    }
+    Ok(())
 }
 
 /// The header `host` as the client will write it: a port that the scheme implies is not in it.

@@ -23,25 +23,26 @@ use super::google::ServiceAccount;
 use super::{Auth, is_loopback};
 use crate::http::{Provider, Providers};
 use crate::secret::SecretSource;
+use crate::secret::kept::Keeping;
 use crate::sigv4::{Credentials, Unsigned, sign};
 
 #[derive(Clone)]
-struct Received {
+pub struct Received {
     method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    pub uri: Uri,
+    pub headers: HeaderMap,
     body: Bytes,
 }
 
 /// Keeps what it gets; answers with what it was told to, in turn, and `{}` after that.
 #[derive(Clone, Default)]
-struct Cloud {
+pub struct Cloud {
     received: Arc<Mutex<Vec<Received>>>,
     answers: Arc<Mutex<Vec<(u16, Value)>>>,
 }
 
 impl Cloud {
-    async fn serve(&self) -> String {
+    pub async fn serve(&self) -> String {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let app = Router::new().fallback(answer).with_state(self.clone());
@@ -49,11 +50,16 @@ impl Cloud {
         format!("http://{address}")
     }
 
-    fn say(&self, status: u16, body: Value) {
+    pub fn say(&self, status: u16, body: Value) {
         self.answers.lock().unwrap().push((status, body));
     }
 
-    fn received(&self) -> Vec<Received> {
+    /// Answers so, with a place to go to.
+    pub fn redirect(&self, status: u16, to: &str) {
+        self.say(status, json!({ "location": to }));
+    }
+
+    pub fn received(&self) -> Vec<Received> {
         self.received.lock().unwrap().clone()
     }
 }
@@ -64,10 +70,16 @@ async fn answer(State(cloud): State<Cloud>, method: Method, uri: Uri, headers: H
     let (status, body) = if answers.is_empty() { (200, json!({})) } else { answers.remove(0) };
     let mut response = Response::new(body.to_string().into());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
+    if let Some(to) = body["location"].as_str() {
+        response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(to).unwrap());
+    }
+    if let Some(name) = body["errortype"].as_str() {
+        response.headers_mut().insert("x-amzn-errortype", HeaderValue::from_str(name).unwrap());
+    }
     response
 }
 
-fn provider(kind: &str, base_url: &str, auth: Auth) -> Provider {
+pub fn provider(kind: &str, base_url: &str, auth: Auth) -> Provider {
     Provider { api: crate::api::named(kind).unwrap(), auth, ..Provider::at(kind, base_url) }
 }
 
@@ -83,16 +95,20 @@ async fn send(providers: &Providers, provider: &str, dialect: Dialect, query: Op
         body: Bytes::from_static(b"{\"messages\":[]}"),
         deadline_ms: 5_000,
     };
-    providers.send(&target, outgoing).await.map(|reply| reply.status.as_u16())
+    providers.send(&target, outgoing, &mut None).await.map(|reply| reply.status.as_u16())
 }
 
-fn file(folder: &std::path::Path, name: &str, text: &str) -> SecretSource {
+fn made(list: Vec<Provider>) -> Result<(Providers, Vec<String>), String> {
+    Providers::new(list, &Keeping::default())
+}
+
+pub fn file(folder: &std::path::Path, name: &str, text: &str) -> SecretSource {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     SecretSource::File(path)
 }
 
-fn folder(name: &str) -> std::path::PathBuf {
+pub fn folder(name: &str) -> std::path::PathBuf {
     let path = std::env::temp_dir().join(format!("tollgate-auth-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&path).unwrap();
     path
@@ -128,7 +144,7 @@ async fn bedrock_gets_a_signature_over_what_arrives() {
         session_token: Some(file(&folder, "token", "TOKEN/+==")),
         region: "eu-central-1".to_owned(),
     };
-    let (providers, warnings) = Providers::new(vec![provider("bedrock", &base, Auth::Aws(keys))]).unwrap();
+    let (providers, warnings) = made(vec![provider("bedrock", &base, Auth::Aws(vec![keys]))]).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
     cloud.say(403, json!({}));
     file(&folder, "secret", "canary-2");
@@ -150,11 +166,11 @@ async fn bedrock_gets_a_signature_over_what_arrives() {
 async fn azure_and_bedrock_take_keys_and_azure_two_kinds_of_paths() {
     let (cloud, folder) = (Cloud::default(), folder("keys"));
     let base = cloud.serve().await;
-    let key = || Auth::Key(file(&folder, "key", "canary\n"));
+    let key = || Auth::Key(vec![file(&folder, "key", "canary\n")]);
     let older =
         Provider { name: "older".into(), api_version: Some("2024-10-21".into()), ..provider("azure", &base, key()) };
     let list = vec![provider("azure", &base, key()), older, provider("bedrock", &base, key())];
-    let (providers, _) = Providers::new(list).unwrap();
+    let (providers, _) = made(list).unwrap();
     for (name, dialect, query, uri, header, value) in [
         ("azure", Dialect::OpenaiChat, None, "/openai/v1/chat/completions", "api-key", "canary"),
         (
@@ -226,8 +242,8 @@ async fn vertex_gets_a_token_that_was_asked_for_once() {
     let token_url = format!("{}/token", google.serve().await);
     let base = format!("{}/v1/projects/p/locations/l", cloud.serve().await);
     let (pair, text) = key_file(&token_url);
-    let account = ServiceAccount { key: file(&folder, "key.json", &text), token_url: token_url.clone() };
-    let (providers, warnings) = Providers::new(vec![provider("vertex", &base, Auth::Google(account))]).unwrap();
+    let account = ServiceAccount { keys: vec![file(&folder, "key.json", &text)], token_url: token_url.clone() };
+    let (providers, warnings) = made(vec![provider("vertex", &base, Auth::Google(account))]).unwrap();
     assert!(warnings.is_empty() && google.received().is_empty(), "{warnings:?}");
     google.say(200, json!({ "access_token": "ya29.one", "expires_in": 3599, "token_type": "Bearer" }));
     google.say(200, json!({ "access_token": "ya29.two", "expires_in": 60 }));
@@ -273,8 +289,8 @@ async fn a_token_that_cannot_be_had_is_told_and_nothing_is_sent() {
         ("not JSON", "no key file"),
         ("{\"type\":\"service_account\",\"client_email\":\"a\",\"private_key\":\"canary\"}", "no RSA key"),
     ] {
-        let account = ServiceAccount { key: file(&folder, "key.json", text), token_url: token_url.clone() };
-        let (providers, _) = Providers::new(vec![provider("vertex", &base, Auth::Google(account))]).unwrap();
+        let account = ServiceAccount { keys: vec![file(&folder, "key.json", text)], token_url: token_url.clone() };
+        let (providers, _) = made(vec![provider("vertex", &base, Auth::Google(account))]).unwrap();
         for _ in 0..2 {
             let Err(Fault::NoSecret { why, .. }) = send(&providers, "vertex", Dialect::Gemini, None).await else {
                 panic!("{told}")
