@@ -12,6 +12,7 @@ use crate::contract::Dialect;
 use crate::contract::packed::PackedError;
 use crate::dialects::Quirks;
 use crate::dialects::paths::Address;
+use crate::evidence::intent::Intent;
 use crate::evidence::receipt::Receipt;
 use crate::identity::scopes::Scopes;
 use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
@@ -127,6 +128,17 @@ pub trait Ledger: Send + Sync {
     /// Holds all claims at once, or none. One hold per id, however often it is asked.
     fn hold<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>>;
 
+    /// The same for a call that goes to a provider. A ledger that lies on the journal in which intents are kept may leave it to
+    /// `Trail::intend` to write both at once: the call does not leave before that.
+    fn hold_for<'a>(
+        &'a self,
+        id: HoldId,
+        claims: &'a [Claim],
+        now_ms: i64,
+    ) -> Later<'a, Result<Vec<Held>, Refused>> {
+        self.hold(id, claims, now_ms)
+    }
+
     /// Holds more for a call under way, in all of its scopes or none. Steps count from 1; one that was taken does nothing.
     ///
     /// Where a period has ended meanwhile, what is added counts in the new one.
@@ -155,8 +167,8 @@ pub struct Used {
 
 /// Where answers are kept: idempotency records, and later the caches. And where it is noted what providers hold.
 pub trait Shelf: Send + Sync {
-    /// Claims `key` for a call with this body.
-    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun>;
+    /// Claims `key` for a call with this body. The claim outlives the gateway as far as the shelf does.
+    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32], call_id: &'a Arc<str>) -> Later<'a, Begun>;
 
     /// Keeps the answer under the key that `begin` gave to this call.
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()>;
@@ -187,6 +199,11 @@ pub enum Begun {
     Fresh,
     /// Another call under this key is on its way.
     InFlight,
+    /// Another call under this key was on its way when the gateway died, or its answer was not kept: it may have been
+    /// carried out.
+    Unknown { call_id: Arc<str> },
+    /// The claim could not be kept, for this reason.
+    Unkept(String),
     /// The key was used with another body.
     OtherBody,
     /// The answer is there.
@@ -203,11 +220,24 @@ pub struct Kept {
     pub revision: Arc<str>,
 }
 
-/// Where receipts go.
+/// Where receipts go, and before them the intents of calls that leave for a provider.
 pub trait Trail: Send + Sync {
+    /// Keeps what a call is about to do, as safely as the operator wants it, before a byte of it leaves; and again before an
+    /// attempt at another target. Where it is not kept, the call does not leave.
+    fn intend<'a>(&'a self, intent: &'a Intent) -> Later<'a, Result<(), Unkept>>;
+
+    /// A call that was intended ended by no way at all (it panicked, its task was dropped): nobody will record its receipt.
+    /// Called where nothing may wait.
+    fn lost(&self, id: HoldId, now_ms: i64);
+
     /// Hands over the receipt; waits while the bounded queue is full, never drops.
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()>;
 }
+
+/// Why an intent is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unkept(pub String);
 
 /// Who the tokens of other issuers speak of.
 pub trait Tokens: Send + Sync {

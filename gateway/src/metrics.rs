@@ -10,9 +10,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tollgate_core::evidence::intent::Intent;
 use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
+use tollgate_core::limits::claim::HoldId;
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
-use tollgate_core::ports::{Later, Trail};
+use tollgate_core::ports::{Later, Trail, Unkept};
 
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
@@ -189,6 +191,7 @@ impl Metrics {
             Outcome::ProviderError { refusal, .. } => ("provider_error", refusal.category.name()),
             Outcome::Interrupted { refusal } => ("interrupted", refusal.category.name()),
             Outcome::CallerLeft => ("caller_left", ""),
+            Outcome::Unknown { .. } => ("unknown", ""),
         };
         self.calls.get_or_create(&Call { operation, outcome, category }).inc();
         self.duration.get_or_create(&Operation { operation }).observe(receipt.latency_ms as f64 / 1e3);
@@ -265,6 +268,14 @@ pub struct Counted {
 }
 
 impl Trail for Counted {
+    fn intend<'a>(&'a self, intent: &'a Intent) -> Later<'a, Result<(), Unkept>> {
+        self.trail.intend(intent)
+    }
+
+    fn lost(&self, id: HoldId, now_ms: i64) {
+        self.trail.lost(id, now_ms);
+    }
+
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()> {
         self.metrics.count(&receipt);
         self.metrics.in_flight.dec();

@@ -17,12 +17,13 @@ use jiff::tz::TimeZone;
 use tollgate_core::contract::Dialect;
 use tollgate_core::contract::meta::Declared;
 use tollgate_core::dialects::Quirks;
+use tollgate_core::evidence::intent::Intent;
 use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{Pepper, mint};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::identity::tenants::Tenants;
-use tollgate_core::limits::claim::{Claim, Standing};
+use tollgate_core::limits::claim::{Claim, HoldId, Standing};
 use tollgate_core::limits::money::{Price, Rates};
 use tollgate_core::limits::rules::{Calendar, Limits, Rule, ScopeGlobs, Unit, UnknownPrice, Window};
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
@@ -35,7 +36,7 @@ use tollgate_core::policy::revision::{Judge, Revision};
 use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::tree::RevisionId;
 use tollgate_core::policy::verdict::Verdict;
-use tollgate_core::ports::{Begun, Fault, Later, Ledger, Outgoing, Policies, Reply, Shelf, Trail, Upstream};
+use tollgate_core::ports::{Begun, Fault, Later, Ledger, Outgoing, Policies, Reply, Shelf, Trail, Unkept, Upstream};
 use tollgate_core::routing::catalog::{Catalog, PriceRow, Target, unlisted};
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
@@ -186,6 +187,15 @@ impl Policies for One {
 struct Counted(AtomicUsize);
 
 impl Trail for Counted {
+    fn intend<'a>(&'a self, _: &'a Intent) -> Later<'a, Result<(), Unkept>> {
+        Box::pin(async {
+            pause().await;
+            Ok(())
+        })
+    }
+
+    fn lost(&self, _: HoldId, _: i64) {}
+
     fn record(&self, _: Box<Receipt>) -> Later<'_, ()> {
         Box::pin(async {
             pause().await;

@@ -15,7 +15,7 @@ use super::settle::After;
 use super::shape::{At, Shape};
 use super::template::Said;
 use super::translate::{speech, voice};
-use super::{Core, allowance, count, plain};
+use super::{Core, allowance, count, departure, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
 use crate::dialects::embeddings::Wanted;
@@ -128,6 +128,7 @@ pub async fn answer(
         receipt.dropped.clone_from(&shape.dropped);
         receipt.dropped.extend(ready.dropped);
         let own_tools = ready.own_tools;
+        departure::depart(core, receipt, after, target).await?;
         receipt.attempts.push(Attempt {
             target: target.id.clone(),
             latency_ms: 0,
@@ -136,7 +137,6 @@ pub async fn answer(
             provider_request_id: None,
             may_have_cost_nanousd: None,
         });
-        after.left_for = Some(target.clone());
         let sent = core.upstream.send(target, ready.outgoing);
         let came = match select(sent, std::pin::pin!(outlet.closed())).await {
             Either::Left((came, _)) => came,

@@ -102,8 +102,13 @@ impl After {
 impl Drop for After {
     /// Only what need not wait: a lock each, and none of them where `settle` has run.
     fn drop(&mut self) {
+        let is_lost = self.held || self.left_for.is_some();
+        let now_ms = if is_lost { (self.core.clock.now_ms)() } else { 0 };
         if self.held {
-            self.core.ledger.lost(self.hold_id, self.left_for.is_some(), (self.core.clock.now_ms)());
+            self.core.ledger.lost(self.hold_id, self.left_for.is_some(), now_ms);
+        }
+        if self.left_for.is_some() {
+            self.core.trail.lost(self.hold_id, now_ms);
         }
         body::release(&self.core, std::mem::take(&mut self.body_units));
         if let Some(key) = self.shelf_key.take() {
@@ -172,6 +177,8 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
     after.shelf_key = None;
     body::release(core, std::mem::take(&mut after.body_units));
     receipt.latency_ms = (core.clock.steady_ms)().saturating_sub(after.started_ms);
+    // Whoever called records the receipt now.
+    after.left_for = None;
     if let Some(beside) = &after.beside {
         beside.ended(receipt);
     }

@@ -124,6 +124,7 @@ pub fn short(receipt: &Receipt) -> String {
         Outcome::ProviderError { status, refusal } => format!("{status} provider: {}", refusal.category.name()),
         Outcome::Interrupted { .. } => "interrupted".to_owned(),
         Outcome::CallerLeft => "caller left".to_owned(),
+        Outcome::Unknown { .. } => "unknown".to_owned(),
     };
     let target = receipt.attempts.last().map_or("-", |a| &a.target);
     let cost = receipt.cost_nanousd.map_or_else(|| "-".to_owned(), |c| format!("${}", usd_text(c)));

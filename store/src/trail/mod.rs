@@ -1,8 +1,13 @@
 //! All receipts, as JSON lines in files whose names sort by time.
 
+mod disk;
 mod names;
 mod reader;
+mod recover;
+mod verify;
 mod writer;
 
 pub use reader::{Follower, find, follow, tail};
+pub use recover::take_over;
+pub use verify::{Unsound, Verified, verify};
 pub use writer::{Clock, FileTrail};
