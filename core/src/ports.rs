@@ -167,8 +167,12 @@ pub struct Used {
 
 /// Where answers are kept: idempotency records, and later the caches. And where it is noted what providers hold.
 pub trait Shelf: Send + Sync {
-    /// Claims `key` for a call with this body. The claim outlives the gateway as far as the shelf does.
-    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32], call_id: &'a Arc<str>) -> Later<'a, Begun>;
+    /// Claims `key` for a call with this body.
+    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun>;
+
+    /// The call under the key that `begin` gave leaves for a provider: from here on the claim outlives the gateway, as far as
+    /// the shelf does. Where it is not kept, the call does not leave.
+    fn leaves<'a>(&'a self, key: &'a str, call_id: &'a Arc<str>) -> Later<'a, Result<(), Unkept>>;
 
     /// Keeps the answer under the key that `begin` gave to this call.
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()>;
@@ -202,8 +206,6 @@ pub enum Begun {
     /// Another call under this key was on its way when the gateway died, or its answer was not kept: it may have been
     /// carried out.
     Unknown { call_id: Arc<str> },
-    /// The claim could not be kept, for this reason.
-    Unkept(String),
     /// The key was used with another body.
     OtherBody,
     /// The answer is there.
@@ -234,7 +236,7 @@ pub trait Trail: Send + Sync {
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()>;
 }
 
-/// Why an intent is not kept.
+/// Why something is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unkept(pub String);

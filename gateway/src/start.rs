@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
+use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
+use tollgate_core::ports::Trail as _;
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
@@ -20,8 +22,8 @@ use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::keys::KeyFile;
 use tollgate_store::ledger::JournalLedger;
-use tollgate_store::shelf::MemoryShelf;
-use tollgate_store::trail::FileTrail;
+use tollgate_store::shelf::KeptShelf;
+use tollgate_store::trail::{self, FileTrail};
 
 use crate::accept::{DRAIN_MAX, accept};
 use crate::admin::{self, Admin};
@@ -79,14 +81,17 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let metrics = Arc::new(Metrics::new());
     let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
     let (providers, found) = providers(&config).await?;
-    let trail = Arc::new(
-        FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
-            .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
-    );
-    let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
     let now_ms = clock().now_ms;
     let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
+    let (trail, unknown) = open_trail(&config, &state, &ledger, now_ms())?;
+    let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
+    for receipt in unknown {
+        metrics.in_flight.inc();
+        counted.record(receipt).await;
+    }
+    let shelf = Arc::new(KeptShelf::open(ledger.keyed(), now_ms.clone()).map_err(|why| Ended::usage(why.to_string()))?);
+    let kept = (ledger.clone(), shelf.clone());
+    let core = Arc::new(core(&config, active.clone(), providers, kept, counted, pepper)?);
     let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
     let keys = Arc::new(Keys::open(core.clone(), kept));
     let acts = Acts::open(state.trail())
@@ -123,6 +128,9 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
+    if !shelf.close(CLOSE_MAX).await {
+        tracing::error!("the last idempotency records were not written: their keys are unknown to the next start");
+    }
     match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
@@ -133,12 +141,26 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     }
 }
 
+/// The trail, and receipts of calls that a gateway before this one left behind.
+fn open_trail(
+    config: &Config,
+    state: &State,
+    ledger: &JournalLedger,
+    now_ms: i64,
+) -> Result<(Arc<FileTrail>, Vec<Box<Receipt>>), Ended> {
+    let told = |why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display()));
+    let unknown = trail::take_over(&state.trail(), &ledger.calls(), now_ms).map_err(told)?;
+    let config::Trail { file_bytes_max, durability } = &config.trail;
+    let trail = FileTrail::open(state.trail(), file_bytes_max.get(), ledger.calls(), *durability).map_err(told)?;
+    Ok((Arc::new(trail), unknown))
+}
+
 /// What calls need, made once.
 fn core(
     config: &Config,
     policies: Arc<Active>,
     providers: Providers,
-    ledger: Arc<JournalLedger>,
+    (ledger, shelf): (Arc<JournalLedger>, Arc<KeptShelf>),
     trail: Counted,
     pepper: Pepper,
 ) -> Result<Core, Ended> {
@@ -146,7 +168,7 @@ fn core(
         policies,
         upstream: Arc::new(providers),
         ledger,
-        shelf: Arc::new(MemoryShelf::default()),
+        shelf,
         trail: Arc::new(trail),
         clock: clock(),
         pepper,

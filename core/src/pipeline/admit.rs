@@ -39,7 +39,7 @@ pub async fn admit(
     after.learns = stateful::learns(&call);
     if let Some(key) = idempotency_key(&call, &facts.caller)? {
         let digest = call.wire.digest(&call.body, &call.place);
-        match core.shelf.begin(&key, digest, &call.call_id).await {
+        match core.shelf.begin(&key, digest).await {
             Begun::Fresh => after.shelf_key = Some(key),
             Begun::Answered(kept) => {
                 return Ok(Admitted { call, facts, terms, targets, stored: Some(kept), ours: None });
@@ -56,13 +56,6 @@ pub async fn admit(
                     "call {call_id} came with this idempotency key, and nobody saw how it ended: it may have been carried out and charged. Look with `tollgate explain {call_id}`; to make the call anew, give it another key"
                 );
                 return Err(Refusal::new(Category::Conflict, "outcome_unknown", told));
-            }
-            Begun::Unkept(why) => {
-                let told = format!("the idempotency key cannot be kept: {why}");
-                return Err(Refusal {
-                    retry_after_ms: Some(1_000),
-                    ..Refusal::new(Category::Overloaded, "idempotency_key_not_kept", told)
-                });
             }
             Begun::OtherBody => {
                 let told = "this idempotency key was used with another body: use a new key for a new call";

@@ -28,17 +28,20 @@ pub enum Trail {
         #[arg(long)]
         json: bool,
     },
-    /// Check the journal of budgets for any change, drop or reordering, and print its head
+    /// Check journal and receipts for any change, drop, addition or reordering, and print the journal's head
     Verify {
         #[command(flatten)]
         places: Places,
         /// A head that was printed before: the journal must still contain it
         #[arg(long, value_name = "NEXT:CHAIN")]
         head: Option<String>,
+        /// The first file of the trail that is to be there, where older ones were moved away
+        #[arg(long, value_name = "FILE")]
+        trail_from: Option<String>,
         #[arg(long)]
         json: bool,
     },
-    /// Print every record of the journal of budgets as a line of JSON
+    /// Print every record of the journal as a line of JSON
     Export {
         #[command(flatten)]
         places: Places,

@@ -29,6 +29,6 @@ pub use writer::{Closed, Journal};
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-mod disk;
+pub(crate) mod disk;
 #[cfg(test)]
 mod tamper_tests;

@@ -9,5 +9,5 @@ mod writer;
 
 pub use reader::{Follower, find, follow, tail};
 pub use recover::take_over;
-pub use verify::{Unsound, Verified, verify};
+pub use verify::{Loose, Unsound, Verified, verify};
 pub use writer::{Clock, FileTrail};

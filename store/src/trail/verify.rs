@@ -28,7 +28,7 @@ pub struct Verified {
     /// Files before that.
     pub files_before: usize,
     /// The last receipts, of which the journal has no word: written a moment ago, or by a gateway that was killed.
-    pub pending: u64,
+    pub pending: Vec<Loose>,
     /// Receipts of records that were left out, because their files are not asked for.
     pub left_out: u64,
 }
@@ -94,7 +94,9 @@ struct Check<'a> {
     found: Verified,
 }
 
-struct Loose {
+/// A receipt of which no record speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loose {
     call: Arc<str>,
     file: Box<str>,
     at: u64,
@@ -220,8 +222,20 @@ impl Check<'_> {
         if let Some(added) = added {
             return Err(loose.swap_remove(added).added());
         }
-        self.found.pending = loose.len() as u64;
+        self.found.pending = loose;
         Ok(self.found)
+    }
+}
+
+impl Verified {
+    /// What a running gateway has not vouched for in the time between two looks, it has not written.
+    pub fn still_pending(self, before: &Verified) -> Result<Verified, Unsound> {
+        let at = |loose: &Loose| (loose.file.clone(), loose.at);
+        let stays = |loose: &&Loose| before.pending.iter().any(|known| at(known) == at(loose));
+        match self.pending.iter().find(stays).cloned() {
+            Some(loose) => Err(loose.added()),
+            None => Ok(self),
+        }
     }
 }
 
