@@ -36,3 +36,4 @@ mod steer;
 mod storm;
 mod support;
 mod tokens;
+mod unknown;

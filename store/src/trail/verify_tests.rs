@@ -52,8 +52,8 @@ impl House {
         JournalLedger::open(&journal, &keyed, Bounds::default(), 0).await.unwrap().0
     }
 
-    /// Runs a gateway on the folder: receipts of these numbers, in files of at most `max` bytes; it ends in order, or not.
-    fn run(&self, numbers: &[u128], max: u64, in_order: bool) {
+    /// Runs a gateway on the folder: receipts of these numbers, in files of at most `max` bytes.
+    fn run(&self, numbers: &[u128], max: u64) {
         block_on(async {
             let ledger = self.ledger().await;
             let unknown = take_over(&self.trail(), &ledger.calls(), 0).unwrap();
@@ -64,9 +64,7 @@ impl House {
                 tokio::time::sleep(std::time::Duration::from_millis(3)).await;
             }
             assert!(trail.close(WITHIN).await);
-            if in_order {
-                assert!(ledger.close(WITHIN, 0).await);
-            }
+            assert!(ledger.close(WITHIN, 0).await);
         });
     }
 }
@@ -75,8 +73,8 @@ fn house() -> House {
     let house = House { dir: tempfile::tempdir().unwrap() };
     fs::create_dir(house.trail()).unwrap();
     fs::write(house.trail().join("trail-20260101-000000-000000.jsonl"), "{\"call_id\":\"of before\"}\n").unwrap();
-    house.run(&[1, 2, 3, 4], 1_500, true);
-    house.run(&[5, 6], 1 << 20, true);
+    house.run(&[1, 2, 3, 4], 1_500);
+    house.run(&[5, 6], 1 << 20);
     house
 }
 
@@ -152,7 +150,7 @@ fn a_start_takes_over_what_was_written_and_makes_what_was_not() {
         fs::write(house.trail().join("trail-29990101-000000-000001.jsonl"), line(&unknown[0])).unwrap();
         drop(ledger);
     });
-    house.run(&[10], 1 << 20, true);
+    house.run(&[10], 1 << 20);
     let found = house.verify().unwrap();
     assert_eq!((found.receipts, found.unknown), (10, 2), "{found:?}");
     let text: String = house.files().iter().map(|path| fs::read_to_string(path).unwrap()).collect();
