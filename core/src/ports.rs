@@ -130,12 +130,7 @@ pub trait Ledger: Send + Sync {
 
     /// The same for a call that goes to a provider. A ledger that lies on the journal in which intents are kept may leave it to
     /// `Trail::intend` to write both at once: the call does not leave before that.
-    fn hold_for<'a>(
-        &'a self,
-        id: HoldId,
-        claims: &'a [Claim],
-        now_ms: i64,
-    ) -> Later<'a, Result<Vec<Held>, Refused>> {
+    fn hold_for<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>> {
         self.hold(id, claims, now_ms)
     }
 

@@ -221,7 +221,10 @@ async fn a_changed_journal_is_found_by_verify_and_stops_the_start() {
     let sound = tollgate(&["trail", "verify", "--head", &head, "--json"], &state);
     let json: Value = serde_json::from_slice(&sound.stdout).unwrap();
     assert_eq!((&json["records"], &json["head"]), (&records.into(), &head.clone().into()));
-    assert_eq!((&json["receipts"], &json["receipts_unknown"], &json["receipts_pending"]), (&5.into(), &0.into(), &0.into()));
+    assert_eq!(
+        (&json["receipts"], &json["receipts_unknown"], &json["receipts_pending"]),
+        (&5.into(), &0.into(), &0.into())
+    );
     let wrong = tollgate(&["trail", "verify", "--head", "11:abc"], &state);
     assert_eq!(wrong.status.code(), Some(2), "{}", String::from_utf8_lossy(&wrong.stderr));
 
@@ -255,7 +258,8 @@ async fn a_receipt_that_was_changed_dropped_or_added_is_found_by_verify() {
     let (status, _folder) = gateway.stop();
     assert!(status.success());
     let is_receipts = |path: &Path| path.file_name().unwrap().to_str().unwrap().starts_with("trail-");
-    let path = std::fs::read_dir(state.join("trail")).unwrap().map(|e| e.unwrap().path()).find(|p| is_receipts(p)).unwrap();
+    let path =
+        std::fs::read_dir(state.join("trail")).unwrap().map(|e| e.unwrap().path()).find(|p| is_receipts(p)).unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let cheaper = lines[1].replacen("\"cost_nanousd\":", "\"cost_nanousd\":-", 1);

@@ -70,7 +70,9 @@ impl House {
     async fn asked(&self) -> Vec<String> {
         let url = format!("http://127.0.0.1:{}/sim/truth", self.sim.port);
         let log = client().get(url).send().await.unwrap().text().await.unwrap();
-        log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["body"].as_str().unwrap().to_owned()).collect()
+        log.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["body"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -101,7 +103,10 @@ async fn a_call_whose_end_nobody_saw_is_unknown_and_is_not_made_again_in_silence
     });
     let left: Value = serde_json::from_str(&left).unwrap();
     let (held, intent) = (&left["event"]["held"], &left["event"]["intent"]);
-    assert_eq!((&intent["tenant"], &intent["target"], &intent["request_id"]), (&"acme".into(), &"sim/sim-1?latency=60000".into(), &"mine".into()));
+    assert_eq!(
+        (&intent["tenant"], &intent["target"], &intent["request_id"]),
+        (&"acme".into(), &"sim/sim-1?latency=60000".into(), &"mine".into())
+    );
     assert_eq!(held["id"], intent["id"], "one record says what is held and what for");
     assert!(!left.to_string().contains("Hello"), "no word of the prompt: {left}");
     let amount = held["parts"][0]["amount"].as_u64().unwrap();
@@ -117,9 +122,15 @@ async fn a_call_whose_end_nobody_saw_is_unknown_and_is_not_made_again_in_silence
         // The retries below come with other ids.
         assert_eq!(of.len(), 1, "start {start}: {receipts:?}");
         let (outcome, call) = (&of[0]["outcome"], of[0]["call_id"].as_str().unwrap().to_owned());
-        assert_eq!((&outcome["kind"], &outcome["booked"][0]["amount"]), (&"unknown".into(), &amount.into()), "{outcome}");
+        assert_eq!(
+            (&outcome["kind"], &outcome["booked"][0]["amount"]),
+            (&"unknown".into(), &amount.into()),
+            "{outcome}"
+        );
         let explained = said(tollgate(&["explain", "mine"], &gateway.state));
-        for part in ["unknown: the call left for its provider", "booked in month: ", "sim/sim-1?latency=60000", "tenant acme"] {
+        for part in
+            ["unknown: the call left for its provider", "booked in month: ", "sim/sim-1?latency=60000", "tenant acme"]
+        {
             assert!(explained.contains(part), "{part}: {explained}");
         }
         assert!(said(tollgate(&["trail", "tail"], &gateway.state)).contains(" unknown "));
@@ -173,8 +184,13 @@ async fn stored_answers_and_ids_outlive_a_kill() {
     assert_eq!(house.asked().await.len(), asked, "nobody was asked for it");
     let anew = house.post(&gateway, &chat("sim/sim-1?error=500"), &[("idempotency-key", "failed")]).await;
     assert!(anew.status().is_server_error(), "what came to nothing may be tried again");
-    let (status, target, found) = told(ask(&gateway, &house.key, Method::GET, &format!("/v1/responses/{}", id(&made)))).await;
-    assert_eq!((status, target.as_str(), id(&found)), (200, "sim/sim-1", id(&made)), "it is asked for where it was made");
+    let (status, target, found) =
+        told(ask(&gateway, &house.key, Method::GET, &format!("/v1/responses/{}", id(&made)))).await;
+    assert_eq!(
+        (status, target.as_str(), id(&found)),
+        (200, "sim/sim-1", id(&made)),
+        "it is asked for where it was made"
+    );
 }
 
 /// The journal's folder is taken away under a gateway that may send nothing before its disk has confirmed it.
@@ -201,7 +217,10 @@ async fn without_a_record_no_call_leaves() {
         let refused = house.post(&gateway, &say(word), &[]).await;
         assert_eq!((refused.status().as_u16(), header(&refused, "x-should-retry").as_str()), (503, "true"), "{word}");
         let refused: Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
-        assert_eq!((code(&refused), &refused["error"]["tollgate"]["category"]), ("record_not_kept", &"overloaded".into()));
+        assert_eq!(
+            (code(&refused), &refused["error"]["tollgate"]["category"]),
+            ("record_not_kept", &"overloaded".into())
+        );
     }
     assert!(!house.asked().await.iter().any(|body| body.contains("second") || body.contains("third")));
     for kept in std::fs::read_dir(&aside).unwrap() {

@@ -86,7 +86,9 @@ fn tell(found: &trail::Verified) {
     }
     if !found.pending.is_empty() {
         let pending = found.pending.len();
-        println!("pending: the last {pending} receipts, written a moment ago or by a gateway that was killed; the next start takes them over");
+        println!(
+            "pending: the last {pending} receipts, written a moment ago or by a gateway that was killed; the next start takes them over"
+        );
     }
 }
 

@@ -16,9 +16,14 @@ use crate::ledger::event::{Booked, Event};
 pub(crate) enum Line {
     /// A gateway started. Holds without an end before it belong to calls whose end nobody saw: they were settled at what
     /// they held.
-    Restarted { at_ms: i64, unknown: u64 },
+    Restarted {
+        at_ms: i64,
+        unknown: u64,
+    },
     /// A gateway ended, and had nothing left to write.
-    Ended { at_ms: i64 },
+    Ended {
+        at_ms: i64,
+    },
     /// A call that holds nothing leaves for a provider.
     Intent(Intent),
     /// It goes on to another target.
@@ -32,7 +37,10 @@ pub(crate) enum Line {
     Changed(Event),
     /// A call leaves for a provider, and so much is held for it.
     #[serde(untagged)]
-    Left { held: Booking, intent: Intent },
+    Left {
+        held: Booking,
+        intent: Intent,
+    },
 }
 
 /// The two lines that each call writes, from what is lent.

@@ -211,7 +211,7 @@ impl Calls {
         left.into_iter().map(|left| left.receipt(now_ms)).collect()
     }
 
-    /// Takes `copy` of what this knows and of what `others` know at one moment: see `mark`.
+    /// What is known here and what `others` know, at one moment: see `mark`.
     pub(crate) fn still<T>(&self, others: impl FnOnce() -> T) -> (T, Vec<Left>, Option<Mark>) {
         let mark = lock(&self.mark);
         // The end of the journal is taken first: what has reached it was put into the map before.

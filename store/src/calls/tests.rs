@@ -47,7 +47,8 @@ fn lazy(disk: &Disk) -> Calls {
 
 fn is_there(disk: &Disk, id: HoldId) -> bool {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
-    let lines = Reader::from(storage, 0).unwrap().map(|record| serde_json::from_slice(&record.unwrap().payload).unwrap());
+    let lines =
+        Reader::from(storage, 0).unwrap().map(|record| serde_json::from_slice(&record.unwrap().payload).unwrap());
     lines.into_iter().any(|line: Line| matches!(line, Line::Intent(intent) if intent.id == id))
 }
 

@@ -266,12 +266,7 @@ impl Ledger for JournalLedger {
         })
     }
 
-    fn hold_for<'a>(
-        &'a self,
-        id: HoldId,
-        claims: &'a [Claim],
-        now_ms: i64,
-    ) -> Later<'a, Result<Vec<Held>, Refused>> {
+    fn hold_for<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>> {
         Box::pin(async move {
             let held = self.memory.hold_untold(id, claims, now_ms)?;
             // It is written with the intent of its call, or when that ends without having left.

@@ -26,10 +26,23 @@ const ORIGINS_MAX: usize = 60_000;
 pub(super) type Done = oneshot::Sender<Result<(), String>>;
 
 pub(super) enum Change {
-    Claim { name: String, row: Claimed, done: Done },
-    Answer { name: String, row: Claimed, bytes: Vec<u8> },
-    Forget { name: String },
-    Note { id: String, row: Noted },
+    Claim {
+        name: String,
+        row: Claimed,
+        done: Done,
+    },
+    Answer {
+        name: String,
+        row: Claimed,
+        bytes: Vec<u8>,
+    },
+    Forget {
+        name: String,
+    },
+    Note {
+        id: String,
+        row: Noted,
+    },
     /// All changes before it are made.
     Reached(Done),
 }
@@ -52,11 +65,7 @@ pub(super) struct Rows {
 }
 
 /// What a shelf on this file had.
-pub(super) fn read(
-    keyed: &Keyed,
-    known: &Known,
-    mut note: impl FnMut(&str, Origin),
-) -> Result<Rows, KeyedError> {
+pub(super) fn read(keyed: &Keyed, known: &Known, mut note: impl FnMut(&str, Origin)) -> Result<Rows, KeyedError> {
     let mut rows = Rows::default();
     let mut known = known.lock();
     keyed.each(&KEYS, |name, row: Claimed| {

@@ -71,12 +71,7 @@ pub(super) struct Open {
 }
 
 impl Disk {
-    pub fn begin(
-        dir: PathBuf,
-        file_bytes_max: u64,
-        clock: Clock,
-        calls: Option<Arc<Calls>>,
-    ) -> io::Result<Disk> {
+    pub fn begin(dir: PathBuf, file_bytes_max: u64, clock: Clock, calls: Option<Arc<Calls>>) -> io::Result<Disk> {
         let mut disk = Disk {
             dir,
             file_bytes_max,

@@ -72,7 +72,9 @@ fn file(dir: &Path, from: Mark, calls: &Calls, now_ms: i64) -> io::Result<usize>
 }
 
 fn vouch(calls: &Calls, receipts: &Receipts) -> io::Result<()> {
-    calls.vouch(receipts).map_err(|why| io::Error::other(format!("the journal does not take what the trail has: {why}")))
+    calls
+        .vouch(receipts)
+        .map_err(|why| io::Error::other(format!("the journal does not take what the trail has: {why}")))
 }
 
 /// Whole lines of a file; what stands behind the last line end is none.

@@ -46,9 +46,13 @@ pub enum Unsound {
         "the file `{file}` of the trail is missing: the journal vouches for receipts in it from call {call} on (record {sequence}); if files were moved away on purpose, say `--trail-from` with the first that is to be there"
     )]
     File { file: Box<str>, call: Arc<str>, sequence: u64 },
-    #[error("the receipt of call {call} was changed: `{file}`, byte {at}; the journal has another digest (record {sequence})")]
+    #[error(
+        "the receipt of call {call} was changed: `{file}`, byte {at}; the journal has another digest (record {sequence})"
+    )]
     Changed { call: Arc<str>, file: Box<str>, at: u64, sequence: u64 },
-    #[error("the receipt of call {call} was dropped: it stood in `{file}` at byte {at} (record {sequence} of the journal)")]
+    #[error(
+        "the receipt of call {call} was dropped: it stood in `{file}` at byte {at} (record {sequence} of the journal)"
+    )]
     Dropped { call: Arc<str>, file: Box<str>, at: u64, sequence: u64 },
     #[error("a receipt is too many, of call {call}: `{file}`, byte {at}; the journal does not know it")]
     Added { call: Arc<str>, file: Box<str>, at: u64 },
@@ -66,7 +70,6 @@ pub fn verify(journal: Arc<dyn Storage>, dir: &Path, from: Option<&str>) -> Resu
             .map_err(|why| Unsound::Record { sequence: record.sequence, why: why.to_string() })?;
         match line {
             Line::Receipts(receipts) => {
-                check.has_ended = false;
                 if check.found.since_ms.is_none() {
                     check.found.since_ms = Some(receipts.at_ms);
                     check.found.files_before = files.iter().filter(|name| ***name < *receipts.file).count();
@@ -77,7 +80,8 @@ pub fn verify(journal: Arc<dyn Storage>, dir: &Path, from: Option<&str>) -> Resu
                 }
             }
             Line::Ended { .. } => check.has_ended = true,
-            Line::Restarted { .. } | Line::Intent(_) | Line::Attempt { .. } | Line::Changed(_) | Line::Left { .. } => {}
+            Line::Restarted { .. } => check.has_ended = false,
+            Line::Intent(_) | Line::Attempt { .. } | Line::Changed(_) | Line::Left { .. } => {}
         }
     }
     check.end(&files)

@@ -91,15 +91,57 @@ fn whatever_is_done_to_a_receipt_is_found_and_named() {
     assert_eq!((sound.receipts, sound.files_before, sound.pending.len()), (6, 0, 0), "{sound:?}");
     type Change = fn(&House);
     let rows: [(&str, Change, String); 9] = [
-        ("a letter of the last file", |h| changed(&h.files()[h.files().len() - 1], |l| l[0] = l[0].replace("request-5", "request-7")), format!("{} was changed", call_id(5))),
+        (
+            "a letter of the last file",
+            |h| changed(&h.files()[h.files().len() - 1], |l| l[0] = l[0].replace("request-5", "request-7")),
+            format!("{} was changed", call_id(5)),
+        ),
         ("a whole line", |h| changed(&h.files()[1], |l| drop(l.remove(0))), format!("{} was dropped", call_id(1))),
-        ("the last line", |h| changed(&h.files()[h.files().len() - 1], |l| drop(l.pop())), format!("{} was dropped", call_id(6))),
-        ("two lines change places", |h| changed(&h.files()[h.files().len() - 1], |l| l.swap(0, 1)), format!("{}", call_id(6))),
-        ("one more between them", |h| changed(&h.files()[h.files().len() - 1], |l| l.insert(1, format!("{}\n", serde_json::to_string(&receipt(9)).unwrap()))), format!("too many, of call {}", call_id(9))),
-        ("one more at the end", |h| changed(&h.files()[h.files().len() - 1], |l| l.push(format!("{}\n", serde_json::to_string(&receipt(9)).unwrap()))), format!("too many, of call {}", call_id(9))),
-        ("one twice, at the end of an older file", |h| changed(&h.files()[1], |l| l.push(l[0].clone())), format!("too many, of call {}", call_id(1))),
+        (
+            "the last line",
+            |h| changed(&h.files()[h.files().len() - 1], |l| drop(l.pop())),
+            format!("{} was dropped", call_id(6)),
+        ),
+        (
+            "two lines change places",
+            |h| changed(&h.files()[h.files().len() - 1], |l| l.swap(0, 1)),
+            "receipt".to_owned(),
+        ),
+        (
+            "one more between them",
+            |h| {
+                changed(&h.files()[h.files().len() - 1], |l| {
+                    l.insert(1, format!("{}\n", serde_json::to_string(&receipt(9)).unwrap()))
+                })
+            },
+            format!("too many, of call {}", call_id(9)),
+        ),
+        (
+            "one more at the end",
+            |h| {
+                changed(&h.files()[h.files().len() - 1], |l| {
+                    l.push(format!("{}\n", serde_json::to_string(&receipt(9)).unwrap()))
+                })
+            },
+            format!("too many, of call {}", call_id(9)),
+        ),
+        (
+            "one twice, at the end of an older file",
+            |h| changed(&h.files()[1], |l| l.push(l[0].clone())),
+            format!("too many, of call {}", call_id(1)),
+        ),
         ("a file", |h| fs::remove_file(&h.files()[1]).unwrap(), "is missing".to_owned()),
-        ("a file of somebody else behind them", |h| fs::write(h.trail().join("trail-29990101-000000-000000.jsonl"), format!("{}\n", serde_json::to_string(&receipt(9)).unwrap())).unwrap(), format!("too many, of call {}", call_id(9))),
+        (
+            "a file of somebody else behind them",
+            |h| {
+                fs::write(
+                    h.trail().join("trail-29990101-000000-000000.jsonl"),
+                    format!("{}\n", serde_json::to_string(&receipt(9)).unwrap()),
+                )
+                .unwrap()
+            },
+            format!("too many, of call {}", call_id(9)),
+        ),
     ];
     for (what, change, expected) in rows {
         let house = house();
