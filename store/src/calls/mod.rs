@@ -138,6 +138,7 @@ impl Calls {
         let id = intent.id;
         let (bytes, before) = {
             let mut open = lock(self.shard(id));
+            let is_full = open.len() >= OPEN_MAX;
             match open.get_mut(&id) {
                 Some(Open::Left(left)) if *left.target() == intent.target => return Ok(left.sequence),
                 Some(Open::Left(left)) => {
@@ -148,7 +149,7 @@ impl Calls {
                     let bytes = encoded(&line::Leaving::Held { held: booking, intent });
                     (bytes, open.insert(id, Open::Left(Left::of(intent.clone()))))
                 }
-                None if open.len() >= OPEN_MAX => return Err(Refused::Busy),
+                None if is_full => return Err(Refused::Busy),
                 None => {
                     let bytes = encoded(&line::Leaving::Alone { intent });
                     (bytes, open.insert(id, Open::Left(Left::of(intent.clone()))))

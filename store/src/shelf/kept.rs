@@ -49,7 +49,9 @@ impl KeptShelf {
     /// Reads what is there. Keys that have no answer belong to calls that were on their way when the gateway ended.
     pub fn open(keyed: Arc<Keyed>, clock: Clock) -> Result<KeptShelf, KeyedError> {
         let (memory, known) = (MemoryShelf::default(), Arc::new(Known::default()));
-        let kept = keeper::read(&keyed, &known, |id, origin| drop(memory.note_now(id, origin)))?;
+        let kept = keeper::read(&keyed, &known, |id, origin| {
+            memory.note_now(id, origin);
+        })?;
         let (changes, receiver) = mpsc::channel(QUEUE_MAX);
         Keeper { keyed: keyed.clone(), known: known.clone(), clock: clock.clone(), kept }.begin(receiver);
         Ok(KeptShelf { memory, known, keyed, changes, clock })
