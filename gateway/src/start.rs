@@ -128,10 +128,22 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
+    end(drained, &shelf, &trail, &ledger, now_ms()).await
+}
+
+/// After the last call: everything that is kept is on disk.
+async fn end(
+    drained: bool,
+    shelf: &KeptShelf,
+    trail: &FileTrail,
+    ledger: &JournalLedger,
+    now_ms: i64,
+) -> Result<(), Ended> {
     if !shelf.close(CLOSE_MAX).await {
         tracing::error!("the last idempotency records were not written: their keys are unknown to the next start");
     }
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
+    // The journal last: it vouches for what the trail has.
+    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))

@@ -7,6 +7,7 @@ use tollgate_core::contract::usage::Usage;
 use tollgate_core::evidence::receipt::{Booked, Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::{claims, targets};
+use tollgate_core::policy::facts::Source;
 use tollgate_core::policy::terms::Terms;
 use tollgate_core::policy::tree::RevisionId;
 use tollgate_core::policy::verdict::{LoweredBy, Outcome as Said, Verdict};
@@ -125,7 +126,9 @@ fn head(out: &mut String, r: &Receipt) {
         ("key", &c.key, None),
     ] {
         if !value.is_empty() {
-            let source = source.map_or(String::new(), |s| format!(" ({})", format!("{s:?}").to_lowercase()));
+            let source = source
+                .filter(|source| *source != Source::Absent)
+                .map_or(String::new(), |s| format!(" ({})", format!("{s:?}").to_lowercase()));
             who.push(format!("{name} {value}{source}"));
         }
     }

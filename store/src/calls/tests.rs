@@ -11,8 +11,7 @@ use tollgate_core::limits::rules::{Calendar, Rule, Unit, Window};
 use tollgate_core::ports::Ledger;
 
 use super::*;
-use crate::journal::disk::{Disk, Fault, Lie};
-use crate::journal::{Bounds, Reader, Storage};
+use crate::journal::{Bounds, Disk, Fault, Lie, Reader, Storage};
 use crate::ledger::JournalLedger;
 
 const NEVER: Duration = Duration::from_secs(3_600);

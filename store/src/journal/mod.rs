@@ -27,8 +27,11 @@ pub use verify::{Verified, verify};
 pub use writer::{Closed, Journal};
 
 #[cfg(test)]
+pub(crate) use disk::{Disk, Fault, Lie};
+
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
-pub(crate) mod disk;
+mod disk;
 #[cfg(test)]
 mod tamper_tests;
