@@ -167,7 +167,7 @@ async fn stored_answers_and_ids_outlive_a_kill() {
         .body(json!({ "model": "sim/sim-1", "input": "Hello" }).to_string());
     let (status, _, made) = told(make).await;
     assert_eq!(status, 200, "{made}");
-    let failed = house.post(&gateway, &chat("sim/sim-1?error=500"), &[("idempotency-key", "failed")]).await;
+    let failed = house.post(&gateway, &chat("sim/sim-1?status=500"), &[("idempotency-key", "failed")]).await;
     assert!(failed.status().is_server_error());
     tokio::time::sleep(WRITTEN).await;
     house.kill(gateway);
@@ -182,7 +182,7 @@ async fn stored_answers_and_ids_outlive_a_kill() {
         }
     }
     assert_eq!(house.asked().await.len(), asked, "nobody was asked for it");
-    let anew = house.post(&gateway, &chat("sim/sim-1?error=500"), &[("idempotency-key", "failed")]).await;
+    let anew = house.post(&gateway, &chat("sim/sim-1?status=500"), &[("idempotency-key", "failed")]).await;
     assert!(anew.status().is_server_error(), "what came to nothing may be tried again");
     let (status, target, found) =
         told(ask(&gateway, &house.key, Method::GET, &format!("/v1/responses/{}", id(&made)))).await;
