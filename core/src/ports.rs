@@ -175,6 +175,10 @@ pub trait Shelf: Send + Sync {
     /// Gives the key back: the call came to no answer worth keeping.
     fn forget<'a>(&'a self, key: &'a str) -> Later<'a, ()>;
 
+    /// The call under the key had left and was lost: a panic, a task that was dropped. It may have been carried out, so the
+    /// key is `Begun::Unknown` from here on. Called where nothing may wait.
+    fn lost(&self, key: &str, call_id: &Arc<str>);
+
     /// Notes who holds a thing, and for whom. What is another tenant's stays that tenant's.
     fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()>;
 
@@ -198,8 +202,8 @@ pub enum Begun {
     Fresh,
     /// Another call under this key is on its way.
     InFlight,
-    /// Another call under this key was on its way when the gateway died, or its answer was not kept: it may have been
-    /// carried out.
+    /// Another call under this key was lost or on its way when the gateway died, or its answer was not kept: it may have
+    /// been carried out.
     Unknown { call_id: Arc<str> },
     /// The key was used with another body.
     OtherBody,

@@ -15,9 +15,9 @@ use crate::support::hosts;
 use crate::support::repository::Repository;
 
 const CALLERS: usize = 16;
-/// From a start to the first answer, in the middle of all rounds. Alone on a machine it is well below a second; here others
-/// build and test beside it.
-const START_MS_MAX: u128 = 20_000;
+/// From a start to the first answer, in the middle of all rounds. On a quiet machine it is below 2 s (`docs/journal.md` has
+/// the figure); here others may build and test beside it.
+const START_MS_MAX: u128 = 10_000;
 
 /// 10 kills; with `--long` 200.
 fn rounds() -> usize {

@@ -16,6 +16,7 @@ use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
 use crate::evidence::digest;
+use crate::evidence::intent::call_id;
 use crate::evidence::receipt::{LimitAlert, Outcome, Receipt, Recorded};
 use crate::limits::rules::Unit;
 use crate::policy::Hook;
@@ -111,9 +112,12 @@ impl Drop for After {
             self.core.trail.lost(self.hold_id, now_ms);
         }
         body::release(&self.core, std::mem::take(&mut self.body_units));
-        if let Some(key) = self.shelf_key.take() {
+        match self.shelf_key.take() {
+            // A retry shall not make it again in silence.
+            Some(key) if self.left_for.is_some() => self.core.shelf.lost(&key, &call_id(self.hold_id).into()),
             // A shelf that would have to wait keeps the key until it is too old.
-            let _ = self.core.shelf.forget(&key).now_or_never();
+            Some(key) => drop(self.core.shelf.forget(&key).now_or_never()),
+            None => {}
         }
     }
 }

@@ -158,6 +158,14 @@ impl Shelf for KeptShelf {
         })
     }
 
+    fn lost(&self, key: &str, call_id: &Arc<str>) {
+        let Some(body_digest) = self.memory.claimed_with(key) else { return };
+        // Its claim is on disk already, and goes with it.
+        let row = Claimed { call_id: call_id.clone(), body_digest, at_ms: (self.clock)(), answer_bytes: None };
+        self.known.lock().insert(rows::name(key), row);
+        self.memory.forget_now(key);
+    }
+
     fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()> {
         let row = Noted::of(&origin, (self.clock)());
         let is_new = self.memory.note_now(id, origin);

@@ -55,7 +55,7 @@ fn after_a_restart_each_key_is_what_its_call_came_to() {
     let call: Arc<str> = "c-1".into();
     block_on(async {
         let shelf = open(dir.path());
-        for key in ["refused", "failed", "answered", "on its way", "large"] {
+        for key in ["refused", "failed", "answered", "on its way", "large", "lost"] {
             assert_eq!(begun(&shelf, key, BODY).await, "fresh", "{key}");
             if key != "refused" {
                 shelf.leaves(key, &call).await.unwrap();
@@ -67,6 +67,9 @@ fn after_a_restart_each_key_is_what_its_call_came_to() {
         shelf.finish("large", kept(large)).await;
         assert!(begun(&shelf, "large", BODY).await.starts_with("answered xx"), "as long as memory has it");
         assert_eq!(begun(&shelf, "on its way", BODY).await, "in flight");
+        shelf.lost("lost", &call);
+        assert_eq!(begun(&shelf, "lost", BODY).await, "unknown c-1", "at once, and not at the next start only");
+        assert_eq!(begun(&shelf, "lost", OTHER).await, "other body");
         assert!(shelf.close(WITHIN).await);
     });
     for start in ["the next", "one more"] {
@@ -79,6 +82,7 @@ fn after_a_restart_each_key_is_what_its_call_came_to() {
                 ("on its way", BODY, "unknown c-1", "nobody saw its end"),
                 ("on its way", BODY, "unknown c-1", "however often it is asked"),
                 ("on its way", OTHER, "other body", "its body is known"),
+                ("lost", BODY, "unknown c-1", "it panicked when it had left"),
                 ("large", BODY, "unknown c-1", "its answer was not kept, and it may not run again"),
                 ("refused", BODY, "fresh", "it never left"),
                 ("failed", BODY, "fresh", "it came to nothing that is worth keeping"),

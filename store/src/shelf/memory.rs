@@ -37,12 +37,14 @@ pub struct MemoryShelf {
     age_max: Duration,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Marker {
     body_digest: [u8; 32],
     since: Instant,
     /// Its call has left for a provider.
     has_left: bool,
+    /// And was lost.
+    lost: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -90,6 +92,12 @@ impl Shelf for MemoryShelf {
         Box::pin(std::future::ready(()))
     }
 
+    fn lost(&self, key: &str, call_id: &Arc<str>) {
+        if let Some(marker) = self.lock().get_mut(key) {
+            marker.lost = Some(call_id.clone());
+        }
+    }
+
     fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()> {
         self.note_now(id, origin);
         Box::pin(std::future::ready(()))
@@ -132,6 +140,11 @@ impl MemoryShelf {
         self.answers.insert(key.to_owned(), Record { body_digest, kept });
     }
 
+    /// The digest of the body that the key was claimed with.
+    pub(super) fn claimed_with(&self, key: &str) -> Option<[u8; 32]> {
+        self.lock().get(key).map(|marker| marker.body_digest)
+    }
+
     /// Had its call left for a provider?
     pub(super) fn forget_now(&self, key: &str) -> bool {
         self.lock().remove(key).is_some_and(|marker| marker.has_left)
@@ -147,7 +160,11 @@ impl MemoryShelf {
         if let Some(marker) = on_their_way.get(key)
             && marker.since.elapsed() < self.age_max
         {
-            return if marker.body_digest == body_digest { Begun::InFlight } else { Begun::OtherBody };
+            return match &marker.lost {
+                _ if marker.body_digest != body_digest => Begun::OtherBody,
+                Some(call_id) => Begun::Unknown { call_id: call_id.clone() },
+                None => Begun::InFlight,
+            };
         }
         if let Some(record) = self.answers.get(key) {
             let is_same = record.body_digest == body_digest;
@@ -160,7 +177,7 @@ impl MemoryShelf {
             tracing::error!("too many idempotency keys are on their way: a call was told to try again");
             return Begun::InFlight;
         }
-        on_their_way.insert(key.into(), Marker { body_digest, since: Instant::now(), has_left: false });
+        on_their_way.insert(key.into(), Marker { body_digest, since: Instant::now(), has_left: false, lost: None });
         Begun::Fresh
     }
 
@@ -204,6 +221,7 @@ mod tests {
             Begun::Fresh => "fresh".to_owned(),
             Begun::InFlight => "in flight".to_owned(),
             Begun::OtherBody => "other body".to_owned(),
+            Begun::Unknown { call_id } => format!("unknown {call_id}"),
             Begun::Answered(kept) => String::from_utf8(kept.body.to_vec()).unwrap(),
         };
         assert_eq!(begin(ONE), "fresh");
@@ -217,6 +235,9 @@ mod tests {
         assert_eq!(begin(ONE), "other body");
         drop(shelf.forget("key"));
         assert_eq!(begin(TWO), "the answer", "what was answered is not forgotten");
+        assert!(matches!(shelf.begin_now("lost", ONE), Begun::Fresh));
+        shelf.lost("lost", &"c".into());
+        assert!(matches!(shelf.begin_now("lost", ONE), Begun::Unknown { .. }), "it may have been carried out");
     }
 
     #[test]
