@@ -15,8 +15,8 @@ use crate::support::hosts;
 use crate::support::repository::Repository;
 
 const CALLERS: usize = 16;
-/// From a start to the first answer, in the middle of all rounds. On a quiet machine it is below 2 s (`docs/journal.md` has
-/// the figure); here others may build and test beside it.
+/// From a start to the first answer, in the middle of all rounds. The aim is 2 s; `docs/journal.md` says what was measured.
+/// The bound is wider: others may build and test beside it.
 const START_MS_MAX: u128 = 10_000;
 
 /// 10 kills; with `--long` 200.

@@ -249,7 +249,12 @@ fn route(out: &mut String, r: &Receipt) {
         let status = a.status.map_or_else(String::new, |s| format!(" {s}"));
         let fault = a.fault.as_ref().map_or_else(String::new, |f| format!(", {f}"));
         let id = a.provider_request_id.as_ref().map_or_else(String::new, |id| format!(", its id {id}"));
-        line(out, 1, &format!("- {}{status} in {} ms{fault}{id}", a.target, a.latency_ms));
+        // Of one whose end nobody saw it is not known.
+        let took = match r.outcome {
+            Outcome::Unknown { .. } => String::new(),
+            _ => format!(" in {} ms", a.latency_ms),
+        };
+        line(out, 1, &format!("- {}{status}{took}{fault}{id}", a.target));
     }
 }
 
