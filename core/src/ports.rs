@@ -12,6 +12,7 @@ use crate::contract::Dialect;
 use crate::contract::packed::PackedError;
 use crate::dialects::Quirks;
 use crate::dialects::paths::Address;
+use crate::evidence::intent::Intent;
 use crate::evidence::receipt::Receipt;
 use crate::identity::scopes::Scopes;
 use crate::limits::amendment::Amendment;
@@ -137,6 +138,12 @@ pub trait Ledger: Send + Sync {
     /// Holds all claims at once, or none. One hold per id, however often it is asked.
     fn hold<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>>;
 
+    /// The same for a call that goes to a provider. A ledger that lies on the journal in which intents are kept may leave it to
+    /// `Trail::intend` to write both at once: the call does not leave before that.
+    fn hold_for<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>> {
+        self.hold(id, claims, now_ms)
+    }
+
     /// Holds more for a call under way, in all of its scopes or none. Steps count from 1; one that was taken does nothing.
     ///
     /// Where a period has ended meanwhile, what is added counts in the new one.
@@ -185,11 +192,19 @@ pub trait Shelf: Send + Sync {
     /// Claims `key` for a call with this body.
     fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun>;
 
+    /// The call under the key that `begin` gave leaves for a provider: from here on the claim outlives the gateway, as far as
+    /// the shelf does. Where it is not kept, the call does not leave.
+    fn leaves<'a>(&'a self, key: &'a str, call_id: &'a Arc<str>) -> Later<'a, Result<(), Unkept>>;
+
     /// Keeps the answer under the key that `begin` gave to this call.
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()>;
 
     /// Gives the key back: the call came to no answer worth keeping.
     fn forget<'a>(&'a self, key: &'a str) -> Later<'a, ()>;
+
+    /// The call under the key had left and was lost: a panic, a task that was dropped. It may have been carried out, so the
+    /// key is `Begun::Unknown` from here on. Called where nothing may wait.
+    fn lost(&self, key: &str, call_id: &Arc<str>);
 
     /// Notes who holds a thing, and for whom. What is another tenant's stays that tenant's.
     fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()>;
@@ -214,6 +229,9 @@ pub enum Begun {
     Fresh,
     /// Another call under this key is on its way.
     InFlight,
+    /// Another call under this key was lost or on its way when the gateway died, or its answer was not kept: it may have
+    /// been carried out.
+    Unknown { call_id: Arc<str> },
     /// The key was used with another body.
     OtherBody,
     /// The answer is there.
@@ -230,11 +248,24 @@ pub struct Kept {
     pub revision: Arc<str>,
 }
 
-/// Where receipts go.
+/// Where receipts go, and before them the intents of calls that leave for a provider.
 pub trait Trail: Send + Sync {
+    /// Keeps what a call is about to do, as safely as the operator wants it, before a byte of it leaves; and again before an
+    /// attempt at another target. Where it is not kept, the call does not leave.
+    fn intend<'a>(&'a self, intent: &'a Intent) -> Later<'a, Result<(), Unkept>>;
+
+    /// A call that was intended ended by no way at all (it panicked, its task was dropped): nobody will record its receipt.
+    /// Called where nothing may wait.
+    fn lost(&self, id: HoldId, now_ms: i64);
+
     /// Hands over the receipt; waits while the bounded queue is full, never drops.
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()>;
 }
+
+/// Why something is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unkept(pub String);
 
 /// Who the tokens of other issuers speak of.
 pub trait Tokens: Send + Sync {

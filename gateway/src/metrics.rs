@@ -10,9 +10,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tollgate_core::evidence::intent::Intent;
 use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
+use tollgate_core::limits::claim::HoldId;
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
-use tollgate_core::ports::{Later, Trail};
+use tollgate_core::ports::{Later, Trail, Unkept};
 
 use crate::alerts::Alerts;
 
@@ -219,6 +221,7 @@ impl Metrics {
             Outcome::ProviderError { refusal, .. } => ("provider_error", refusal.category.name()),
             Outcome::Interrupted { refusal } => ("interrupted", refusal.category.name()),
             Outcome::CallerLeft => ("caller_left", ""),
+            Outcome::Unknown { .. } => ("unknown", ""),
         };
         self.calls.get_or_create(&Call { operation, outcome, category }).inc();
         self.duration.get_or_create(&Operation { operation }).observe(receipt.latency_ms as f64 / 1e3);
@@ -296,6 +299,14 @@ pub struct Counted {
 }
 
 impl Trail for Counted {
+    fn intend<'a>(&'a self, intent: &'a Intent) -> Later<'a, Result<(), Unkept>> {
+        self.trail.intend(intent)
+    }
+
+    fn lost(&self, id: HoldId, now_ms: i64) {
+        self.trail.lost(id, now_ms);
+    }
+
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()> {
         self.metrics.count(&receipt);
         self.metrics.in_flight.dec();

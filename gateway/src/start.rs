@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
+use tollgate_core::ports::Trail as _;
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
@@ -20,8 +22,8 @@ use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::{Auth, Keeping, Provider, Providers, Secret, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::ledger::JournalLedger;
-use tollgate_store::shelf::MemoryShelf;
-use tollgate_store::trail::FileTrail;
+use tollgate_store::shelf::KeptShelf;
+use tollgate_store::trail::{self, FileTrail};
 
 use crate::accept::{DRAIN_MAX, accept};
 use crate::admin::{self, Admin};
@@ -89,14 +91,17 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let alerts = Arc::new(Alerts::start(&config.alerts, metrics.clone(), clock().now_ms).map_err(Ended::usage)?);
     let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
     let (providers, found) = kept_fresh(&config, &keeping, hangups.clone()).await?;
-    let trail = Arc::new(
-        FileTrail::open(state.trail(), config.trail.file_bytes_max.get())
-            .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?,
-    );
-    let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
     let now_ms = clock().now_ms;
     let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let core = Arc::new(core(&config, active.clone(), providers.clone(), ledger.clone(), counted, pepper)?);
+    let (trail, unknown) = open_trail(&config, &state, &ledger, now_ms())?;
+    let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
+    for receipt in unknown {
+        metrics.in_flight.inc();
+        counted.record(receipt).await;
+    }
+    let shelf = Arc::new(KeptShelf::open(ledger.keyed(), now_ms.clone()).map_err(|why| Ended::usage(why.to_string()))?);
+    let kept = (ledger.clone(), shelf.clone());
+    let core = Arc::new(core(&config, active.clone(), providers.clone(), kept, counted, pepper)?);
     let keys = Arc::new(Keys::open(core.clone(), &state.keys()).map_err(|why| Ended::usage(why.to_string()))?);
     let acts = Acts::open(state.trail())
         .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?;
@@ -132,17 +137,25 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    let told = alerts.close(ALERTS_MAX).await;
-    let written = trail.close(CLOSE_MAX).await;
-    ended(drained, told, written, ledger.close(CLOSE_MAX, now_ms()).await)
-}
-
-/// How it ended: what was cut, or not written in time.
-fn ended(drained: bool, told: bool, written: bool, confirmed: bool) -> Result<(), Ended> {
-    if !told {
+    if !alerts.close(ALERTS_MAX).await {
         tracing::warn!("alerts were left: the webhook did not take them in time (receipts have them)");
     }
-    match (drained, written, confirmed) {
+    end(drained, &shelf, &trail, &ledger, now_ms()).await
+}
+
+/// After the last call: everything that is kept is on disk.
+async fn end(
+    drained: bool,
+    shelf: &KeptShelf,
+    trail: &FileTrail,
+    ledger: &JournalLedger,
+    now_ms: i64,
+) -> Result<(), Ended> {
+    if !shelf.close(CLOSE_MAX).await {
+        tracing::error!("the last idempotency records were not written: their keys are unknown to the next start");
+    }
+    // The journal last: it vouches for what the trail has.
+    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))
@@ -171,12 +184,26 @@ fn policies_webhook(config: &Config) -> Result<Option<Secret>, Ended> {
     read.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))
 }
 
+/// The trail, and receipts of calls that a gateway before this one left behind.
+fn open_trail(
+    config: &Config,
+    state: &State,
+    ledger: &JournalLedger,
+    now_ms: i64,
+) -> Result<(Arc<FileTrail>, Vec<Box<Receipt>>), Ended> {
+    let told = |why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display()));
+    let unknown = trail::take_over(&state.trail(), &ledger.calls(), now_ms).map_err(told)?;
+    let config::Trail { file_bytes_max, durability } = &config.trail;
+    let trail = FileTrail::open(state.trail(), file_bytes_max.get(), ledger.calls(), *durability).map_err(told)?;
+    Ok((Arc::new(trail), unknown))
+}
+
 /// What calls need, made once.
 fn core(
     config: &Config,
     policies: Arc<Active>,
     providers: Arc<Providers>,
-    ledger: Arc<JournalLedger>,
+    (ledger, shelf): (Arc<JournalLedger>, Arc<KeptShelf>),
     trail: Counted,
     pepper: Pepper,
 ) -> Result<Core, Ended> {
@@ -184,7 +211,7 @@ fn core(
         policies,
         upstream: providers,
         ledger,
-        shelf: Arc::new(MemoryShelf::default()),
+        shelf,
         trail: Arc::new(trail),
         clock: clock(),
         pepper,

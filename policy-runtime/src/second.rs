@@ -224,7 +224,7 @@ fn add(side: &mut Side, receipt: &Receipt) {
     side.calls += 1;
     let failed = receipt.verdicts.iter().any(|v| matches!(v.outcome, Said::Failed(_)));
     let (denied, erred) = match &receipt.outcome {
-        Outcome::Answered { .. } | Outcome::CallerLeft => (false, false),
+        Outcome::Answered { .. } | Outcome::CallerLeft | Outcome::Unknown { .. } => (false, false),
         Outcome::Refused { refusal, .. } => match refusal.fault {
             Fault::Caller | Fault::Policy => (true, false),
             Fault::Gateway | Fault::Provider => (false, true),

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 /// One value, as JSON.
 const VALUE_BYTES_MAX: usize = 1 << 20;
 const KEY_BYTES_MAX: usize = 1_024;
+/// One value that is no JSON.
+pub const RAW_BYTES_MAX: usize = 4 << 20;
 /// What the database keeps of its file in memory.
 const CACHE_BYTES: usize = 8 << 20;
 
@@ -22,6 +24,9 @@ pub struct Table<V> {
     definition: TableDefinition<'static, &'static str, &'static [u8]>,
     rows: PhantomData<fn() -> V>,
 }
+
+/// Rows that are bytes, as they come.
+pub struct Raw;
 
 impl<V> Table<V> {
     pub const fn named(name: &'static str) -> Table<V> {
@@ -36,9 +41,9 @@ pub enum KeyedError {
     #[error("a row of `{table}` in the state file cannot be read: {why}; it may be of a newer version of this program")]
     Row { table: String, why: serde_json::Error },
     #[error(
-        "a row for the table `{table}` is too large: {bytes} bytes, at most {VALUE_BYTES_MAX} and {KEY_BYTES_MAX} for its key"
+        "a row for the table `{table}` is too large: {bytes} bytes, at most {bytes_max} and {KEY_BYTES_MAX} for its key"
     )]
-    TooLarge { table: String, bytes: usize },
+    TooLarge { table: String, bytes: usize, bytes_max: usize },
 }
 
 /// The state file of one gateway.
@@ -76,6 +81,17 @@ impl Keyed {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(why) => Err(self.disk(why)),
         }
+    }
+
+    pub fn bytes(&self, table: &Table<Raw>, key: &str) -> Result<Option<Vec<u8>>, KeyedError> {
+        let reading = self.database.begin_read().map_err(|why| self.disk(why))?;
+        let open = match reading.open_table(table.definition) {
+            Ok(open) => open,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(why) => return Err(self.disk(why)),
+        };
+        let value = open.get(key).map_err(|why| self.disk(why))?;
+        Ok(value.map(|value| value.value().to_vec()))
     }
 
     /// All rows, in the order of their keys.
@@ -126,11 +142,19 @@ impl Change<'_> {
     pub fn put<V: Serialize>(&self, table: &Table<V>, key: &str, value: &V) -> Result<(), KeyedError> {
         let row = |why| KeyedError::Row { table: name(table), why };
         let value = serde_json::to_vec(value).map_err(row)?;
-        if value.len() > VALUE_BYTES_MAX || key.len() > KEY_BYTES_MAX {
-            return Err(KeyedError::TooLarge { table: name(table), bytes: value.len().max(key.len()) });
+        self.insert(table, key, &value, VALUE_BYTES_MAX)
+    }
+
+    pub fn put_bytes(&self, table: &Table<Raw>, key: &str, value: &[u8]) -> Result<(), KeyedError> {
+        self.insert(table, key, value, RAW_BYTES_MAX)
+    }
+
+    fn insert<V>(&self, table: &Table<V>, key: &str, value: &[u8], bytes_max: usize) -> Result<(), KeyedError> {
+        if value.len() > bytes_max || key.len() > KEY_BYTES_MAX {
+            return Err(KeyedError::TooLarge { table: name(table), bytes: value.len().max(key.len()), bytes_max });
         }
         let mut open = self.transaction.open_table(table.definition).map_err(|why| self.keyed.disk(why))?;
-        open.insert(key, &*value).map(drop).map_err(|why| self.keyed.disk(why))
+        open.insert(key, value).map(drop).map_err(|why| self.keyed.disk(why))
     }
 
     /// Removes all rows.

@@ -1,9 +1,11 @@
 //! Where state is kept: balances, answers, receipts, keys and what operators did, for one node.
 //!
-//! Each file fulfils one port of the core; none knows of the others. `journal` and `keyed` are what they may lie on.
+//! Each file fulfils one port of the core; none knows of the others. `journal` and `keyed` are what they may lie on, `calls`
+//! what ledger and trail keep in one journal.
 #![forbid(unsafe_code)]
 
 pub mod acts;
+pub mod calls;
 pub mod journal;
 pub mod keyed;
 pub mod keys;

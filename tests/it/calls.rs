@@ -256,10 +256,11 @@ async fn a_caller_that_leaves_ends_the_providers_work_and_is_settled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idempotency_key_gives_one_answer() {
     let gateway = Gateway::start();
-    let body = chat("sim/sim-1?latency=100").to_string();
+    // On a busy machine a client may be made so slowly that a short call has ended before the second begins.
+    let body = chat("sim/sim-1?latency=4000").to_string();
     let key = [("idempotency-key", "order-1")];
     let (first, second) = tokio::join!(post(&gateway, body.clone(), &key), async {
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         post(&gateway, body.clone(), &key).await
     });
     assert_eq!(

@@ -42,3 +42,4 @@ mod steer;
 mod storm;
 mod support;
 mod tokens;
+mod unknown;

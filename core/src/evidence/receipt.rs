@@ -13,6 +13,7 @@ use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::{Dialect, Operation};
 use crate::limits::claim::{Held, Refused};
+use crate::limits::rules::Unit;
 use crate::policy::Hook;
 use crate::policy::facts::{Caller, Facts, Intent, Meta};
 use crate::policy::schema::{Group, GroupSet};
@@ -104,6 +105,23 @@ pub enum Outcome {
     Interrupted { refusal: Refusal },
     /// The caller left before the end.
     CallerLeft,
+    /// The gateway died while the call was on its way: nobody saw how it ended.
+    Unknown {
+        /// When that was found: at the next start.
+        found_ms: i64,
+        /// What budgets were booked for it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        booked: Vec<Booked>,
+    },
+}
+
+/// What was booked in one budget: what was held there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Booked {
+    pub rule: Arc<str>,
+    pub scope: Box<str>,
+    pub unit: Unit,
+    pub amount: u64,
 }
 
 /// Something about a limit that operators should know.
@@ -117,7 +135,7 @@ pub enum LimitAlert {
 }
 
 /// One try at one target.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Attempt {
     pub target: Arc<str>,
     /// The id of the secret that it was sent with: where it is, and a keyed fingerprint. Absent = it needed none.

@@ -97,3 +97,16 @@ pub struct Refused {
     /// When it may fit; `None` where waiting does not help (the call alone is above the limit).
     pub retry_after_ms: Option<u64>,
 }
+
+/// Ids as 32 digits: no reader of JSON has numbers that large.
+pub mod hex {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(id: &u128, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{id:032x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
+        u128::from_str_radix(&String::deserialize(from)?, 16).map_err(serde::de::Error::custom)
+    }
+}

@@ -51,6 +51,12 @@ pub async fn admit(
                     ..Refusal::new(Category::Conflict, "idempotency_key_in_use", told)
                 });
             }
+            Begun::Unknown { call_id } => {
+                let told = format!(
+                    "call {call_id} came with this idempotency key, and nobody saw how it ended: it may have been carried out and charged. Look with `tollgate explain {call_id}`; to make the call anew, give it another key"
+                );
+                return Err(Refusal::new(Category::Conflict, "outcome_unknown", told));
+            }
             Begun::OtherBody => {
                 let told = "this idempotency key was used with another body: use a new key for a new call";
                 return Err(Refusal::new(Category::Conflict, "idempotency_key_reused", told));

@@ -16,7 +16,7 @@ use super::settle::After;
 use super::shape::{At, Shape};
 use super::template::Said;
 use super::translate::{speech, voice};
-use super::{Core, allowance, count, plain};
+use super::{Core, allowance, count, departure, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
 use crate::dialects::embeddings::Wanted;
@@ -123,6 +123,7 @@ pub async fn answer(
         receipt.dropped.clone_from(&shape.dropped);
         receipt.dropped.extend(ready.dropped);
         let own_tools = ready.own_tools;
+        departure::depart(core, receipt, after, target).await?;
         receipt.attempts.push(Attempt {
             target: target.id.clone(),
             secret: None,
@@ -132,7 +133,6 @@ pub async fn answer(
             provider_request_id: None,
             may_have_cost_nanousd: None,
         });
-        after.left_for = Some(target.clone());
         let mut secret = None;
         let sent = core.upstream.send(target, ready.outgoing, &mut secret);
         let came = match select(sent, std::pin::pin!(outlet.closed())).await {

@@ -14,6 +14,7 @@ mod broke;
 pub mod claims;
 pub mod count;
 pub mod course;
+mod departure;
 pub mod embed;
 pub mod exchange;
 mod failed;

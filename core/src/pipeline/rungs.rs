@@ -122,7 +122,7 @@ async fn taken(
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        return core.ledger.hold(call.hold_id, claims, now_ms).await;
+        return core.ledger.hold_for(call.hold_id, claims, now_ms).await;
     }
     let counts = |claim: &&Claim| matches!(claim.rule.unit, Unit::Requests | Unit::InFlight);
     let claims: Vec<Claim> = claims.iter().filter(counts).map(|claim| Claim { worst: 1, ..claim.clone() }).collect();

@@ -16,6 +16,7 @@ use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::usage::Usage;
 use crate::evidence::digest;
+use crate::evidence::intent::call_id;
 use crate::evidence::receipt::{LimitAlert, Outcome, Receipt, Recorded};
 use crate::limits::rules::Unit;
 use crate::policy::Hook;
@@ -103,13 +104,21 @@ impl After {
 impl Drop for After {
     /// Only what need not wait: a lock each, and none of them where `settle` has run.
     fn drop(&mut self) {
+        let is_lost = self.held || self.left_for.is_some();
+        let now_ms = if is_lost { (self.core.clock.now_ms)() } else { 0 };
         if self.held {
-            self.core.ledger.lost(self.hold_id, self.left_for.is_some(), (self.core.clock.now_ms)());
+            self.core.ledger.lost(self.hold_id, self.left_for.is_some(), now_ms);
+        }
+        if self.left_for.is_some() {
+            self.core.trail.lost(self.hold_id, now_ms);
         }
         body::release(&self.core, std::mem::take(&mut self.body_units));
-        if let Some(key) = self.shelf_key.take() {
+        match self.shelf_key.take() {
+            // A retry shall not make it again in silence.
+            Some(key) if self.left_for.is_some() => self.core.shelf.lost(&key, &call_id(self.hold_id).into()),
             // A shelf that would have to wait keeps the key until it is too old.
-            let _ = self.core.shelf.forget(&key).now_or_never();
+            Some(key) => drop(self.core.shelf.forget(&key).now_or_never()),
+            None => {}
         }
     }
 }
@@ -173,6 +182,8 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
     after.shelf_key = None;
     body::release(core, std::mem::take(&mut after.body_units));
     receipt.latency_ms = (core.clock.steady_ms)().saturating_sub(after.started_ms);
+    // Whoever called records the receipt now.
+    after.left_for = None;
     if let Some(beside) = &after.beside {
         beside.ended(receipt);
     }

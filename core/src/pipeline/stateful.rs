@@ -65,7 +65,7 @@ fn is_shared(revision: &Revision) -> bool {
 
 fn unknown(member: &'static str, id: &str) -> Refusal {
     let told = format!(
-        "nothing is known here of `{id}`: it is not this tenant's, was not made through this gateway, or was forgotten (ids are kept in memory)"
+        "nothing is known here of `{id}`: it is not this tenant's, was not made through this gateway, or was forgotten (ids are kept for 30 days, the last 60,000)"
     );
     Refusal { param: Some(member.into()), ..Refusal::new(Category::NoRoute, "unknown_id", told) }
 }

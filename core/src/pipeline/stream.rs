@@ -325,7 +325,11 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
         }
         (Outcome::Interrupted { .. }, None) => true,
         (
-            Outcome::Answered { .. } | Outcome::Refused { .. } | Outcome::ProviderError { .. } | Outcome::CallerLeft,
+            Outcome::Answered { .. }
+            | Outcome::Refused { .. }
+            | Outcome::ProviderError { .. }
+            | Outcome::CallerLeft
+            | Outcome::Unknown { .. },
             _,
         ) => false,
     };

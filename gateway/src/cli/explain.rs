@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 
 use tollgate_core::contract::nearest;
 use tollgate_core::contract::usage::Usage;
-use tollgate_core::evidence::receipt::{Outcome, Receipt};
+use tollgate_core::evidence::receipt::{Booked, Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
-use tollgate_core::pipeline::targets;
+use tollgate_core::pipeline::{claims, targets};
+use tollgate_core::policy::facts::Source;
 use tollgate_core::policy::terms::Terms;
 use tollgate_core::policy::tree::RevisionId;
 use tollgate_core::policy::verdict::{LoweredBy, Outcome as Said, Verdict};
@@ -125,7 +126,9 @@ fn head(out: &mut String, r: &Receipt) {
         ("key", &c.key, None),
     ] {
         if !value.is_empty() {
-            let source = source.map_or(String::new(), |s| format!(" ({})", format!("{s:?}").to_lowercase()));
+            let source = source
+                .filter(|source| *source != Source::Absent)
+                .map_or(String::new(), |s| format!(" ({})", format!("{s:?}").to_lowercase()));
             who.push(format!("{name} {value}{source}"));
         }
     }
@@ -247,7 +250,12 @@ fn route(out: &mut String, r: &Receipt) {
         let fault = a.fault.as_ref().map_or_else(String::new, |f| format!(", {f}"));
         let secret = a.secret.as_ref().map_or_else(String::new, |secret| format!(", with {secret}"));
         let id = a.provider_request_id.as_ref().map_or_else(String::new, |id| format!(", its id {id}"));
-        line(out, 1, &format!("- {}{status} in {} ms{fault}{secret}{id}", a.target, a.latency_ms));
+        // Of one whose end nobody saw it is not known.
+        let took = match r.outcome {
+            Outcome::Unknown { .. } => String::new(),
+            _ => format!(" in {} ms", a.latency_ms),
+        };
+        line(out, 1, &format!("- {}{status}{took}{fault}{secret}{id}", a.target));
     }
 }
 
@@ -263,6 +271,7 @@ fn end(out: &mut String, r: &Receipt) {
         Outcome::ProviderError { refusal, .. } => format!("the provider's error was handed over: {}", refusal.reason),
         Outcome::Interrupted { refusal } => format!("interrupted: {}", refusal.reason),
         Outcome::CallerLeft => "the caller left before the end".to_owned(),
+        Outcome::Unknown { found_ms, booked } => return unknown(out, r, *found_ms, booked),
     };
     line(out, 1, &how);
     if let Some(from) = &r.replayed_from {
@@ -287,6 +296,20 @@ fn end(out: &mut String, r: &Receipt) {
     line(out, 1, &format!("took {} ms{first}, {} bytes", r.latency_ms, r.answer_bytes));
     if !r.decision_digest.is_empty() {
         line(out, 1, &format!("decision digest {}", r.decision_digest));
+    }
+}
+
+/// The end of a call that nobody saw.
+fn unknown(out: &mut String, r: &Receipt, found_ms: i64, booked: &[Booked]) {
+    let found = jiff::Timestamp::from_millisecond(found_ms).map(|t| t.to_string()).unwrap_or_default();
+    line(out, 1, "unknown: the call left for its provider, and the gateway ended before the call did");
+    line(out, 1, &format!("found at {found}; the provider may have carried it out, and may bill it"));
+    for booked in booked {
+        let amount = claims::amount(booked.amount, booked.unit);
+        line(out, 1, &format!("booked in {}: {amount}, all that was held for it, in {}", booked.rule, booked.scope));
+    }
+    if let Some(cost) = r.cost_nanousd {
+        line(out, 1, &format!("cost: {} USD, settled before the gateway ended", usd_text(cost)));
     }
 }
 

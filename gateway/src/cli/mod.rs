@@ -352,7 +352,9 @@ fn run() -> ExitCode {
         Some(Verb::Replay(args)) => replay::run(&args),
         Some(Verb::Doctor(args)) => doctor::run(&args),
         Some(Verb::Trail(Trail::Tail { places, lines, follow, json })) => trail::tail(&places, lines, follow, json),
-        Some(Verb::Trail(Trail::Verify { places, head, json })) => journal::verify(&places, head.as_deref(), json),
+        Some(Verb::Trail(Trail::Verify { places, head, trail_from, json })) => {
+            journal::verify(&places, head.as_deref(), trail_from.as_deref(), json)
+        }
         Some(Verb::Trail(Trail::Export { places, from })) => journal::export(&places, from),
         Some(Verb::Trail(Trail::Acts { places, lines, json })) => trail::acts(&places, lines, json),
         Some(Verb::Trail(Trail::Report(report))) => report::run(&report),

@@ -19,6 +19,8 @@ struct Count {
     different: Vec<String>,
     /// Decided by another revision than the repository's.
     elsewhere: usize,
+    /// Ended before a policy was asked, or nobody saw their end: their receipts say nothing of decisions.
+    undecided: usize,
     unreadable: usize,
 }
 
@@ -42,6 +44,7 @@ pub fn run(args: &Replay) -> Result<(), Ended> {
     for line in &lines {
         match serde_json::from_str::<Receipt>(line) {
             Err(_) => count.unreadable += 1,
+            Ok(receipt) if receipt.decision_digest.is_empty() => count.undecided += 1,
             Ok(receipt) if *receipt.revision != *revision.id.0 => count.elsewhere += 1,
             Ok(receipt) => match decide_again(&receipt, &revision) {
                 Ok(again) if again.same => count.equal += 1,
@@ -61,7 +64,7 @@ fn tell(count: &Count, revision: &RevisionId, as_json: bool) {
     if as_json {
         let told = json!({
             "revision": revision, "equal": count.equal, "different": count.different,
-            "of_another_revision": count.elsewhere, "unreadable": count.unreadable,
+            "of_another_revision": count.elsewhere, "undecided": count.undecided, "unreadable": count.unreadable,
         });
         println!("{told}");
         return;
@@ -70,11 +73,12 @@ fn tell(count: &Count, revision: &RevisionId, as_json: bool) {
         println!("different: {id} (`tollgate explain {id}` tells how it was decided)");
     }
     println!(
-        "revision {}: {} decided again with equal digests, {} different, {} of another revision, {} unreadable",
+        "revision {}: {} decided again with equal digests, {} different, {} of another revision, {} undecided, {} unreadable",
         revision.short(),
         count.equal,
         count.different.len(),
         count.elsewhere,
+        count.undecided,
         count.unreadable
     );
 }

@@ -10,11 +10,12 @@ use tollgate_core::contract::Dialect;
 use tollgate_core::contract::meta::Declared;
 use tollgate_core::contract::refusal::Refusal;
 use tollgate_core::dialects::paths::Place;
+use tollgate_core::evidence::intent::Intent;
 use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
-use tollgate_core::limits::claim::Claim;
+use tollgate_core::limits::claim::{Claim, HoldId};
 use tollgate_core::pipeline::admit::admit;
 use tollgate_core::pipeline::arrive::{self, Arrival, Head};
 use tollgate_core::pipeline::body::Bodies;
@@ -24,7 +25,7 @@ use tollgate_core::pipeline::settle::After;
 use tollgate_core::pipeline::{Bounds, Core};
 use tollgate_core::policy::revision::Revision;
 use tollgate_core::policy::tree::Tree;
-use tollgate_core::ports::{Later, Policies, Trail};
+use tollgate_core::ports::{Later, Policies, Trail, Unkept};
 use tollgate_providers::Keeping;
 use tollgate_store::ledger::MemoryLedger;
 use tollgate_store::shelf::MemoryShelf;
@@ -157,6 +158,12 @@ impl Policies for One {
 struct Nowhere;
 
 impl Trail for Nowhere {
+    fn intend<'a>(&'a self, _intent: &'a Intent) -> Later<'a, Result<(), Unkept>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn lost(&self, _id: HoldId, _now_ms: i64) {}
+
     fn record(&self, _receipt: Box<Receipt>) -> Later<'_, ()> {
         Box::pin(std::future::ready(()))
     }

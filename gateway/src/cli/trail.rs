@@ -28,17 +28,20 @@ pub enum Trail {
         #[arg(long)]
         json: bool,
     },
-    /// Check the journal of budgets for any change, drop or reordering, and print its head
+    /// Check journal and receipts for any change, drop, addition or reordering, and print the journal's head
     Verify {
         #[command(flatten)]
         places: Places,
         /// A head that was printed before: the journal must still contain it
         #[arg(long, value_name = "NEXT:CHAIN")]
         head: Option<String>,
+        /// The first file of the trail that is to be there, where older ones were moved away
+        #[arg(long, value_name = "FILE")]
+        trail_from: Option<String>,
         #[arg(long)]
         json: bool,
     },
-    /// Print every record of the journal of budgets as a line of JSON
+    /// Print every record of the journal as a line of JSON
     Export {
         #[command(flatten)]
         places: Places,
@@ -127,6 +130,7 @@ pub fn short(receipt: &Receipt) -> String {
         Outcome::ProviderError { status, refusal } => format!("{status} provider: {}", refusal.category.name()),
         Outcome::Interrupted { .. } => "interrupted".to_owned(),
         Outcome::CallerLeft => "caller left".to_owned(),
+        Outcome::Unknown { .. } => "unknown".to_owned(),
     };
     let target = receipt.attempts.last().map_or("-", |a| &a.target);
     let cost = receipt.cost_nanousd.map_or_else(|| "-".to_owned(), |c| format!("${}", usd_text(c)));

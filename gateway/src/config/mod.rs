@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tollgate_providers::clouds::Settings;
+use tollgate_store::calls::Durability;
 
 use alerts::Alerts;
 use secret::{Secret, Secrets};
@@ -137,6 +138,8 @@ pub struct Timers {
 pub struct Trail {
     /// A file of the trail ends at this size and the next begins.
     pub file_bytes_max: NonZeroU64,
+    /// When a call may leave for a provider: when the kernel has its record (`relaxed`), or the disk (`strict`).
+    pub durability: Durability,
 }
 
 /// Bounds that no policy can widen.
@@ -183,7 +186,10 @@ impl Default for Policies {
 
 impl Default for Trail {
     fn default() -> Self {
-        Trail { file_bytes_max: NonZeroU64::new(64 << 20).expect("64 MiB are not 0") }
+        Trail {
+            file_bytes_max: NonZeroU64::new(64 << 20).expect("64 MiB are not 0"),
+            durability: Durability::default(),
+        }
     }
 }
 
@@ -268,6 +274,7 @@ mod tests {
             ("listen:\n  caller: 127.0.0.1:1\n", 2, "did you mean `callers`?"),
             ("edge:\n  body_bytes_max: 0\n", 2, "nonzero"),
             ("listen:\n  callers: here\n", 2, "socket address"),
+            ("trail: { durability: safe }\n", 1, "unknown variant `safe`, expected `relaxed` or `strict`"),
             ("policies: [", 1, ""),
             ("policies:\n  verify:\n", 2, ""),
             ("policies:\n  verify: {}\n", 2, "missing field `what`"),

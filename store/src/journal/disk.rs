@@ -12,7 +12,7 @@ const SECTOR: usize = 48;
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// It fails and does nothing.
     Fails,
     /// An append leaves half of its bytes; a sync writes half of the sectors and forgets the others, as Linux does.
@@ -24,12 +24,12 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Fault; 4] = [Fault::Fails, Fault::Half, Fault::EndsBefore, Fault::EndsAfter];
+    pub(crate) const ALL: [Fault; 4] = [Fault::Fails, Fault::Half, Fault::EndsBefore, Fault::EndsAfter];
 }
 
 /// A negative control: what a disk must not do, to see that the tests notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lie {
+pub(crate) enum Lie {
     None,
     /// It confirms what it did not sync.
     Files,
@@ -38,7 +38,7 @@ pub(super) enum Lie {
 }
 
 #[derive(Clone)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -64,10 +64,10 @@ struct File {
 }
 
 /// Small and the same everywhere: a seed replays.
-pub(super) struct Random(pub u64);
+pub(crate) struct Random(pub u64);
 
 impl Random {
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -76,45 +76,45 @@ impl Random {
 }
 
 impl Disk {
-    pub(super) fn new(lie: Lie) -> Disk {
+    pub(crate) fn new(lie: Lie) -> Disk {
         let inner = Inner { files: BTreeMap::new(), calls: 0, fault: None, has_ended: false, lie };
         Disk { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    pub(super) fn with(files: BTreeMap<String, Vec<u8>>) -> Disk {
+    pub(crate) fn with(files: BTreeMap<String, Vec<u8>>) -> Disk {
         let disk = Disk::new(Lie::None);
         let file = |bytes: Vec<u8>| File { kernel: bytes.clone(), disk: bytes, is_named: true, ..File::default() };
         disk.lock().files = files.into_iter().map(|(name, bytes)| (name, file(bytes))).collect();
         disk
     }
 
-    pub(super) fn files(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let there = |(name, file): (&String, &File)| (!file.is_removed).then(|| (name.clone(), file.kernel.clone()));
         self.lock().files.iter().filter_map(there).collect()
     }
 
-    pub(super) fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.lock().calls
     }
 
     /// Counted from now on.
-    pub(super) fn fault_at(&self, call: usize, fault: Fault) {
+    pub(crate) fn fault_at(&self, call: usize, fault: Fault) {
         let mut inner = self.lock();
         inner.fault = Some((inner.calls + call, fault));
     }
 
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.lock().has_ended
     }
 
     /// The process is gone; the kernel keeps what it has.
-    pub(super) fn restart(&self) {
+    pub(crate) fn restart(&self) {
         let mut inner = self.lock();
         (inner.has_ended, inner.fault) = (false, None);
     }
 
     /// What the disk was told to sync is there; of all else, anything may be.
-    pub(super) fn power_cut(&self, seed: u64) {
+    pub(crate) fn power_cut(&self, seed: u64) {
         let mut random = Random(seed);
         let mut inner = self.lock();
         inner.files.retain(|_, file| {

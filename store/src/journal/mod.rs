@@ -27,6 +27,9 @@ pub use verify::{Verified, verify};
 pub use writer::{Closed, Journal};
 
 #[cfg(test)]
+pub(crate) use disk::{Disk, Fault, Lie};
+
+#[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod disk;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tollgate_core::limits::amendment::Amendment;
-use tollgate_core::limits::claim::{Claim, HoldId};
+use tollgate_core::limits::claim::{Claim, HoldId, hex};
 use tollgate_core::limits::rules::Rule;
 use tollgate_core::ports::Used;
 
@@ -86,16 +86,3 @@ pub struct Booked {
 /// Where events go as they happen. Called once for each and in order for each id; outside of all locks, but for a hold that
 /// expires.
 pub type Sink = Box<dyn Fn(&Event) + Send + Sync>;
-
-/// Ids as 32 digits: no reader of JSON has numbers that large.
-mod hex {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(id: &u128, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{id:032x}"))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u128, D::Error> {
-        u128::from_str_radix(&String::deserialize(from)?, 16).map_err(serde::de::Error::custom)
-    }
-}

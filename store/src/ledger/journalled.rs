@@ -7,12 +7,12 @@
 //! whose end the journal does not have is settled at what it held: its call may have cost that much, and a budget must
 //! not be overspent because a gateway died.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tollgate_core::limits::amendment::Amendment;
 use tollgate_core::limits::balance::{Balance, Listing, Unkept};
@@ -22,11 +22,10 @@ use tollgate_core::ports::{Later, Ledger, Used};
 use super::books::{End, lock};
 use super::event::Event;
 use super::{MemoryLedger, full};
+use crate::calls::{Booking, Calls, Left, Line, Mark, Replay, WAIT_MAX, booked, encoded, write};
 use crate::journal::{self, Bounds, Cut, Folder, Head, Journal, OpenError, ReadError, Reader};
 use crate::keyed::{Keyed, KeyedError, Table};
 
-/// A call waits so long for a journal that has no room or whose disk fails.
-const WAIT_MAX: Duration = Duration::from_secs(2);
 /// So long the start waits for its first sync.
 const START_MAX: Duration = Duration::from_secs(30);
 /// A checkpoint is made when so many records came since the last: a start reads them again in well under a second.
@@ -37,28 +36,22 @@ const CHECKPOINT_LOOK: Duration = Duration::from_secs(1);
 const CHANGES: Table<Event> = Table::named("balances");
 /// The end of the journal that the balances are as of.
 const CHECKPOINT: Table<Head> = Table::named("checkpoints");
+/// Calls that had left and whose receipts were not in the trail, by their order.
+const CALLS: Table<Left> = Table::named("calls");
+/// Up to where the trail was vouched for.
+const MARK: Table<Mark> = Table::named("marks");
 const LEDGER: &str = "ledger";
 
 /// The ledger of one node, kept in a journal.
 pub struct JournalLedger {
     memory: MemoryLedger,
     journal: Arc<Journal>,
-    keyed: Keyed,
+    calls: Arc<Calls>,
+    keyed: Arc<Keyed>,
     /// Between an operator's adjustment and its record no checkpoint is made.
     adjusting: Mutex<()>,
     /// The end of the journal at the last checkpoint.
     kept: AtomicU64,
-}
-
-/// A record of the journal.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Line {
-    /// A gateway started. Holds without an end before it belong to calls whose end nobody saw: they were settled at what
-    /// they held.
-    Restarted { at_ms: i64, unknown: u64 },
-    #[serde(untagged)]
-    Changed(Event),
 }
 
 /// What a start found.
@@ -96,7 +89,7 @@ impl JournalLedger {
         now_ms: i64,
     ) -> Result<(JournalLedger, Started), LedgerError> {
         let folder = Arc::new(Folder::make(journal)?);
-        let keyed = Keyed::open(keyed)?;
+        let keyed = Arc::new(Keyed::open(keyed)?);
         let known = keyed.get(&CHECKPOINT, LEDGER)?;
         let (journal, recovered) = Journal::open(folder.clone(), bounds, known)?;
         let journal = Arc::new(journal);
@@ -109,18 +102,27 @@ impl JournalLedger {
         }));
         let from = known.unwrap_or_default().next;
         keyed.each(&CHANGES, |_, change| memory.apply(&change))?;
+        let mut replay = Replay { mark: keyed.get(&MARK, LEDGER)?, ..Replay::default() };
+        keyed.each(&CALLS, |_, left| drop(replay.open.insert(left.intent.id, left)))?;
         let mut replayed = 0;
         for found in Reader::from(folder, from)? {
             let found = found?;
-            match serde_json::from_slice(&found.payload) {
-                Ok(Line::Changed(event)) => memory.apply(&event),
-                Ok(Line::Restarted { at_ms, .. }) => drop(memory.settle_unknown(at_ms)),
-                Err(why) => return Err(LedgerError::Record { sequence: found.sequence, why: why.to_string() }),
+            let line: Line = serde_json::from_slice(&found.payload)
+                .map_err(|why| LedgerError::Record { sequence: found.sequence, why: why.to_string() })?;
+            replay.line(&line);
+            match line {
+                Line::Changed(event) => memory.apply(&event),
+                Line::Left { held, .. } => memory.apply(&held.into()),
+                Line::Restarted { at_ms, .. } => drop(memory.settle_unknown(at_ms)),
+                Line::Ended { .. } | Line::Intent(_) | Line::Attempt { .. } | Line::Receipts(_) => {}
             }
             replayed += 1;
         }
         let unknown = memory.settle_unknown(now_ms) as u64;
-        let ledger = JournalLedger { memory, journal, keyed, adjusting: Mutex::new(()), kept: AtomicU64::new(from) };
+        let calls = Arc::new(Calls::new(journal.clone()));
+        calls.put_back(replay);
+        let (adjusting, kept) = (Mutex::new(()), AtomicU64::new(from));
+        let ledger = JournalLedger { memory, journal, calls, keyed, adjusting, kept };
         let sequence = ledger.write(&Line::Restarted { at_ms: now_ms, unknown }).await;
         let sequence = sequence.map_err(|_| LedgerError::Unconfirmed)?;
         let confirmed = timeout(START_MAX, ledger.journal.synced(sequence)).await;
@@ -130,6 +132,16 @@ impl JournalLedger {
             tracing::warn!(unknown, "calls whose end nobody saw: they are booked at what was held for them");
         }
         Ok((ledger, Started { replayed, unknown, cut: recovered.cut }))
+    }
+
+    /// The calls that are kept in the same journal.
+    pub fn calls(&self) -> Arc<Calls> {
+        self.calls.clone()
+    }
+
+    /// The state file of this gateway.
+    pub fn keyed(&self) -> Arc<Keyed> {
+        self.keyed.clone()
     }
 
     /// Makes checkpoints, for ever. To be run beside the calls.
@@ -148,6 +160,8 @@ impl JournalLedger {
     /// After the last call: everything confirmed, and the balances kept, so that the next start reads nothing again.
     /// `false` where the disk did not take it within the time; the next start then reads the journal.
     pub async fn close(&self, within: Duration, now_ms: i64) -> bool {
+        // Where it is not written, the next start looks at the end of the trail as it does after a kill.
+        let _ = self.journal.append(&encoded(&Line::Ended { at_ms: now_ms }));
         let is_confirmed = self.journal.close(within).await;
         if is_confirmed {
             self.checkpoint_or_tell(now_ms);
@@ -168,10 +182,11 @@ impl JournalLedger {
         // end at this moment is in the copy. A hold or an end that is in the copy and reaches the journal later finds
         // itself done when it is done again: a call ends only when its hold is written, holds are known by their id, and
         // one that has ended is not there to end.
-        let (head, changes) = {
+        let ((head, changes), mut calls, mark) = {
             let _none_between = lock(&self.adjusting);
-            self.memory.told(now_ms, || self.journal.written())
+            self.calls.still(|| self.memory.told(now_ms, || self.journal.written()))
         };
+        with_holds(&mut calls, &changes);
         if !self.journal.confirms(head.next, WAIT_MAX) {
             // The disk is slow: the next look tries again.
             return Ok(());
@@ -180,6 +195,13 @@ impl JournalLedger {
             change.clear(&CHANGES)?;
             for (at, event) in changes.iter().enumerate() {
                 change.put(&CHANGES, &format!("{at:010}"), event)?;
+            }
+            change.clear(&CALLS)?;
+            for (at, left) in calls.iter().enumerate() {
+                change.put(&CALLS, &format!("{at:010}"), left)?;
+            }
+            if let Some(mark) = &mark {
+                change.put(&MARK, LEDGER, mark)?;
             }
             change.put(&CHECKPOINT, LEDGER, &head)
         })?;
@@ -194,23 +216,35 @@ impl JournalLedger {
     }
 
     async fn write(&self, line: &Line) -> Result<u64, journal::Refused> {
-        let bytes = encoded(line);
-        match self.journal.append(&bytes) {
-            Err(journal::Refused::Busy | journal::Refused::Disk(_)) => {
-                match timeout(WAIT_MAX, self.journal.write(&bytes)).await {
-                    Ok(written) => written,
-                    Err(_) => Err(journal::Refused::Busy),
-                }
-            }
-            ended @ (Ok(_) | Err(journal::Refused::TooLarge(_) | journal::Refused::Closed)) => ended,
-        }
+        write(&self.journal, &encoded(line)).await
     }
 
     async fn end(&self, id: HoldId, end: End, now_ms: i64) {
+        // An end is written behind its hold, and a call ends only when that is written: see `checkpoint`.
+        if let Some(booking) = self.calls.unpark(id)
+            && let Err(why) = self.write(&Line::Changed(booking.into())).await
+        {
+            not_kept(id, &why);
+        }
         if self.memory.take_out(id, end, now_ms).is_some()
             && let Err(why) = self.write(&Line::Changed(Event::ended(id, end, now_ms))).await
         {
             not_kept(id, &why);
+        }
+    }
+}
+
+/// What is held for calls that have left, by the changes that make the holds.
+fn with_holds(calls: &mut [Left], changes: &[Event]) {
+    let held = |event: &Event| {
+        let Event::Held { id, parts, .. } = event else { return None };
+        Some((*id, booked(parts)))
+    };
+    let mut holds: HashMap<HoldId, _> = changes.iter().filter_map(held).collect();
+    for left in calls {
+        // Where there is none any more, what a start found stays.
+        if let Some(booked) = holds.remove(&left.intent.id) {
+            left.booked = booked;
         }
     }
 }
@@ -234,6 +268,18 @@ impl Ledger for JournalLedger {
         })
     }
 
+    fn hold_for<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>> {
+        Box::pin(async move {
+            let held = self.memory.hold_untold(id, claims, now_ms)?;
+            // It is written with the intent of its call, or when that ends without having left.
+            if !self.calls.park(Booking::of(id, claims, now_ms)) {
+                self.memory.take_out(id, End::Voided, now_ms);
+                return Err(full(claims));
+            }
+            Ok(held)
+        })
+    }
+
     fn extend<'a>(&'a self, id: HoldId, step: u32, more: Used, now_ms: i64) -> Later<'a, Result<(), Refused>> {
         Box::pin(async move {
             self.memory.extend_untold(id, step, more, now_ms)?;
@@ -254,6 +300,9 @@ impl Ledger for JournalLedger {
 
     fn lost(&self, id: HoldId, had_left: bool, now_ms: i64) {
         let end = if had_left { End::Settled(None) } else { End::Voided };
+        if let Some(booking) = self.calls.unpark(id) {
+            append(&self.journal, id, &booking.into());
+        }
         if self.memory.take_out(id, end, now_ms).is_some() {
             append(&self.journal, id, &Event::ended(id, end, now_ms));
         }
@@ -303,12 +352,6 @@ fn append(journal: &Journal, id: HoldId, event: &Event) {
 fn not_kept(id: HoldId, why: &journal::Refused) {
     let id = format_args!("{id:032x}");
     tracing::error!(hold = %id, %why, "the end of a hold is not in the journal: after a restart it is booked whole");
-}
-
-fn encoded(line: &impl Serialize) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
-    serde_json::to_writer(&mut bytes, line).expect("an event has nothing that JSON cannot say, and memory takes it");
-    bytes
 }
 
 #[cfg(test)]

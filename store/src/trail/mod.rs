@@ -1,10 +1,15 @@
 //! All receipts, as JSON lines in files whose names sort by time.
 
+mod disk;
 mod forward;
 mod names;
 mod reader;
+mod recover;
+mod verify;
 mod writer;
 
 pub use forward::{Passed, each};
 pub use reader::{Follower, find, follow, tail};
+pub use recover::take_over;
+pub use verify::{Loose, Unsound, Verified, verify};
 pub use writer::{Clock, FileTrail};

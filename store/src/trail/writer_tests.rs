@@ -1,12 +1,16 @@
 //! Real files and real faults of disks, as far as a test can make them.
 
 use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tollgate_core::contract::Dialect;
 use tollgate_core::evidence::receipt::Opening;
 
-use super::super::{find, tail};
+use super::super::disk::Open;
+use super::super::{find, names, tail};
 use super::*;
 
 const LARGE: u64 = 64 << 20;
@@ -22,6 +26,10 @@ fn receipt(n: usize) -> Box<Receipt> {
         revision: "r".into(),
         dialect: Dialect::OpenaiChat,
     }))
+}
+
+fn open(dir: &Path, file_bytes_max: u64) -> io::Result<FileTrail> {
+    FileTrail::open_with(dir, file_bytes_max, Arc::new(|| jiff::Timestamp::now().as_millisecond()))
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -49,7 +57,7 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 fn receipts_are_there_without_close_and_all_of_them_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("trail");
-    let trail = FileTrail::open(&dir, LARGE).unwrap();
+    let trail = open(&dir, LARGE).unwrap();
     block_on(trail.record(receipt(0)));
     until("an idle writer writes at once", || numbers(&dir) == [0]);
     block_on(async {
@@ -95,7 +103,7 @@ fn files_are_rotated_by_size_and_their_names_sort() {
 fn a_start_begins_a_new_file_and_leaves_no_empty_one() {
     let dir = tempfile::tempdir().unwrap();
     for n in 0..3 {
-        let trail = FileTrail::open(dir.path(), LARGE).unwrap();
+        let trail = open(dir.path(), LARGE).unwrap();
         if n != 1 {
             block_on(trail.record(receipt(n)));
         }
@@ -104,13 +112,13 @@ fn a_start_begins_a_new_file_and_leaves_no_empty_one() {
     assert_eq!((numbers(dir.path()), names::list(dir.path()).unwrap().len()), (vec![0, 2], 2));
     let file = dir.path().join("no-folder");
     fs::write(&file, "").unwrap();
-    assert!(FileTrail::open(&file, LARGE).is_err(), "told at the start");
+    assert!(open(&file, LARGE).is_err(), "told at the start");
 }
 
 #[test]
 fn a_trail_that_is_dropped_writes_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
-    let trail = FileTrail::open(dir.path(), LARGE).unwrap();
+    let trail = open(dir.path(), LARGE).unwrap();
     block_on(async {
         for n in 0..1_000 {
             trail.record(receipt(n)).await;
@@ -124,7 +132,7 @@ fn a_trail_that_is_dropped_writes_what_it_has() {
 fn while_the_disk_fails_receipts_wait_and_then_come() {
     let dir = tempfile::tempdir().unwrap();
     let (trail_dir, aside) = (dir.path().join("trail"), dir.path().join("aside"));
-    let trail = Arc::new(FileTrail::open(&trail_dir, 400).unwrap());
+    let trail = Arc::new(open(&trail_dir, 400).unwrap());
     block_on(trail.record(receipt(0)));
     until("written", || numbers(&trail_dir) == [0]);
     // The next receipt needs a new file, and a file stands where the folder was.
@@ -154,7 +162,7 @@ fn while_the_disk_fails_receipts_wait_and_then_come() {
 fn closing_on_a_dead_disk_takes_no_longer_than_told() {
     let dir = tempfile::tempdir().unwrap();
     let trail_dir = dir.path().join("trail");
-    let trail = FileTrail::open(&trail_dir, LARGE).unwrap();
+    let trail = open(&trail_dir, LARGE).unwrap();
     fs::remove_dir_all(&trail_dir).unwrap();
     fs::write(&trail_dir, "").unwrap();
     block_on(trail.record(receipt(0)));
@@ -166,7 +174,7 @@ fn closing_on_a_dead_disk_takes_no_longer_than_told() {
 #[test]
 fn a_deleted_file_is_followed_by_another_with_what_it_lost() {
     let dir = tempfile::tempdir().unwrap();
-    let trail = FileTrail::open(dir.path(), LARGE).unwrap();
+    let trail = open(dir.path(), LARGE).unwrap();
     for name in names::list(dir.path()).unwrap() {
         fs::remove_file(dir.path().join(name)).unwrap();
     }
@@ -180,7 +188,7 @@ fn a_deleted_file_is_followed_by_another_with_what_it_lost() {
 #[test]
 fn a_full_disk_loses_no_line_and_tears_none() {
     let dir = tempfile::tempdir().unwrap();
-    let mut disk = Disk::begin(dir.path().to_owned(), LARGE, Arc::new(|| 0)).unwrap();
+    let mut disk = Disk::begin(dir.path().to_owned(), LARGE, Arc::new(|| 0), None).unwrap();
     disk.push(&receipt(0));
     disk.attempt(true).unwrap();
     let full = File::options().append(true).open("/dev/full").unwrap();

@@ -4,15 +4,15 @@
 //! forgotten key would let the same call run twice.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use tollgate_core::ports::{Begun, Kept, Later, Origin, Shelf};
+use tollgate_core::ports::{Begun, Kept, Later, Origin, Shelf, Unkept};
 
 /// As long as clients may repeat a call.
-const ANSWER_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const ANSWER_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// All answers together; the least recently used go first.
 const ANSWERS_BYTES_MAX: u64 = 64 << 20;
 /// What an entry costs beside its texts.
@@ -25,7 +25,7 @@ const ON_THEIR_WAY_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 /// All that is noted of what providers hold, some 60,000 ids; those asked for least recently go first.
 const ORIGINS_BYTES_MAX: u64 = 20 << 20;
 /// Providers keep responses for thirty days; what nobody asked for in that time is gone there too.
-const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(super) const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// The shelf of one node.
 pub struct MemoryShelf {
@@ -37,10 +37,14 @@ pub struct MemoryShelf {
     age_max: Duration,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Marker {
     body_digest: [u8; 32],
     since: Instant,
+    /// Its call has left for a provider.
+    has_left: bool,
+    /// And was lost.
+    lost: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -73,24 +77,29 @@ impl Shelf for MemoryShelf {
         Box::pin(std::future::ready(self.begin_now(key, body_digest)))
     }
 
+    fn leaves<'a>(&'a self, key: &'a str, _call_id: &'a Arc<str>) -> Later<'a, Result<(), Unkept>> {
+        self.leaves_now(key);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()> {
-        // Under the lock, answer first: nobody can find the key neither on its way nor answered.
-        let mut on_their_way = self.lock();
-        if let Some(marker) = on_their_way.get(key) {
-            self.answers.insert(key.to_owned(), Record { body_digest: marker.body_digest, kept: answer });
-            on_their_way.remove(key);
-        }
+        self.finish_now(key, answer);
         Box::pin(std::future::ready(()))
     }
 
     fn forget<'a>(&'a self, key: &'a str) -> Later<'a, ()> {
-        self.lock().remove(key);
+        self.forget_now(key);
         Box::pin(std::future::ready(()))
     }
 
+    fn lost(&self, key: &str, call_id: &Arc<str>) {
+        if let Some(marker) = self.lock().get_mut(key) {
+            marker.lost = Some(call_id.clone());
+        }
+    }
+
     fn note_origin<'a>(&'a self, id: &'a str, origin: Origin) -> Later<'a, ()> {
-        // Of two that come at once, the first stays.
-        self.origins.get_with_by_ref(id, || origin);
+        self.note_now(id, origin);
         Box::pin(std::future::ready(()))
     }
 
@@ -110,12 +119,52 @@ fn origins(bytes_max: u64) -> Cache<String, Origin> {
 }
 
 impl MemoryShelf {
-    fn begin_now(&self, key: &str, body_digest: [u8; 32]) -> Begun {
+    /// The digest of the body that the key was claimed with; `None` = it was not.
+    pub(super) fn leaves_now(&self, key: &str) -> Option<[u8; 32]> {
+        let mut on_their_way = self.lock();
+        let marker = on_their_way.get_mut(key)?;
+        marker.has_left = true;
+        Some(marker.body_digest)
+    }
+
+    pub(super) fn finish_now(&self, key: &str, answer: Kept) -> Option<[u8; 32]> {
+        // Under the lock, answer first: nobody can find the key neither on its way nor answered.
+        let mut on_their_way = self.lock();
+        let body_digest = on_their_way.get(key)?.body_digest;
+        self.answered(key, body_digest, answer);
+        on_their_way.remove(key);
+        Some(body_digest)
+    }
+
+    pub(super) fn answered(&self, key: &str, body_digest: [u8; 32], kept: Kept) {
+        self.answers.insert(key.to_owned(), Record { body_digest, kept });
+    }
+
+    /// The digest of the body that the key was claimed with.
+    pub(super) fn claimed_with(&self, key: &str) -> Option<[u8; 32]> {
+        self.lock().get(key).map(|marker| marker.body_digest)
+    }
+
+    /// Had its call left for a provider?
+    pub(super) fn forget_now(&self, key: &str) -> bool {
+        self.lock().remove(key).is_some_and(|marker| marker.has_left)
+    }
+
+    /// Is it new? Of two that come at once, the first stays.
+    pub(super) fn note_now(&self, id: &str, origin: Origin) -> bool {
+        self.origins.entry_by_ref(id).or_insert_with(|| origin).is_fresh()
+    }
+
+    pub(super) fn begin_now(&self, key: &str, body_digest: [u8; 32]) -> Begun {
         let mut on_their_way = self.lock();
         if let Some(marker) = on_their_way.get(key)
             && marker.since.elapsed() < self.age_max
         {
-            return if marker.body_digest == body_digest { Begun::InFlight } else { Begun::OtherBody };
+            return match &marker.lost {
+                _ if marker.body_digest != body_digest => Begun::OtherBody,
+                Some(call_id) => Begun::Unknown { call_id: call_id.clone() },
+                None => Begun::InFlight,
+            };
         }
         if let Some(record) = self.answers.get(key) {
             let is_same = record.body_digest == body_digest;
@@ -128,7 +177,7 @@ impl MemoryShelf {
             tracing::error!("too many idempotency keys are on their way: a call was told to try again");
             return Begun::InFlight;
         }
-        on_their_way.insert(key.into(), Marker { body_digest, since: Instant::now() });
+        on_their_way.insert(key.into(), Marker { body_digest, since: Instant::now(), has_left: false, lost: None });
         Begun::Fresh
     }
 
@@ -146,7 +195,6 @@ fn weight(key: &str, record: &Record) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -173,6 +221,7 @@ mod tests {
             Begun::Fresh => "fresh".to_owned(),
             Begun::InFlight => "in flight".to_owned(),
             Begun::OtherBody => "other body".to_owned(),
+            Begun::Unknown { call_id } => format!("unknown {call_id}"),
             Begun::Answered(kept) => String::from_utf8(kept.body.to_vec()).unwrap(),
         };
         assert_eq!(begin(ONE), "fresh");
@@ -186,6 +235,9 @@ mod tests {
         assert_eq!(begin(ONE), "other body");
         drop(shelf.forget("key"));
         assert_eq!(begin(TWO), "the answer", "what was answered is not forgotten");
+        assert!(matches!(shelf.begin_now("lost", ONE), Begun::Fresh));
+        shelf.lost("lost", &"c".into());
+        assert!(matches!(shelf.begin_now("lost", ONE), Begun::Unknown { .. }), "it may have been carried out");
     }
 
     #[test]
