@@ -11,6 +11,7 @@ mod keys;
 mod metrics;
 mod operators;
 mod policies;
+mod signals;
 mod start;
 mod state;
 mod tokens;

@@ -33,6 +33,7 @@ use crate::keys::Keys;
 use crate::metrics::{Counted, Metrics};
 use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
+use crate::signals;
 use crate::state::{self, State};
 use crate::tokens;
 
@@ -77,6 +78,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let _lock = state.lock().map_err(Ended::usage)?;
     let pepper = state.pepper().map_err(Ended::usage)?;
     let metrics = Arc::new(Metrics::new());
+    let _hangups = signals::hangups().map_err(Ended::failed)?;
     let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
     let (providers, found) = providers(&config).await?;
     let trail = Arc::new(
