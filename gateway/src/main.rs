@@ -11,9 +11,11 @@ mod keys;
 mod metrics;
 mod operators;
 mod policies;
+mod says;
 mod signals;
 mod start;
 mod state;
+mod tls;
 mod tokens;
 mod trust;
 

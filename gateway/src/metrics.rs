@@ -14,6 +14,8 @@ use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
 use tollgate_core::ports::{Later, Trail};
 
+use crate::tls;
+
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
@@ -79,6 +81,7 @@ pub struct Metrics {
     limit_alerts: Family<Limit, Counter>,
     above_hold: Family<Limit, Counter<u64, AtomicU64>>,
     active_since: Gauge<i64, AtomicI64>,
+    pub tls: tls::meters::Meters,
     /// Calls under way.
     pub in_flight: Gauge<i64, AtomicI64>,
 }
@@ -101,6 +104,7 @@ impl Metrics {
             limit_alerts: Family::default(),
             above_hold: Family::default(),
             active_since: Gauge::default(),
+            tls: Default::default(),
             in_flight: Gauge::default(),
         };
         let r = &mut metrics.registry;
@@ -137,6 +141,7 @@ impl Metrics {
             "When the active revision became active, seconds since 1970",
             metrics.active_since.clone(),
         );
+        metrics.tls.register(r);
         r.register("calls_in_flight", "Calls under way", metrics.in_flight.clone());
         metrics
     }

@@ -35,4 +35,5 @@ mod sources;
 mod steer;
 mod storm;
 mod support;
+mod tls;
 mod tokens;
