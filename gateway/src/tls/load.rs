@@ -10,9 +10,10 @@ use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{ServerConfig, WebPkiClientVerifier};
 use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore, version};
 
-use super::names::Names;
+use super::names::{Names, Parts};
+use super::revoked::Revocations;
 use super::verify::ForClients;
-use super::{files, names};
+use super::{files, names, revoked};
 use crate::config::tls::{Client, Tls};
 
 /// What a listener serves with. Made anew as a whole: sessions that began under another are not taken up again, so nobody
@@ -107,7 +108,7 @@ fn clients(
             .add(root.clone())
             .map_err(|why| format!("`{}`: a certificate in it is no root: {why}", path.display()))?;
     }
-    let (lists, revoked, warnings) = lists(tls, &roots, path, now_ms)?;
+    let (lists, revoked, warnings) = lists(tls, &roots, path, provider, now_ms)?;
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider.clone()).with_crls(lists);
     let builder = match tls.client {
         Client::Optional => builder.allow_unauthenticated(),
@@ -120,32 +121,58 @@ fn clients(
 
 type Lists = (Vec<CertificateRevocationListDer<'static>>, HashSet<Box<str>>, Vec<String>);
 
-fn lists(tls: &Tls, roots: &[CertificateDer<'_>], ca: &Path, now_ms: i64) -> Result<Lists, String> {
-    let (mut lists, mut revoked, mut warnings) = (Vec::new(), HashSet::new(), Vec::new());
-    let mut issuers = HashSet::new();
+fn lists(
+    tls: &Tls,
+    roots: &[CertificateDer<'_>],
+    ca: &Path,
+    by: &CryptoProvider,
+    now_ms: i64,
+) -> Result<Lists, String> {
+    let roots = revoked::authorities(roots).map_err(|why| format!("`{}`: {why}", ca.display()))?;
+    let (mut lists, mut ids, mut warnings) = (Vec::new(), HashSet::new(), Vec::new());
+    let mut has_list = vec![false; roots.len()];
     for path in &tls.client_crl {
         for list in files::revoked(path)? {
-            let read = names::revocations(&list).map_err(|why| format!("`{}`: {why}", path.display()))?;
+            let of = |why: String| format!("`{}`: {why}", path.display());
+            let read = revoked::read(&list).map_err(of)?;
             if let Some(next_ms) = read.next_ms.filter(|next_ms| *next_ms < now_ms) {
-                warnings.push(format!(
-                    "`{}`: a newer list was due on {}; this one counts until there is one",
-                    path.display(),
-                    date(next_ms)
-                ));
+                let due = date(next_ms);
+                warnings.push(of(format!("a newer list was due on {due}; this one counts until there is one")));
             }
-            issuers.insert(read.issuer);
-            revoked.extend(read.ids.into_iter().map(String::into_boxed_str));
+            signed(&read, &roots, by).map_err(of)?;
+            roots.iter().zip(&mut has_list).for_each(|(root, has)| *has |= read.is_of(root));
+            ids.extend(read.ids.into_iter().map(String::into_boxed_str));
             lists.push(list);
         }
     }
     // Otherwise every certificate of that root would be refused, and nobody would see why.
-    for root in roots.iter().filter(|_| !lists.is_empty()) {
-        let (subject, told) = names::subject(root).map_err(|why| format!("`{}`: {why}", ca.display()))?;
-        if !issuers.contains(&subject) {
-            return Err(format!("`client_crl`: none of the lists is of `{told}`, which is in `{}`", ca.display()));
+    match roots.iter().zip(has_list).find(|(_, has)| !lists.is_empty() && !has) {
+        Some((root, _)) => {
+            let told = names::told(root.subject);
+            Err(format!("`client_crl`: none of the lists is of `{told}`, which is in `{}`", ca.display()))
+        }
+        None => Ok((lists, ids, warnings)),
+    }
+}
+
+/// A list that names a root must have its signature: otherwise every certificate of that root would be refused. Authorities
+/// below it are not known before a client shows them; their lists are checked then.
+fn signed(list: &Revocations<'_>, roots: &[Parts<'_>], by: &CryptoProvider) -> Result<(), String> {
+    let told = || names::told(list.issuer);
+    let mut of = roots.iter().filter(|root| list.is_of(root)).peekable();
+    if of.peek().is_none() {
+        return Ok(());
+    }
+    for root in of {
+        let is_signed = list.is_signed_by(root, &by.signature_verification_algorithms);
+        if is_signed.map_err(|why| format!("the key of `{}` cannot be read: {why}", told()))? {
+            return Ok(());
         }
     }
-    Ok((lists, revoked, warnings))
+    Err(format!(
+        "it says that it is of `{}`, and does not have the signature of that root: it was changed, or another signed it",
+        told()
+    ))
 }
 
 fn date(ms: i64) -> String {

@@ -1,5 +1,6 @@
 //! TLS at a listener: what it serves with now, the handshake, and what a connection knows of its client.
 
+mod der;
 pub mod doors;
 mod files;
 pub mod handshake;
@@ -10,6 +11,7 @@ pub mod meters;
 mod names;
 pub mod peer;
 pub mod pinned;
+mod revoked;
 mod turns;
 mod verify;
 mod watch;
