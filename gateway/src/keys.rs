@@ -3,7 +3,8 @@
 //! A change is on the disk before it acts, and acts before it is told as done. Keys of the repository can be revoked here,
 //! at once; everything else about them stands in `tenants.yaml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
@@ -89,18 +90,37 @@ pub struct Asked<'a> {
 
 impl Keys {
     /// Those on the disk count from now on.
-    pub fn open(core: Arc<Core>, file: KeyFile) -> Keys {
-        file.all().into_iter().for_each(|record| core.keys.put(record));
-        Keys { core, file, changing: Mutex::new(()) }
+    pub fn open(core: Arc<Core>, path: &Path) -> Result<Keys, KeyFileError> {
+        // Many keys have few tenants, apps and owners: each name is in memory once.
+        let mut names = HashSet::new();
+        let file = KeyFile::open(path, core.pepper.id(), |mut record| {
+            record.share(&mut names);
+            core.keys.put(record);
+        })?;
+        Ok(Keys { core, file, changing: Mutex::new(()) })
     }
 
-    /// All that this reach may see, by id: the repository's too.
-    pub fn all(&self, reach: &Reach) -> Vec<Value> {
+    /// By id, from behind `after` on, so many that this reach may see: the repository's too. And whether there are more.
+    pub fn page(&self, reach: &Reach, tenant: Option<&str>, after: Option<&str>, limit: usize) -> (Vec<Value>, bool) {
         let revision = self.core.policies.pin();
-        let mut all: BTreeMap<Arc<str>, Arc<KeyRecord>> =
-            revision.tenants.keys.iter().map(|(id, record)| (id.clone(), record.clone())).collect();
-        all.extend(self.core.keys.all().into_iter().map(|record| (record.id.clone(), record)));
-        all.values().filter(|record| reach.sees(record)).map(|record| self.told(record)).collect()
+        let mut page: BTreeMap<Arc<str>, Arc<KeyRecord>> = BTreeMap::new();
+        let mut take = |record: &Arc<KeyRecord>| {
+            let is_wanted = reach.sees(record)
+                && tenant.is_none_or(|tenant| tenant == &*record.tenant)
+                && after.is_none_or(|after| after < &*record.id);
+            // One more than asked for says that there are more.
+            let is_near = page.len() <= limit || page.last_key_value().is_some_and(|(last, _)| record.id <= *last);
+            if is_wanted && is_near {
+                page.insert(record.id.clone(), record.clone());
+                if page.len() > limit + 1 {
+                    page.pop_last();
+                }
+            }
+        };
+        revision.tenants.keys.values().for_each(&mut take);
+        self.core.keys.each(take);
+        let more = page.len() > limit;
+        (page.values().take(limit).map(|record| self.told(record)).collect(), more)
     }
 
     pub fn one(&self, id: &str, reach: &Reach) -> Result<(Value, String), Unchanged> {
@@ -165,7 +185,7 @@ impl Keys {
         // A revoked key of the repository stays: without its record it would be good again.
         let spent =
             |kept: &KeyRecord| kept.fit_anywhere(now_ms).is_err() && !revision.tenants.keys.contains_key(&kept.id);
-        self.file.put(record.clone(), spent)?;
+        self.file.put(std::slice::from_ref(&record), spent)?;
         self.core.keys.put(record);
         Ok(())
     }

@@ -19,7 +19,6 @@ use tollgate_policy_runtime::watch::Watch;
 use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
-use tollgate_store::keys::KeyFile;
 use tollgate_store::ledger::JournalLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
@@ -92,8 +91,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let now_ms = clock().now_ms;
     let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
     let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
-    let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
-    let keys = Arc::new(Keys::open(core.clone(), kept));
+    let keys = Arc::new(Keys::open(core.clone(), &state.keys()).map_err(|why| Ended::usage(why.to_string()))?);
     let acts = Acts::open(state.trail())
         .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?;
     let one_time = one_time_key(&core)?;

@@ -68,7 +68,7 @@ impl State {
 
     /// Keys that were made while a gateway ran: hashes only.
     pub fn keys(&self) -> PathBuf {
-        self.path.join("keys.json")
+        self.path.join("keys.redb")
     }
 
     /// Does a gateway run on this folder?

@@ -1,36 +1,37 @@
-//! Keys that operators make while a gateway runs, in one file that is replaced as a whole.
+//! Keys that operators make while a gateway runs: in a state file of their own, a row each.
 //!
-//! A change is on the disk before it is told as done: written beside, synced, renamed, and the folder synced. A kill at any
-//! moment leaves the file before or the file after.
+//! A change is a transaction that is on the disk before it is told as done. A kill at any moment leaves the rows before or the
+//! rows after.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tollgate_core::identity::record::KeyRecord;
 
-/// Each change writes all of them.
-pub const KEYS_MAX: usize = 20_000;
-/// A larger file is none of ours: a row is below 4 KiB.
-const FILE_BYTES_MAX: u64 = 4_096 * KEYS_MAX as u64;
+use crate::keyed::{Keyed, KeyedError, Table};
+
+/// All of them are in memory while a gateway runs, at about 400 bytes each.
+pub const KEYS_MAX: usize = 2_000_000;
+const VERSION: u32 = 1;
+
+const KEYS: Table<KeyRecord> = Table::named("keys");
+const ABOUT: Table<About> = Table::named("about");
+const THIS: &str = "keys";
 
 /// The keys of one gateway.
-#[derive(Debug)]
 pub struct KeyFile {
-    path: PathBuf,
-    pepper: String,
-    rows: Mutex<BTreeMap<Arc<str>, KeyRecord>>,
+    keyed: Keyed,
+    /// So many rows; held while they change.
+    rows: Mutex<usize>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
-    #[error("cannot use `{}`: {why}", path.display())]
-    Disk { path: PathBuf, why: io::Error },
-    #[error("`{}` cannot be read: {why}; restore it from a copy, or move it away and make all keys anew", path.display())]
-    Wrong { path: PathBuf, why: String },
+    #[error(transparent)]
+    Keyed(#[from] KeyedError),
+    #[error("`{}` is of version {version}, this program writes {VERSION}", path.display())]
+    Version { path: PathBuf, version: u32 },
     #[error(
         "the keys of `{}` were hashed with the pepper `{theirs}`, this gateway has `{own}`: restore the pepper, or move the file away and make all keys anew",
         path.display()
@@ -42,74 +43,67 @@ pub enum KeyFileError {
     Full,
 }
 
-/// The file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct About {
     version: u32,
+    /// The id of the pepper that hashes all of them.
     pepper: String,
-    keys: Vec<KeyRecord>,
 }
 
 impl KeyFile {
-    /// Without the file there are no keys yet. `pepper` is the id of the pepper that hashes them.
-    pub fn open(path: &Path, pepper: &str) -> Result<KeyFile, KeyFileError> {
-        let wrong = |why: String| KeyFileError::Wrong { path: path.to_owned(), why };
-        let disk = |why| KeyFileError::Disk { path: path.to_owned(), why };
-        let mut rows = BTreeMap::new();
-        match fs::metadata(path) {
-            Ok(file) if file.len() > FILE_BYTES_MAX => return Err(wrong(format!("it has {} bytes", file.len()))),
-            Ok(_) => {
-                let kept: Kept =
-                    serde_json::from_slice(&fs::read(path).map_err(disk)?).map_err(|why| wrong(why.to_string()))?;
-                if kept.version != 1 {
-                    return Err(wrong(format!("it is of version {}, this program writes 1", kept.version)));
-                }
-                if kept.pepper != pepper {
-                    let (theirs, own) = (kept.pepper, pepper.to_owned());
-                    return Err(KeyFileError::Pepper { path: path.to_owned(), theirs, own });
-                }
-                rows.extend(kept.keys.into_iter().map(|key| (key.id.clone(), key)));
+    /// Without the file there are no keys yet. `pepper` is the id of the pepper that hashes them. All keys are given away.
+    pub fn open(path: &Path, pepper: &str, mut give: impl FnMut(KeyRecord)) -> Result<KeyFile, KeyFileError> {
+        let keyed = Keyed::open(path)?;
+        match keyed.get(&ABOUT, THIS)? {
+            Some(About { version, .. }) if version != VERSION => {
+                return Err(KeyFileError::Version { path: path.to_owned(), version });
             }
-            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-            Err(why) => return Err(disk(why)),
+            Some(about) if about.pepper != pepper => {
+                let (theirs, own) = (about.pepper, pepper.to_owned());
+                return Err(KeyFileError::Pepper { path: path.to_owned(), theirs, own });
+            }
+            Some(_) => {}
+            None => {
+                let about = About { version: VERSION, pepper: pepper.to_owned() };
+                keyed.change(|change| change.put(&ABOUT, THIS, &about))?;
+            }
         }
-        Ok(KeyFile { path: path.to_owned(), pepper: pepper.to_owned(), rows: Mutex::new(rows) })
+        let mut rows = 0;
+        keyed.each(&KEYS, |_, record| {
+            rows += 1;
+            give(record);
+        })?;
+        Ok(KeyFile { keyed, rows: Mutex::new(rows) })
     }
 
-    pub fn all(&self) -> Vec<KeyRecord> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
-    }
-
-    /// Keeps a key; when this returns it outlives a power cut. Where there is no room, those that `spent` names go.
-    pub fn put(&self, record: KeyRecord, spent: impl Fn(&KeyRecord) -> bool) -> Result<(), KeyFileError> {
+    /// Keeps keys, all of them or none; when this returns they outlive a power cut. Where there is no room, those that `spent`
+    /// names go.
+    pub fn put(&self, records: &[KeyRecord], spent: impl Fn(&KeyRecord) -> bool) -> Result<(), KeyFileError> {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut after = rows.clone();
-        if after.len() >= KEYS_MAX && !after.contains_key(&record.id) {
-            after.retain(|_, kept| !spent(kept));
-            if after.len() >= KEYS_MAX {
-                return Err(KeyFileError::Full);
-            }
+        let mut gone: Vec<Arc<str>> = Vec::new();
+        if *rows + records.len() > KEYS_MAX {
+            let replaces = |id: &str| records.iter().any(|record| *record.id == *id);
+            self.keyed.each(&KEYS, |id, kept| {
+                if spent(&kept) && !replaces(id) {
+                    gone.push(kept.id);
+                }
+            })?;
         }
-        after.insert(record.id.clone(), record);
-        let kept = Kept { version: 1, pepper: self.pepper.clone(), keys: after.values().cloned().collect() };
-        self.replace(&kept).map_err(|why| KeyFileError::Disk { path: self.path.clone(), why })?;
+        let mut after = *rows - gone.len();
+        if after + records.len() > KEYS_MAX {
+            return Err(KeyFileError::Full);
+        }
+        self.keyed.change(|change| {
+            gone.iter().try_for_each(|id| change.remove(&KEYS, id))?;
+            for record in records {
+                after += usize::from(change.get(&KEYS, &record.id)?.is_none());
+                change.put(&KEYS, &record.id, record)?;
+            }
+            Ok(())
+        })?;
         *rows = after;
         Ok(())
-    }
-
-    fn replace(&self, kept: &Kept) -> io::Result<()> {
-        let beside = self.path.with_extension("json.new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&beside)?;
-        file.write_all(&serde_json::to_vec(kept)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
     }
 }
 
@@ -121,35 +115,30 @@ mod tests {
         KeyRecord { id: id.into(), tenant: "acme".into(), ..KeyRecord::default() }
     }
 
-    #[test]
-    fn keys_are_there_after_a_restart_and_a_half_written_file_is_not_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keys.json");
-        let file = KeyFile::open(&path, "p1").unwrap();
-        assert_eq!(file.all(), []);
-        file.put(key("b"), |_| false).unwrap();
-        file.put(key("a"), |_| false).unwrap();
-        file.put(KeyRecord { revoked_ms: Some(7), ..key("b") }, |_| false).unwrap();
-        // What a kill between writing and renaming leaves.
-        fs::write(path.with_extension("json.new"), "{\"version\":1,").unwrap();
-        let again = KeyFile::open(&path, "p1").unwrap();
-        assert_eq!(again.all(), [key("a"), KeyRecord { revoked_ms: Some(7), ..key("b") }]);
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
-        assert!(KeyFile::open(&path, "p2").unwrap_err().to_string().contains("restore the pepper"));
-        fs::write(&path, "{\"version\":1,").unwrap();
-        assert!(matches!(KeyFile::open(&path, "p1"), Err(KeyFileError::Wrong { .. })), "never taken for no keys");
+    fn opened(path: &Path, pepper: &str) -> Result<(KeyFile, Vec<KeyRecord>), KeyFileError> {
+        let mut all = Vec::new();
+        let file = KeyFile::open(path, pepper, |record| all.push(record))?;
+        Ok((file, all))
     }
 
     #[test]
-    fn a_change_that_the_disk_does_not_take_is_not_made() {
+    fn keys_are_there_after_a_restart_in_a_file_of_our_own() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("state");
-        fs::create_dir(&folder).unwrap();
-        let file = KeyFile::open(&folder.join("keys.json"), "p").unwrap();
-        file.put(key("a"), |_| false).unwrap();
-        fs::remove_dir_all(&folder).unwrap();
-        assert!(matches!(file.put(key("b"), |_| false), Err(KeyFileError::Disk { .. })));
-        assert_eq!(file.all(), [key("a")]);
+        let path = dir.path().join("keys.redb");
+        let (file, all) = opened(&path, "p1").unwrap();
+        assert_eq!(all, []);
+        file.put(&[key("b"), key("a")], |_| false).unwrap();
+        file.put(&[KeyRecord { revoked_ms: Some(7), ..key("b") }], |_| false).unwrap();
+        assert_eq!(*file.rows.lock().unwrap(), 2);
+        drop(file);
+        let (file, all) = opened(&path, "p1").unwrap();
+        assert_eq!(all, [key("a"), KeyRecord { revoked_ms: Some(7), ..key("b") }]);
+        drop(file);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "nobody else reads it");
+        let Err(told) = opened(&path, "p2") else { panic!("another pepper") };
+        assert!(told.to_string().contains("restore the pepper"));
+        std::fs::write(&path, "{\"version\":1,").unwrap();
+        assert!(matches!(opened(&path, "p1"), Err(KeyFileError::Keyed(_))), "never taken for no keys");
     }
 }

@@ -121,7 +121,8 @@ async fn a_key_is_made_rotated_and_revoked_while_the_gateway_runs_and_outlives_i
     assert!(acts.iter().all(|act| act["actor"] == "operator-token" && act["address"] == "127.0.0.1"), "{acts:?}");
     for secret in [&first, &second, &third, &gone_key, &operator] {
         assert!(
-            !format!("{acts:?}{}", std::fs::read_to_string(again.state.join("keys.json")).unwrap()).contains(secret)
+            !format!("{acts:?}{}", String::from_utf8_lossy(&std::fs::read(again.state.join("keys.redb")).unwrap()))
+                .contains(secret)
         );
     }
 }

@@ -11,6 +11,10 @@ pub struct PromptFacts {
     /// An estimate, by the family of the model that is asked for.
     pub tokens: u64,
     pub messages: u64,
+    /// Answers of the model that the conversation has.
+    pub turns: u64,
+    /// How many of the last turns called the same tools with the same arguments.
+    pub repeats: u64,
     pub roles: Vec<String>,
     pub tools: Vec<String>,
     pub has_images: bool,

@@ -25,6 +25,7 @@ mod recorded;
 mod retold;
 pub mod sealed;
 pub mod spots;
+mod turns;
 mod weigh;
 pub mod words;
 

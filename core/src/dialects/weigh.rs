@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::inputs;
+use super::turns::Turns;
 use super::words::{Words, each_part};
+use super::{inputs, turns};
 use crate::contract::canonical::part::{Kind, Media, MediaKind, Source};
 use crate::contract::canonical::{Format, Request, Tool};
 use crate::contract::tokens::families::Family;
@@ -33,27 +34,34 @@ const OURS_TO_RUN: [&str; 8] =
 impl Words {
     /// Counts what the body holds. What its dialect cannot read counts as it stands.
     pub fn counts(&self) -> Counts {
+        self.weighed().0
+    }
+
+    /// The counts, and the turns of an agent, of one reading.
+    pub(super) fn weighed(&self) -> (Counts, Turns) {
         let body = size(&self.body);
+        let plain = |text: Size| (Counts { text, body, messages: 1, ..Counts::default() }, Turns::default());
         match self.inner() {
             Ok(None) => {}
-            Ok(Some(inner)) => return inner.counts(),
-            Err(_) => return Counts { text: body, body, messages: 1, ..Counts::default() },
+            Ok(Some(inner)) => return inner.weighed(),
+            Err(_) => return plain(body),
         }
+        let look = |request: Request<'_>| (counts(&request), turns::of(&request));
         let counted = match super::codec(self.dialect) {
-            Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(|r| counts(&r))),
+            Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(look)),
             None if self.dialect.operation() == Operation::CountTokens => {
-                self.read(|body, skim, given| inputs::counted(self.dialect, body, skim, given).map(|r| counts(&r)))
+                self.read(|body, skim, given| inputs::counted(self.dialect, body, skim, given).map(look))
             }
-            None => return Counts { text: self.texts_size(body), body, messages: 1, ..Counts::default() },
+            None => return plain(self.texts_size(body)),
         };
         match counted {
-            Ok((counts, media)) => Counts { body: body.without(media), ..counts },
-            Err(_) => Counts { text: body, body, messages: 1, ..Counts::default() },
+            Ok(((counts, media), turns)) => (Counts { body: body.without(media), ..counts }, turns),
+            Err(_) => plain(body),
         }
     }
 
     /// The family of the model in the body; where none is named there, the usual one of the dialect.
-    fn family(&self) -> &'static Family {
+    pub(super) fn family(&self) -> &'static Family {
         #[derive(Deserialize)]
         struct Named<'a> {
             #[serde(borrow, default)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::turns::Turns;
 use super::{Given, bedrock, codec, inputs};
 use crate::contract::canonical::part::{Kind, MediaKind, Role};
 use crate::contract::canonical::{self, Format, Request};
@@ -112,7 +113,8 @@ impl Words {
                 None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
         };
-        Ok(PromptFacts { tokens: self.estimate(), ..facts })
+        let (counts, Turns { turns, repeats }) = self.weighed();
+        Ok(PromptFacts { tokens: self.family().estimate(&counts), turns, repeats, ..facts })
     }
 
     pub fn text(&self) -> Result<Vec<TextPart>, Unclear> {

@@ -1,5 +1,6 @@
 //! What is known of a key, wherever it is kept, and whether it is still good.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -104,6 +105,19 @@ pub fn prove(
 }
 
 impl KeyRecord {
+    /// Names that other records have too are taken from there.
+    pub fn share(&mut self, names: &mut HashSet<Arc<str>>) {
+        let version = self.version.iter_mut();
+        for name in
+            [&mut self.tenant, &mut self.app, &mut self.owner].into_iter().chain(version).chain(&mut self.groups)
+        {
+            match names.get(name) {
+                Some(known) => *name = known.clone(),
+                None => drop(names.insert(name.clone())),
+            }
+        }
+    }
+
     /// Is it good now, from there?
     pub fn fit(&self, address: &str, now_ms: i64) -> Result<(), Unfit> {
         self.fit_anywhere(now_ms)?;

@@ -23,7 +23,7 @@ impl RuntimeKeys {
     }
 
     /// All, in no order.
-    pub fn all(&self) -> Vec<Arc<KeyRecord>> {
-        self.keys.read().expect("no code panics while it holds the keys").values().cloned().collect()
+    pub fn each(&self, tell: impl FnMut(&Arc<KeyRecord>)) {
+        self.keys.read().expect("no code panics while it holds the keys").values().for_each(tell);
     }
 }

@@ -144,6 +144,8 @@ pub struct ScopeGlobs {
     pub app: Vec<crate::contract::glob::Glob>,
     pub use_case: Vec<crate::contract::glob::Glob>,
     pub operation: Vec<crate::contract::glob::Glob>,
+    /// Of these, only calls for which a policy reserves the rule.
+    pub reserved: bool,
 }
 
 /// A time zone by its name in the IANA database.

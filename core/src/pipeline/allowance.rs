@@ -62,7 +62,7 @@ pub struct Allowance {
 impl Allowance {
     /// `None` = nothing is held for it and its cost has no cap: it need not be metered.
     pub fn of(after: &After, target: &Arc<Target>) -> Option<Allowance> {
-        let allowed = after.allowed.filter(|allowed| after.held || allowed.max_cost_nanousd.is_some())?;
+        let allowed = after.allowed?;
         Some(Allowance {
             allowed,
             target: target.clone(),

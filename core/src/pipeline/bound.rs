@@ -166,6 +166,10 @@ impl<'a> Bound<'a> {
         Some(low / self.answers)
     }
 
+    pub fn caps_cost(&self) -> bool {
+        self.max_cost_nanousd.is_some()
+    }
+
     /// By what the stream of this call is metered.
     pub fn allowed(&self, targets: &[Arc<Target>]) -> Allowed {
         let input = targets.iter().map(|t| self.input(t)).max().unwrap_or(0);

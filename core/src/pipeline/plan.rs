@@ -34,7 +34,7 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     let revision = call.revision.clone();
     call.refers = stateful::find(core, &call).await?;
     let intent = intent(core, &call, &revision.catalog)?;
-    let claims = super::claims::claims(&revision.limits, &call, &intent);
+    let mut claims = super::claims::claims(&revision.limits, &call, &intent);
     let rehearsed = call.beside.as_ref().filter(|beside| beside.rehearses()).map(|beside| beside.revision().clone());
     let reads = revision.judge.reads(Hook::PreRoute);
     let reads = rehearsed.as_ref().map_or(reads, |second| reads.union(second.judge.reads(Hook::PreRoute)));
@@ -62,6 +62,8 @@ pub async fn plan(core: &Core, mut call: Box<Identified>, receipt: &mut Receipt)
     if let Some(second) = rehearsed {
         receipt.rehearsed = Some(Box::new(rehearse::look_on(core, &second, &call, &facts, &targets, receipt)));
     }
+    // Policies see how these stand, and choose.
+    claims.retain(|claim| !claim.rule.scope.reserved || terms.reserve.contains(&*claim.rule.name));
     Ok(Planned { targets: targets?, claims, facts, terms, call })
 }
 

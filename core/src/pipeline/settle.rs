@@ -93,9 +93,10 @@ impl After {
         }
     }
 
-    /// By what the call is metered once it is admitted.
+    /// By what the call is metered once it is admitted: with nothing held and no cap on its cost, by nothing, and its prompt
+    /// is not sized.
     pub(super) fn allow(&mut self, bound: &Bound<'_>, rung: &Rung) {
-        self.allowed = Some(bound.allowed(&rung.targets));
+        self.allowed = (self.held || bound.caps_cost()).then(|| bound.allowed(&rung.targets));
     }
 }
 

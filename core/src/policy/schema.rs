@@ -104,6 +104,8 @@ fields! {
     Intent.max_latency_ms: Int = |f| count(f.intent.max_latency_ms.unwrap_or(0)), "the caller's deadline; 0 = none";
     Prompt.tokens: Int = |f| count(f.prompt().tokens), "estimated tokens of the prompt";
     Prompt.messages: Int = |f| count(f.prompt().messages), "number of messages (or inputs)";
+    Prompt.turns: Int = |f| count(f.prompt().turns), "answers of the model that the conversation has: how deep an agent is";
+    Prompt.repeats: Int = |f| count(f.prompt().repeats), "how many of the last turns called the same tools with the same arguments; 0 = none was called";
     Prompt.roles: TextList = |f| texts(&f.prompt().roles), "roles in order of the messages, at most 1000";
     Prompt.tools: TextList = |f| texts(&f.prompt().tools), "names of the tools offered";
     Prompt.has_images: Bool = |f| FactValue::Bool(f.prompt().has_images), "a message has an image";

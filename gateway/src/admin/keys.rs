@@ -56,14 +56,9 @@ pub(super) async fn list(
     Query(page): Query<Page>,
 ) -> Response {
     let told = blocking(move || {
-        let text = |key: &Value, name: &str| key[name].as_str().unwrap_or_default().to_owned();
-        let mut keys = admin.keys.all(&actor.reach());
-        keys.retain(|key| page.tenant.as_ref().is_none_or(|tenant| text(key, "tenant") == *tenant));
-        keys.retain(|key| page.after.as_ref().is_none_or(|after| text(key, "id") > *after));
-        let limit = page.limit.clamp(1, PAGE_MAX);
-        let more = keys.len() > limit;
-        keys.truncate(limit);
-        let next = keys.last().filter(|_| more).map(|key| text(key, "id"));
+        let (tenant, after) = (page.tenant.as_deref(), page.after.as_deref());
+        let (keys, more) = admin.keys.page(&actor.reach(), tenant, after, page.limit.clamp(1, PAGE_MAX));
+        let next = keys.last().filter(|_| more).map(|key| key["id"].clone());
         Ok(json!({ "keys": keys, "next": next }))
     });
     answer(told.await)

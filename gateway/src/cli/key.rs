@@ -1,4 +1,4 @@
-//! `tollgate key new | list | rotate | revoke`: keys of a running gateway, and rows for `tenants.yaml`.
+//! `tollgate key new | import | list | rotate | revoke`: keys of a running gateway, and rows for `tenants.yaml`.
 
 use std::fmt::Write as _;
 
@@ -51,6 +51,7 @@ pub struct KeyNew {
 pub fn run(verb: &Key) -> Result<(), Ended> {
     match verb {
         Key::New(args) => new(args),
+        Key::Import { file, places } => super::import::run(file, places),
         Key::List { tenant, to } => list(tenant.as_deref(), to),
         Key::Rotate { id, overlap, dry_run, to } => {
             let path = format!("/admin/v1/keys/{}/rotate?dry_run={dry_run}", in_url(id));

@@ -8,6 +8,7 @@ mod diagnostics;
 pub use diagnostics::{print, render};
 mod explain;
 mod formats;
+mod import;
 mod journal;
 mod key;
 mod models;
@@ -253,6 +254,12 @@ pub enum Key {
         tenant: Option<String>,
         #[command(flatten)]
         to: Operate,
+    },
+    /// Many keys at once, while no gateway runs: lines as `key new --row --json` prints them
+    Import {
+        file: PathBuf,
+        #[command(flatten)]
+        places: Places,
     },
     /// Another secret for the same key; both are taken for a while
     Rotate {

@@ -110,7 +110,7 @@ fn budget(reading: &Reading<'_>, key: &Key, node: &Node) -> Option<Rule> {
     let table = reading.table(
         node,
         &what,
-        &["per", "for", "limit_usd", "limit_tokens", "period", "zone", "rolling", "ladder"],
+        &["per", "for", "reserved", "limit_usd", "limit_tokens", "period", "zone", "rolling", "ladder"],
     )?;
     let (unit, limit) = limit(reading, &table, &[("limit_usd", Unit::Nanousd), ("limit_tokens", Unit::Tokens)])?;
     let window = match table.get("rolling") {
@@ -137,7 +137,8 @@ fn budget(reading: &Reading<'_>, key: &Key, node: &Node) -> Option<Rule> {
 
 fn rate(reading: &Reading<'_>, key: &Key, node: &Node) -> Option<Rule> {
     let what = format!("rate `{}`", key.text);
-    let table = reading.table(node, &what, &["per", "for", "requests", "tokens", "usd", "in_flight", "every"])?;
+    let table =
+        reading.table(node, &what, &["per", "for", "reserved", "requests", "tokens", "usd", "in_flight", "every"])?;
     let units =
         [("requests", Unit::Requests), ("tokens", Unit::Tokens), ("usd", Unit::Nanousd), ("in_flight", Unit::InFlight)];
     let (unit, limit) = limit(reading, &table, &units)?;
@@ -167,14 +168,16 @@ fn rule(
     let mut per = table.picks("per", &PER);
     per.sort_unstable();
     per.dedup();
+    let reserved = table.flag("reserved").unwrap_or(false);
     let scope =
         match table.get("for").and_then(|v| reading.table(v, "`for`", &["tenant", "app", "use_case", "operation"])) {
-            None => ScopeGlobs::default(),
+            None => ScopeGlobs { reserved, ..ScopeGlobs::default() },
             Some(table) => ScopeGlobs {
                 tenant: table.globs("tenant", "TG0207"),
                 app: table.globs("app", "TG0207"),
                 use_case: table.globs("use_case", "TG0207"),
                 operation: table.globs("operation", "TG0207"),
+                reserved,
             },
         };
     table.key_at("per")?;

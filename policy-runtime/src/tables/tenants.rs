@@ -159,27 +159,47 @@ fn check_tenant(reading: &Reading<'_>, table: &Table<'_, '_>, tenant: &str, app:
     }
 }
 
-/// `hmac-sha256:PEPPERID:HEX64`
 fn hash(reading: &Reading<'_>, node: &Node, pepper: Option<&str>) -> Option<[u8; 32]> {
-    let text = reading.text(node, "`hash`")?;
+    let told = |code, (message, help): (String, &str)| reading.tell_help(code, node.at, message, help);
+    match parts(reading.text(node, "`hash`")?) {
+        Err(why) => {
+            told("TG0215", why);
+            None
+        }
+        Ok((id, _)) if pepper.is_some_and(|own| own != id) => {
+            told("TG0216", foreign(id, pepper.unwrap_or_default()));
+            None
+        }
+        Ok((_, bytes)) => Some(bytes),
+    }
+}
+
+/// The bytes of `hmac-sha256:PEPPERID:HEX64`, where this pepper made them.
+pub fn hash_of(text: &str, pepper: &str) -> Result<[u8; 32], String> {
+    let one = |(message, help): (String, &str)| format!("{message}: {help}");
+    match parts(text).map_err(one)? {
+        (id, bytes) if id == pepper => Ok(bytes),
+        (id, _) => Err(one(foreign(id, pepper))),
+    }
+}
+
+/// The pepper's id and the bytes; or what is wrong and what helps. The text is not told: somebody may have put the key itself
+/// here.
+fn parts(text: &str) -> Result<(&str, [u8; 32]), (String, &'static str)> {
     let mut parts = text.split(':');
     let (kind, id, digits) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""), parts.next().unwrap_or(""));
     let bytes = hex::decode(digits).filter(|_| kind == HASH && !id.is_empty() && parts.next().is_none());
-    let Some(bytes) = bytes else {
-        // The text is not told: somebody may have put the key itself here.
-        let help = "take the row that `tollgate key new` prints; the key itself never stands in a repository";
-        let message = format!("`hash` must read `{HASH}:PEPPERID:` and 64 hexadecimal digits");
-        reading.tell_help("TG0215", node.at, message, help);
-        return None;
-    };
-    if let Some(own) = pepper.filter(|own| *own != id) {
-        let message =
-            format!("hashed with the pepper `{id}`, but this gateway has `{own}`: the key can never match here");
-        let help = "use the same pepper on all replicas, or make the key anew with `tollgate key new`";
-        reading.tell_help("TG0216", node.at, message, help);
-        return None;
-    }
-    Some(bytes)
+    let help = "take the row that `tollgate key new` prints; the key itself never stands in a repository";
+    bytes
+        .map(|bytes| (id, bytes))
+        .ok_or_else(|| (format!("`hash` must read `{HASH}:PEPPERID:` and 64 hexadecimal digits"), help))
+}
+
+fn foreign(id: &str, own: &str) -> (String, &'static str) {
+    (
+        format!("hashed with the pepper `{id}`, but this gateway has `{own}`: the key can never match here"),
+        "use the same pepper on all replicas, or make the key anew with `tollgate key new`",
+    )
 }
 
 fn expires_ms(reading: &Reading<'_>, node: &Node) -> Option<i64> {
