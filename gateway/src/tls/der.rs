@@ -37,10 +37,6 @@ pub const fn context(number: u8, holds: bool) -> u8 {
 }
 
 impl<'a> Der<'a> {
-    pub fn new(bytes: &'a [u8]) -> Der<'a> {
-        Der(bytes)
-    }
-
     /// The one element that these bytes are.
     pub fn only(bytes: &'a [u8], tag: u8) -> Read<Element<'a>> {
         let mut der = Der(bytes);
@@ -64,7 +60,7 @@ impl<'a> Der<'a> {
             return Err("a tag in it has more than one byte");
         }
         let length = match first {
-            ..0x80 => usize::from(first),
+            ..=0x7f => usize::from(first),
             0x81..=0x84 => {
                 let (bytes, behind) = rest.split_at_checked(usize::from(first & 0x7f)).ok_or(CUT)?;
                 rest = behind;

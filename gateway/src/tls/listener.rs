@@ -1,5 +1,6 @@
 //! The operators' listener: axum takes connections from it, plain ones or those whose handshake has ended.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -26,6 +27,12 @@ const WAITING_MAX: usize = 16;
 pub struct Visitor {
     pub address: SocketAddr,
     pub peer: Option<Arc<Peer>>,
+}
+
+impl fmt::Debug for Visitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
 }
 
 /// The operators' port.

@@ -190,6 +190,7 @@ fn wrong_files_are_told_before_anybody_is_served() {
     write("root.pem", &root.pem());
     write("root.crl", &root.revokes(&[]));
     write("other.crl", &Authority::root("another root").revokes(&[]));
+    write("namesake.crl", &Authority::root("a root").revokes(&[]));
     let clients = |rest: &str| format!("{{ cert: good.pem, key: good.key, {rest} }}");
     let pair = |cert: &str, key: &str| format!("{{ cert: {cert}, key: {key} }}");
     for (tls, parts) in [
@@ -207,6 +208,10 @@ fn wrong_files_are_told_before_anybody_is_served() {
         (clients("client: optional, client_ca: good.key"), &["`good.key`", "no certificate"]),
         (clients("client: optional, client_ca: root.pem, client_crl: [root.pem]"), &["`root.pem`", "X509 CRL"]),
         (clients("client: optional, client_ca: root.pem, client_crl: [other.crl]"), &["none of the lists", "a root"]),
+        (
+            clients("client: optional, client_ca: root.pem, client_crl: [namesake.crl]"),
+            &["`namesake.crl`", "not have the signature of that root"],
+        ),
     ] {
         let said = refused(&folder, &tls, "");
         assert!(parts.iter().all(|part| said.contains(part)), "{tls}: {said}");
