@@ -19,7 +19,6 @@ pub struct Authority {
 pub struct Held {
     pub cert: String,
     pub key: String,
-    pub serial: u64,
 }
 
 /// What a certificate is to be. Times are seconds from now.
@@ -79,7 +78,7 @@ impl Wanted<'_> {
     pub fn alone(&self) -> Held {
         let key = KeyPair::generate().unwrap();
         let cert = self.params().self_signed(&key).unwrap();
-        Held { cert: cert.pem(), key: key.serialize_pem(), serial: self.serial }
+        Held { cert: cert.pem(), key: key.serialize_pem() }
     }
 }
 
@@ -116,7 +115,7 @@ impl Authority {
     pub fn sign(&self, wanted: &Wanted<'_>) -> Held {
         let key = KeyPair::generate().unwrap();
         let cert = wanted.params().signed_by(&key, &self.issuer).unwrap();
-        Held { cert: cert.pem(), key: key.serialize_pem(), serial: wanted.serial }
+        Held { cert: cert.pem(), key: key.serialize_pem() }
     }
 
     /// For a listener on loopback.
