@@ -130,7 +130,12 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get(), doors.callers).await;
     side.abort();
     watch.stop();
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
+    ended(drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await)
+}
+
+/// What was not brought to its end.
+fn ended(drained: bool, trail: bool, ledger: bool) -> Result<(), Ended> {
+    match (drained, trail, ledger) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))

@@ -127,7 +127,8 @@ async fn a_certificate_says_who_calls_and_each_field_is_verified() {
     let alternative = vec![uri("spiffe://acme.example/desk"), dns("a.example"), email("ann@acme.example")];
     let first = house.root.sign(&Wanted { serial: 7, alternative: alternative.clone(), ..acme() });
     let renewed = house.root.sign(&Wanted { serial: 8, alternative, ..acme() });
-    let other = house.root.sign(&Wanted { serial: 9, ..acme() });
+    let elsewhere = vec![uri("spiffe://acme.example/elsewhere")];
+    let other = house.root.sign(&Wanted { serial: 9, alternative: elsewhere, ..acme() });
     let tls12 = |client: reqwest::ClientBuilder| client.tls_version_max(reqwest::tls::Version::TLS_1_2);
     let mut keys = Vec::new();
     for (client, version, why) in [
