@@ -12,6 +12,8 @@ use tollgate_providers::gathered::Gathered;
 
 use crate::api::edge::Edge;
 use crate::api::{self, Connection, Gate};
+use crate::tls::Door;
+use crate::tls::handshake::Through;
 
 /// A connection that has not sent a whole head after this long is closed.
 const HEAD_MAX: Duration = Duration::from_secs(30);
@@ -19,13 +21,13 @@ const HEAD_MAX: Duration = Duration::from_secs(30);
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// Takes connections until a signal, then lets calls end. `false` = some were cut.
-pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize) -> bool {
+pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize, door: Option<Arc<Door>>) -> bool {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     http.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
     let http = Arc::new(http);
     let graceful = GracefulShutdown::new();
-    let routes = api::router();
+    let routes = Arc::new(api::router());
     let room = Arc::new(Semaphore::new(connections_max));
     let mut signal = std::pin::pin!(stopped());
     loop {
@@ -50,14 +52,24 @@ pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usi
         let _ = stream.set_nodelay(true);
         let peer: Arc<str> = peer.ip().to_string().into();
         let peer_sealed = gate.core.pepper.pseudonym("address", &peer).into();
-        let connection = Connection { gate: gate.clone(), peer, peer_sealed };
-        let edge = Edge::new(connection, &routes);
-        let watched = graceful.watcher();
-        let http = http.clone();
+        let connection = Connection { gate: gate.clone(), peer, peer_sealed, certificate: None };
+        let (http, routes, watched) = (http.clone(), routes.clone(), graceful.watcher());
+        // A broken connection is the caller's affair; its call settles by itself.
+        let Some(door) = door.clone() else {
+            let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), Edge::new(connection, &routes));
+            let served = watched.watch(served.into_owned());
+            tokio::spawn(async move {
+                let _ = served.await;
+                drop(permit);
+            });
+            continue;
+        };
         tokio::spawn(async move {
-            let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), edge).into_owned();
-            // A broken connection is the caller's affair; its call settles by itself.
-            let _ = watched.watch(served).await;
+            if let Some(Through { stream, peer }) = door.shake(stream).await {
+                let edge = Edge::new(Connection { certificate: peer, ..connection }, &routes);
+                let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), edge);
+                let _ = watched.watch(served.into_owned()).await;
+            }
             drop(permit);
         });
     }

@@ -15,9 +15,11 @@ mod metrics;
 mod operators;
 mod policies;
 mod secrets;
+mod says;
 mod signals;
 mod start;
 mod state;
+mod tls;
 mod tokens;
 mod trust;
 

@@ -18,6 +18,8 @@ use tollgate_core::ports::{Later, Trail, Unkept};
 
 use crate::alerts::Alerts;
 
+use crate::tls;
+
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
 
@@ -97,6 +99,7 @@ pub struct Metrics {
     secrets: Family<Secret, Counter>,
     alerts: Family<Alert, Counter>,
     active_since: Gauge<i64, AtomicI64>,
+    pub tls: tls::meters::Meters,
     /// Calls under way.
     pub in_flight: Gauge<i64, AtomicI64>,
 }
@@ -121,6 +124,7 @@ impl Metrics {
             secrets: Family::default(),
             alerts: Family::default(),
             active_since: Gauge::default(),
+            tls: Default::default(),
             in_flight: Gauge::default(),
         };
         let r = &mut metrics.registry;
@@ -159,6 +163,7 @@ impl Metrics {
             "When the active revision became active, seconds since 1970",
             metrics.active_since.clone(),
         );
+        metrics.tls.register(r);
         r.register("calls_in_flight", "Calls under way", metrics.in_flight.clone());
         metrics
     }

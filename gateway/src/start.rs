@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tollgate_core::evidence::receipt::Receipt;
+use tollgate_core::identity::certificate::Revoked;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
@@ -41,6 +42,8 @@ use crate::policies::{self, Checkout, Named};
 use crate::secrets;
 use crate::signals;
 use crate::state::{self, State};
+use crate::tls::doors::Doors;
+use crate::tls::listener::{OperatorsPort, Visitor};
 use crate::tokens;
 
 /// So long the trail and the journal may take for what they still have.
@@ -106,11 +109,12 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let acts = Acts::open(state.trail())
         .map_err(|why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display())))?;
     let one_time = one_time_key(&core)?;
+    let doors = Doors::open(&config, &core, &metrics).map_err(Ended::usage)?;
     let callers = listen(args.listen.unwrap_or(config.listen.callers), "callers").await?;
     let operators_at = listen(args.operators.unwrap_or(config.listen.operators), "operators").await?;
     // Before anybody is told where the operators' port is.
     let token = state.operator_token().map_err(Ended::usage)?.into();
-    greet(&callers, &operators_at, one_time.as_deref(), &found, &core);
+    greet(&callers, &operators_at, &doors, one_time.as_deref(), &found, &core);
 
     let gate = Arc::new(Gate {
         core: core.clone(),
@@ -132,9 +136,12 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         acts: Arc::new(acts),
         doctor: doctor::Live::new(&state, providers, alerts.clone(), ledger.clone(), trail.clone()),
     };
-    let operators = admin::router(admin).into_make_service_with_connect_info::<SocketAddr>();
-    let side = tokio::spawn(async move { axum::serve(operators_at, operators).await });
-    let drained = accept(callers, gate, config.edge.connections_max.get()).await;
+    let operators = admin::router(admin).into_make_service_with_connect_info::<Visitor>();
+    doors.watch(hangups);
+    let port = OperatorsPort::open(operators_at, doors.operators)
+        .map_err(|why| Ended::failed(format!("the operators' port cannot be used: {why}")))?;
+    let side = tokio::spawn(async move { axum::serve(port, operators).await });
+    let drained = accept(callers, gate, config.edge.connections_max.get(), doors.callers).await;
     side.abort();
     watch.stop();
     if !alerts.close(ALERTS_MAX).await {
@@ -216,6 +223,7 @@ fn core(
         clock: clock(),
         pepper,
         keys: RuntimeKeys::default(),
+        revoked: Revoked::default(),
         tokens: tokens::issued(&config.identity).map_err(Ended::usage)?,
         bodies: Bodies::new(config.edge.bodies_bytes_max.get()),
         bounds: Bounds {
@@ -406,10 +414,19 @@ async fn listen(address: SocketAddr, whose: &str) -> Result<TcpListener, Ended> 
 }
 
 /// Says where the gateway is and how to make the first call. The line names `sim`: it never spends anybody's key.
-fn greet(callers: &TcpListener, operators: &TcpListener, key: Option<&str>, found: &[String], core: &Core) {
+fn greet(
+    callers: &TcpListener,
+    operators: &TcpListener,
+    doors: &Doors,
+    key: Option<&str>,
+    found: &[String],
+    core: &Core,
+) {
     let address = |l: &TcpListener| l.local_addr().map_or_else(|_| "?".to_owned(), |a| a.to_string());
-    let at = address(callers);
-    println!("tollgate {} at http://{at}/v1 (operators: http://{})", env!("CARGO_PKG_VERSION"), address(operators));
+    let [callers_scheme, operators_scheme] = doors.schemes();
+    let (at, operators) =
+        (format!("{callers_scheme}://{}", address(callers)), format!("{operators_scheme}://{}", address(operators)));
+    println!("tollgate {} at {at}/v1 (operators: {operators})", env!("CARGO_PKG_VERSION"));
     println!("providers: {}", found.join(", "));
     println!("policies: revision {}", core.policies.pin().id.short());
     let Some(key) = key else {
@@ -419,7 +436,7 @@ fn greet(callers: &TcpListener, operators: &TcpListener, key: Option<&str>, foun
     println!("key: {key}   (one-time: it ends with this process)");
     if found.iter().any(|name| name == sim::NAME) {
         println!(
-            "\nfirst call:\n  curl http://{at}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\\n    -d '{{\"model\": \"sim/sim-1\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\nwhy it went there:\n  tollgate explain"
+            "\nfirst call:\n  curl {at}/v1/chat/completions -H 'authorization: Bearer {key}' -H 'content-type: application/json' \\\n    -d '{{\"model\": \"sim/sim-1\", \"messages\": [{{\"role\": \"user\", \"content\": \"Hello\"}}]}}'\nwhy it went there:\n  tollgate explain"
         );
     }
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
-use serde_json::Value;
 use tollgate_core::identity::scopes::Scopes;
 use tollgate_core::ports::{Bearer, Later, Tokens, Untaken};
-use tollgate_policy_runtime::expr::Claims;
 use tollgate_providers::tokens::{Issuers, Unverified, Verified};
 
 use crate::config::identity::{Identity, Issuer};
+use crate::says::{Said, Says, Texts};
 
 /// Tokens that are remembered, by digest.
 const SEEN_MAX: u64 = 10_000;
@@ -20,18 +19,15 @@ const SEEN_FOR: Duration = Duration::from_secs(300);
 /// The issuers of the config.
 pub struct Issued {
     issuers: Issuers,
-    says: Vec<Says>,
+    says: Vec<IssuerSays>,
     seen: Cache<[u8; 32], Arc<Bearer>>,
 }
 
 /// How one issuer's claims are read.
-struct Says {
+struct IssuerSays {
     name: Arc<str>,
     leeway_ms: i64,
-    tenant: Claims,
-    app: Option<Claims>,
-    user: Option<Claims>,
-    groups: Option<Claims>,
+    says: Says,
     scopes: Scopes,
 }
 
@@ -51,18 +47,16 @@ pub fn issued(config: &Identity) -> Result<Option<Arc<dyn Tokens>>, String> {
     Ok(Some(Arc::new(Issued { issuers, says, seen })))
 }
 
-fn says(name: &str, issuer: &Issuer) -> Result<Says, String> {
-    let of = |what: &str, text: &str| Claims::compile(text).map_err(|why| format!("{what}: {why}"));
-    let maybe = |what: &str, text: &Option<String>| text.as_deref().map(|text| of(what, text)).transpose();
-    Ok(Says {
-        name: name.into(),
-        leeway_ms: i64::from(issuer.leeway_s) * 1_000,
-        tenant: of("tenant", &issuer.tenant)?,
-        app: maybe("app", &issuer.app)?,
-        user: maybe("user", &issuer.user)?,
-        groups: maybe("groups", &issuer.groups)?,
-        scopes: issuer.scopes,
-    })
+fn says(name: &str, issuer: &Issuer) -> Result<IssuerSays, String> {
+    let says = Says::compile(&Texts {
+        over: "claims",
+        tenant: &issuer.tenant,
+        app: issuer.app.as_deref(),
+        user: issuer.user.as_deref(),
+        groups: issuer.groups.as_deref(),
+    })?;
+    let leeway_ms = i64::from(issuer.leeway_s) * 1_000;
+    Ok(IssuerSays { name: name.into(), leeway_ms, says, scopes: issuer.scopes })
 }
 
 impl Tokens for Issued {
@@ -80,37 +74,16 @@ impl Tokens for Issued {
     }
 }
 
-impl Says {
+impl IssuerSays {
     fn read(&self, verified: &Verified) -> Result<Bearer, Untaken> {
         let unread =
             |why: String| Untaken { code: "wrong_claims", reason: format!("the token: {why}"), is_ours: false };
-        let one = |expression: &Option<Claims>| -> Result<Arc<str>, Untaken> {
-            let Some(expression) = expression else { return Ok("".into()) };
-            single(expression, &verified.claims).map_err(unread)
-        };
-        let tenant = single(&self.tenant, &verified.claims).map_err(unread)?;
+        let Said { tenant, app, user, groups } = self.says.read(&verified.claims).map_err(unread)?;
         if tenant.is_empty() {
             return Err(unread("its claims name no tenant".to_owned()));
         }
-        let groups = self.groups.as_ref().map(|groups| groups.names(&verified.claims)).transpose().map_err(unread)?;
-        Ok(Bearer {
-            issuer: self.name.clone(),
-            tenant,
-            app: one(&self.app)?,
-            user: one(&self.user)?,
-            groups: groups.unwrap_or_default(),
-            scopes: self.scopes,
-            until_ms: verified.expires_ms.saturating_add(self.leeway_ms),
-        })
-    }
-}
-
-fn single(expression: &Claims, claims: &Value) -> Result<Arc<str>, String> {
-    let mut names = expression.names(claims)?;
-    match names.len() {
-        0 => Ok("".into()),
-        1 => Ok(names.remove(0)),
-        several => Err(format!("its claims give {several} names where one is wanted")),
+        let until_ms = verified.expires_ms.saturating_add(self.leeway_ms);
+        Ok(Bearer { issuer: self.name.clone(), tenant, app, user, groups, scopes: self.scopes, until_ms })
     }
 }
 

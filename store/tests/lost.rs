@@ -255,6 +255,7 @@ fn house(turns: &'static [Turn], policy_panics: bool) -> House {
         clock: Clock { now_ms: Arc::new(|| 1_000), steady_ms: Arc::new(|| 1_000) },
         pepper,
         keys,
+        revoked: Default::default(),
         tokens: None,
         bodies: Bodies::new(1 << 20),
         bounds: Bounds::default(),
@@ -286,6 +287,7 @@ impl House {
             wrong: None,
             declared: Declared::default(),
             credential: arrive::credential(&headers, None).unwrap(),
+            certificate: None,
             content_length: None,
             body: Box::pin(stream::iter(pieces).then(|piece| async move {
                 pause().await;

@@ -32,7 +32,7 @@ pub fn before(sim: &hosts::Host) -> Gateway {
 }
 
 /// Where a language's clients are installed; `None` = nowhere, which is said loudly.
-fn installed(folder: &str, program: &str) -> Option<PathBuf> {
+pub fn installed(folder: &str, program: &str) -> Option<PathBuf> {
     let path = root().join("target/clients").join(folder);
     if path.join("installed").is_file() && (program.is_empty() || path.join(program).is_file()) {
         return Some(path);
@@ -49,7 +49,7 @@ fn is_long() -> bool {
 }
 
 /// Runs one script to its end; it says `all good` there, and where it fails what it saw.
-fn content(command: &mut Command, what: &str, at: &Gateway) {
+pub fn content(command: &mut Command, what: &str, at: &Gateway) {
     let begun = Instant::now();
     let folder = tempfile::tempdir().unwrap();
     let (out, err) = (folder.path().join("out"), folder.path().join("err"));

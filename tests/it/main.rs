@@ -41,5 +41,6 @@ mod spend;
 mod steer;
 mod storm;
 mod support;
+mod tls;
 mod tokens;
 mod unknown;

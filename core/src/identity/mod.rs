@@ -1,5 +1,6 @@
 //! Who calls: keys, the tenants' table, and what each may use.
 
+pub mod certificate;
 pub mod cidr;
 pub mod key;
 pub mod record;

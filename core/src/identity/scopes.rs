@@ -82,6 +82,15 @@ impl Scopes {
         self.has(Scope::Operation(operation)) || self.has(Scope::Operation(operation.granted_as()))
     }
 
+    pub fn of(scope: Scope) -> Scopes {
+        Scopes(scope.bit())
+    }
+
+    /// What one of them has.
+    pub fn or(self, other: Scopes) -> Scopes {
+        Scopes(self.0 | other.0)
+    }
+
     /// What both have.
     pub fn and(self, other: Scopes) -> Scopes {
         Scopes(self.0 & other.0)

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::certificate::MadeBy;
 use super::key::{Pepper, equal};
 use super::scopes::Scopes;
 use crate::contract::base64;
@@ -14,7 +15,7 @@ use crate::contract::base64;
 /// No ticket is taken for longer.
 pub const TTL_S_MAX: u32 = 3_600;
 /// A longer text is no ticket of ours.
-const TEXT_MAX: usize = 4_096;
+pub const TEXT_MAX: usize = 4_096;
 const PREFIX: &str = "tgt_";
 
 /// What a ticket says.
@@ -23,6 +24,9 @@ const PREFIX: &str = "tgt_";
 pub struct Ticket {
     /// The id of the key that made it.
     pub key: Arc<str>,
+    /// The certificate that made it, where no key did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<MadeBy>,
     pub tenant: Arc<str>,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub app: Arc<str>,
@@ -74,6 +78,7 @@ mod tests {
         let pepper = Pepper::new([1; 32]);
         let ticket = Ticket {
             key: "k".into(),
+            certificate: None,
             tenant: "acme".into(),
             app: "".into(),
             user: "ann".into(),

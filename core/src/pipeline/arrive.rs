@@ -14,6 +14,7 @@ use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, VERSION, VERSIONS, nearest};
 use crate::dialects::paths::Place;
 use crate::evidence::receipt::Opening;
+use crate::identity::certificate::Certified;
 use crate::identity::key;
 use crate::identity::ticket::Ticket;
 use crate::policy::revision::Revision;
@@ -67,6 +68,8 @@ pub struct Arrival {
     pub head: Head,
     pub declared: Declared,
     pub credential: Option<Credential>,
+    /// Whom the connection's client certificate speaks of, where it shows one that is read.
+    pub certificate: Option<Arc<Certified>>,
     /// Of the body, where the caller told it.
     pub content_length: Option<u64>,
     pub body: Incoming,

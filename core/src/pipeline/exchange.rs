@@ -8,8 +8,9 @@ use super::Core;
 use super::prove::{self, Shown, prove};
 use crate::contract::meta::Declared;
 use crate::contract::refusal::{Category, Refusal};
+use crate::identity::certificate::MadeBy;
 use crate::identity::scopes::{Scope, Scopes};
-use crate::identity::ticket::{TTL_S_MAX, Ticket};
+use crate::identity::ticket::{TEXT_MAX, TTL_S_MAX, Ticket};
 use crate::policy::facts::Source;
 use crate::policy::revision::Revision;
 
@@ -48,8 +49,9 @@ pub async fn exchange(
         let told = format!("the key `{}` makes no short-lived keys: it needs the scope `mint`", caller.key);
         return Err(Refusal::new(Category::Permission, "out_of_scope", told));
     }
+    let certificate = shown.certificate.filter(|_| shown.credential.is_none());
     // What made a ticket is looked up whenever it is shown, and the keys of issuers are not kept here.
-    if prove::known(core, revision, &caller.key).is_none() {
+    if certificate.is_none() && prove::known(core, revision, &caller.key).is_none() {
         let told = format!("`{}` is no key of this gateway: only those make short-lived keys", caller.key);
         return Err(Refusal::new(Category::Permission, "no_key", told));
     }
@@ -70,15 +72,23 @@ pub async fn exchange(
         );
         return Err(Refusal::new(Category::Permission, "out_of_scope", told));
     }
+    let expires_ms = shown.now_ms.saturating_add(i64::from(wanted.ttl_s) * 1_000);
     let ticket = Ticket {
         key: caller.key.clone(),
+        certificate: certificate.map(|of| MadeBy { id: of.id.clone(), groups: of.groups.clone() }),
         tenant: caller.tenant.clone(),
         app: name("app", &caller.app, caller.app_source, wanted.app)?,
         user: name("user", &caller.user, caller.user_source, wanted.user)?,
         scopes,
-        expires_ms: shown.now_ms.saturating_add(i64::from(wanted.ttl_s) * 1_000),
+        // No longer than its certificate: nobody looks that up once more.
+        expires_ms: certificate.map_or(expires_ms, |of| expires_ms.min(of.until_ms)),
     };
     let text = ticket.seal(&core.pepper);
+    if text.len() > TEXT_MAX {
+        let told =
+            format!("a short-lived key of `{}` would be too long: its certificate is in too many groups", ticket.key);
+        return Err(Refusal::new(Category::Permission, "too_long", told));
+    }
     Ok((ticket, text))
 }
 

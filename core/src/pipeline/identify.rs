@@ -19,6 +19,7 @@ use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
 use crate::dialects::paths::Place;
 use crate::evidence::receipt::{Receipt, Recorded, sealed};
+use crate::identity::certificate::Certified;
 use crate::policy::Hook;
 use crate::policy::facts::{CallFacts, Caller, Facts, Source};
 use crate::policy::revision::Revision;
@@ -64,6 +65,7 @@ struct Heading<'a> {
     head: &'a Head,
     declared: &'a Declared,
     credential: Option<&'a Credential>,
+    certificate: Option<&'a Certified>,
 }
 
 pub async fn identify(
@@ -78,8 +80,8 @@ pub async fn identify(
     call.wrong.map_or(Ok(()), Err)?;
     // Where another revision may take the call over, it must see the same head.
     let said_in_head = call.beside.is_some().then(|| call.declared.clone());
-    let credential = call.credential.as_ref();
-    let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential };
+    let (credential, certificate) = (call.credential.as_ref(), call.certificate.as_deref());
+    let heading = Heading { call: &facts_of_call, head: &call.head, declared: &call.declared, credential, certificate };
     let (mut caller, buckets) = admit_head(core, &call.revision, &heading, receipt).await?;
     let (came, length) = arrive::unpacked(&call.head.headers, call.body, call.content_length)?;
     let bytes = body::read(core, came, length, after).await?;
@@ -97,7 +99,7 @@ pub async fn identify(
     facts.words = wire.words(&body, call.dialect);
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
-    let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential };
+    let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential, certificate };
     let second = change_over(core, call.beside.as_ref(), &heading, (&declared, &said), &mut facts, receipt).await?;
     after.revision = second.as_ref().unwrap_or(&call.revision).clone();
     let user_sealed = seal_user(core, &facts.caller.user);
@@ -144,7 +146,8 @@ async fn admit_head(
 ) -> Result<(Caller, BTreeMap<String, u16>), Refusal> {
     let buckets = pre_auth(core, revision, heading, receipt)?;
     let address = &heading.head.address;
-    let shown = Shown { credential: heading.credential, address, now_ms: heading.call.time_ms };
+    let (credential, certificate) = (heading.credential, heading.certificate);
+    let shown = Shown { credential, certificate, address, now_ms: heading.call.time_ms };
     let proven = prove(core, revision, heading.declared, &shown).await?;
     let caller = Caller { address: address.clone(), ..proven.caller.clone() };
     receipt.caller = sealed(&caller, &"".into(), &heading.head.address_sealed);

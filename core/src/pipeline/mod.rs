@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use crate::contract::refusal::Refusal;
 use crate::evidence::receipt::Receipt;
+use crate::identity::certificate::Revoked;
 use crate::identity::key::Pepper;
 use crate::identity::runtime::RuntimeKeys;
 use crate::ports::{Ledger, Policies, Shelf, Tokens, Trail, Upstream};
@@ -68,6 +69,8 @@ pub struct Core {
     pub clock: Clock,
     pub pepper: Pepper,
     pub keys: RuntimeKeys,
+    /// Client certificates that are taken no more.
+    pub revoked: Revoked,
     /// Whose tokens are taken; `None` = nobody's.
     pub tokens: Option<Arc<dyn Tokens>>,
     pub bodies: Bodies,

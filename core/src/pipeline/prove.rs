@@ -7,6 +7,7 @@ use super::arrive::Credential;
 use crate::contract::Operation;
 use crate::contract::meta::{Declared, Field};
 use crate::contract::refusal::{Category, Refusal};
+use crate::identity::certificate::{Certified, Standing};
 use crate::identity::key::Presented;
 use crate::identity::record::{KeyRecord, prove as prove_key};
 use crate::identity::scopes::Scopes;
@@ -19,6 +20,8 @@ use crate::ports::Tokens;
 #[derive(Clone, Copy)]
 pub struct Shown<'a> {
     pub credential: Option<&'a Credential>,
+    /// Whom the connection's client certificate speaks of.
+    pub certificate: Option<&'a Certified>,
     /// Of the peer: text of a proxy in front does not count.
     pub address: &'a str,
     pub now_ms: i64,
@@ -62,17 +65,20 @@ pub async fn prove(
     declared: &Declared,
     shown: &Shown<'_>,
 ) -> Result<Proven, Refusal> {
-    let Some(credential) = shown.credential else {
-        return Err(auth(
-            "missing_credential",
-            "no credential: send `authorization: Bearer KEY` (or `x-api-key`, `api-key`, `x-goog-api-key`)",
-        ));
-    };
-    let text = credential.reveal();
-    let mut proven = match &core.tokens {
-        _ if Ticket::looks_like(text) => by_ticket(core, revision, text, shown)?,
-        Some(tokens) if looks_like_a_token(text) => by_token(&**tokens, text, shown).await?,
-        Some(_) | None => by_key(core, revision, text, shown)?,
+    let mut proven = match (shown.credential, shown.certificate) {
+        (Some(credential), None) => by_text(core, revision, credential.reveal(), shown).await?,
+        (None, Some(certificate)) => by_certificate(certificate)?,
+        (Some(credential), Some(certificate)) => {
+            let mut proven = by_text(core, revision, credential.reveal(), shown).await?;
+            agree(&mut proven.caller, certificate)?;
+            proven
+        }
+        (None, None) => {
+            return Err(auth(
+                "missing_credential",
+                "no credential: send `authorization: Bearer KEY` (or `x-api-key`, `api-key`, `x-goog-api-key`)",
+            ));
+        }
     };
     let caller = &mut proven.caller;
     if proven.may_assert
@@ -83,7 +89,8 @@ pub async fn prove(
     let tenants = &revision.tenants;
     match tenants.tenants.get(&caller.tenant) {
         Some(tenant) => caller.region = tenant.region.clone(),
-        None if tenants.present => {
+        // An operator's certificate may be of no tenant; it makes no calls.
+        None if tenants.present && !caller.tenant.is_empty() => {
             return Err(Refusal::new(
                 Category::Permission,
                 "unknown_tenant",
@@ -93,6 +100,53 @@ pub async fn prove(
         None => {}
     }
     Ok(proven)
+}
+
+/// A key, a short-lived one, or a token: what it looks like decides, and nothing is tried twice.
+async fn by_text(core: &Core, revision: &Revision, text: &str, shown: &Shown<'_>) -> Result<Proven, Refusal> {
+    match &core.tokens {
+        _ if Ticket::looks_like(text) => by_ticket(core, revision, text, shown),
+        Some(tokens) if looks_like_a_token(text) => by_token(&**tokens, text, shown).await,
+        Some(_) | None => by_key(core, revision, text, shown),
+    }
+}
+
+/// The connection has proven that it holds the certificate's key, and that nothing speaks against it now.
+fn by_certificate(of: &Certified) -> Result<Proven, Refusal> {
+    let scopes = of.alone();
+    if of.tenant.is_empty() && scopes == Scopes::NONE {
+        return Err(auth(
+            "wrong_certificate",
+            "the client certificate names no tenant (`identity.certificates.tenant`): send a key as well",
+        ));
+    }
+    let caller = caller(&of.key, &of.tenant, &of.app, &of.user, &of.groups);
+    Ok(Proven { caller, scopes, may_assert: false })
+}
+
+/// Beside a key the certificate fills what the key leaves open, and never contradicts it. What may be done is the key's.
+fn agree(caller: &mut Caller, of: &Certified) -> Result<(), Refusal> {
+    for (name, said, field, source) in [
+        ("tenant", &of.tenant, &mut caller.tenant, &mut caller.tenant_source),
+        ("app", &of.app, &mut caller.app, &mut caller.app_source),
+        ("user", &of.user, &mut caller.user, &mut caller.user_source),
+    ] {
+        if said.is_empty() || *said == *field {
+            continue;
+        }
+        if *source != Source::Absent {
+            // Users stand in receipts as digests only.
+            let told = match name {
+                "user" => "the client certificate and the key are of two users: use a key of the same".to_owned(),
+                _ => {
+                    format!("the client certificate is of {name} `{said}`, the key of `{field}`: use a key of the same")
+                }
+            };
+            return Err(Refusal::new(Category::Permission, "identity_mismatch", told));
+        }
+        (*field, *source) = (said.clone(), Source::Verified);
+    }
+    Ok(())
 }
 
 fn by_key(core: &Core, revision: &Revision, text: &str, shown: &Shown<'_>) -> Result<Proven, Refusal> {
@@ -121,6 +175,20 @@ fn by_ticket(core: &Core, revision: &Revision, text: &str, shown: &Shown<'_>) ->
             "expired_key",
             format!("the short-lived key of `{}` has expired: make a new one", ticket.key),
         ));
+    }
+    if let Some(made_by) = &ticket.certificate {
+        return match core.revoked.standing(&made_by.id) {
+            Standing::Good => {
+                let caller = caller(&ticket.key, &ticket.tenant, &ticket.app, &ticket.user, &made_by.groups);
+                Ok(Proven { caller, scopes: ticket.scopes, may_assert: false })
+            }
+            Standing::Revoked => {
+                Err(auth("revoked_certificate", "the client certificate that made the short-lived key was revoked"))
+            }
+            Standing::Unasked => {
+                Err(auth("unknown_key", "a client certificate made the short-lived key, and none are taken here"))
+            }
+        };
     }
     let Some(record) = known(core, revision, &ticket.key).filter(|record| record.tenant == ticket.tenant) else {
         return Err(auth("unknown_key", format!("the key `{}` that made this one is not known here", ticket.key)));

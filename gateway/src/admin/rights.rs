@@ -1,6 +1,5 @@
 //! Who may do what at the operators' side, and the record of what they did.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -9,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use serde_json::{Value, json};
 use tollgate_core::contract::meta::Declared;
+use tollgate_core::contract::refusal::Refusal;
 use tollgate_core::identity::key;
 use tollgate_core::identity::scopes::{Scope, Scopes};
 use tollgate_core::pipeline::arrive;
@@ -17,6 +17,7 @@ use tollgate_store::acts::Act;
 
 use super::{Admin, Failed, answer};
 use crate::keys::Reach;
+use crate::tls::listener::Visitor;
 
 /// What a route asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl Right {
 /// Who acts.
 #[derive(Debug, Clone)]
 pub struct Actor {
-    /// `operator-token`, or `key ID`.
+    /// `operator-token`, `key ID`, or `certificate ID`.
     name: String,
     address: String,
     scopes: Scopes,
@@ -99,8 +100,8 @@ pub struct Changed(pub Value);
 
 /// Lets through who may, and keeps what they changed.
 pub async fn guard(State((admin, right)): State<(Admin, Right)>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_string());
-    let actor = match admin.actor(request.headers(), peer.as_deref().unwrap_or_default()).await {
+    let visitor = request.extensions().get::<ConnectInfo<Visitor>>().map(|visitor| visitor.0.clone());
+    let actor = match admin.actor(request.headers(), visitor.as_ref()).await {
         Ok(actor) => actor,
         Err(failed) => return answer(Err(failed)),
     };
@@ -130,11 +131,23 @@ impl Admin {
         bearer(headers).is_some_and(|token| key::equal(token.as_bytes(), self.token.as_bytes()))
     }
 
-    /// The operators' token, or a key with a scope of their side.
-    async fn actor(&self, headers: &HeaderMap, address: &str) -> Result<Actor, Failed> {
+    /// The operators' token, or a key or a client certificate with a scope of their side.
+    async fn actor(&self, headers: &HeaderMap, visitor: Option<&Visitor>) -> Result<Actor, Failed> {
+        let core = &self.core;
+        let now_ms = (core.clock.now_ms)();
+        let refused = |told: String, code: &str| Failed {
+            status: StatusCode::UNAUTHORIZED,
+            told: json!({ "error": told, "code": code }),
+        };
+        let of_refusal = |refusal: Refusal| refused(refusal.reason, &refusal.code);
+        // Before the token: a connection whose certificate was revoked is nobody's any more.
+        let peer = visitor.and_then(|visitor| visitor.peer.as_ref());
+        let certificate =
+            peer.map_or(Ok(None), |peer| peer.certified(headers, now_ms)).map_err(of_refusal)?.map(|of| &**of);
+        let address = visitor.map_or_else(String::new, |visitor| visitor.address.ip().to_string());
         let actor = |name: String, scopes, tenant, is_operator| Actor {
             name,
-            address: address.to_owned(),
+            address: address.clone(),
             scopes,
             tenant,
             is_operator,
@@ -142,24 +155,18 @@ impl Admin {
         if self.is_operator(headers) {
             return Ok(actor("operator-token".to_owned(), Scopes::NONE, None, true));
         }
-        let refused = |told: String, code: &str| Failed {
-            status: StatusCode::UNAUTHORIZED,
-            told: json!({ "error": told, "code": code }),
-        };
         let looks_like_a_key = bearer(headers).is_some_and(|token| key::Presented::parse(token).is_some());
         let credential = arrive::credential(headers, None).ok().flatten().filter(|_| looks_like_a_key);
-        let Some(credential) = credential else {
+        if credential.is_none() && (certificate.is_none() || bearer(headers).is_some()) {
             let told = "show the operators' token as `authorization: Bearer TOKEN` (it is in `operator-token` of the state \
-                        folder), or a key with the scope `admin`";
+                        folder), or a key or a client certificate with the scope `admin`";
             return Err(refused(told.to_owned(), "missing_credential"));
-        };
-        let core = &self.core;
-        let shown = Shown { credential: Some(&credential), address, now_ms: (core.clock.now_ms)() };
-        let proven = prove(core, &core.policies.pin(), &Declared::default(), &shown)
-            .await
-            .map_err(|refusal| refused(refusal.reason, &refusal.code))?;
+        }
+        let shown = Shown { credential: credential.as_ref(), certificate, address: &address, now_ms };
+        let proven = prove(core, &core.policies.pin(), &Declared::default(), &shown).await.map_err(of_refusal)?;
         let (id, tenant) = (proven.caller.key, proven.caller.tenant);
-        Ok(actor(format!("key {id}"), proven.scopes, Some(tenant), false))
+        let name = if credential.is_some() { format!("key {id}") } else { format!("certificate {id}") };
+        Ok(actor(name, proven.scopes, Some(tenant), false))
     }
 
     /// What was done and cannot be recorded is told as that.

@@ -58,6 +58,10 @@ fn arrive(
         wrong.get_or_insert(refusal);
         None
     });
+    let certificate = connection.certified(&headers, time_ms).unwrap_or_else(|refusal| {
+        wrong.get_or_insert(refusal);
+        None
+    });
     if let Err(refusal) = arrive::version(&declared) {
         wrong.get_or_insert(refusal);
     }
@@ -77,6 +81,7 @@ fn arrive(
         wrong,
         declared,
         credential,
+        certificate: certificate.cloned(),
         content_length,
         body: Box::pin(Incoming::new(body, connection.gate.body_idle)),
         head: Head {

@@ -18,9 +18,11 @@ use axum::routing::{get, post};
 use tollgate_core::contract::refusal::{Category, Refusal};
 use tollgate_core::contract::{Dialect, nearest};
 use tollgate_core::dialects::paths;
+use tollgate_core::identity::certificate::Certified;
 use tollgate_core::pipeline::{Core, arrive, translate};
 
 use crate::metrics::Metrics;
+use crate::tls::peer::Peer;
 
 /// What every call needs; shared by all connections.
 pub struct Gate {
@@ -38,6 +40,15 @@ pub struct Connection {
     /// The peer's address, and its keyed digest for receipts.
     pub peer: Arc<str>,
     pub peer_sealed: Arc<str>,
+    /// The client certificate that it showed.
+    pub certificate: Option<Arc<Peer>>,
+}
+
+impl Connection {
+    /// Whom the client certificate speaks of, if there is one and it is still good.
+    pub fn certified(&self, headers: &HeaderMap, now_ms: i64) -> Result<Option<&Arc<Certified>>, Refusal> {
+        self.certificate.as_ref().map_or(Ok(None), |peer| peer.certified(headers, now_ms))
+    }
 }
 
 /// The routes for all but calls, before they know their connection.

@@ -159,7 +159,8 @@ async fn allowed(
     let credential = arrive::credential(headers, query)?;
     let revision = core.policies.pin();
     let now_ms = (core.clock.now_ms)();
-    let shown = Shown { credential: credential.as_ref(), address: &connection.peer, now_ms };
+    let certificate = connection.certified(headers, now_ms)?.map(|of| &**of);
+    let shown = Shown { credential: credential.as_ref(), certificate, address: &connection.peer, now_ms };
     let proven = prove(core, &revision, &declared, &shown).await?;
     proven.calls()?;
     let Proven { caller, scopes, .. } = proven;

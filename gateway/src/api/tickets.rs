@@ -38,7 +38,9 @@ async fn made(connection: &Connection, headers: &HeaderMap, uri: &Uri, body: &[u
         false => serde_json::from_slice(body)
             .map_err(|why| Refusal::invalid("not_json", "body", format!("the body cannot be read: {why}")))?,
     };
-    let shown = Shown { credential: credential.as_ref(), address: &connection.peer, now_ms: (core.clock.now_ms)() };
+    let now_ms = (core.clock.now_ms)();
+    let certificate = connection.certified(headers, now_ms)?.map(|of| &**of);
+    let shown = Shown { credential: credential.as_ref(), certificate, address: &connection.peer, now_ms };
     let (ticket, key) = exchange(core, &core.policies.pin(), &shown, wanted).await?;
     let told = json!({
         "object": "tollgate.key",

@@ -8,10 +8,13 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::{Ended, Operate, Steer};
 use crate::start;
 use crate::state::State;
+use crate::tls::pinned::{Own, connect};
 
 /// Exit code: the gateway cannot be reached.
 pub const UNREACHABLE: u8 = 3;
@@ -30,16 +33,25 @@ pub fn run(verb: &Steer) -> Result<(), Ended> {
 
 /// What the gateway answers, where it did what was asked.
 pub fn told_by(to: &Operate, method: Method, path: &str, body: Value) -> Result<Value, Ended> {
-    let token = {
-        let config = start::config(&to.places)?;
-        let state = State::open(to.places.state.as_deref().or(config.store.path.as_deref())).map_err(Ended::usage)?;
-        state.operator_token().map_err(Ended::usage)?
-    };
+    let config = start::config(&to.places)?;
+    let state = State::open(to.places.state.as_deref().or(config.store.path.as_deref())).map_err(Ended::usage)?;
+    let token = state.operator_token().map_err(Ended::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
-    let (status, told) = runtime.block_on(ask(to.operators, method, path, &token, body))?;
+    let own = to.client_cert.as_ref().zip(to.client_key.as_ref()).map(|(cert, key)| Own { cert, key });
+    let tls = config.listen.operators_tls.as_ref();
+    let (status, told) = runtime.block_on(async {
+        let (stream, at) = (reach(to.operators).await?, to.operators);
+        match tls {
+            None => ask(at, stream, method, path, &token, body).await,
+            Some(tls) => {
+                let stream = connect(tls, own, stream).await.map_err(|why| unreachable(at, &why))?;
+                ask(at, stream, method, path, &token, body).await
+            }
+        }
+    })?;
     if (200..300).contains(&status) {
         return Ok(told);
     }
@@ -85,12 +97,26 @@ fn request(verb: &Steer) -> (&Operate, Method, String, Value) {
     }
 }
 
-async fn ask(at: SocketAddr, method: Method, path: &str, token: &str, body: Value) -> Result<(u16, Value), Ended> {
-    let unreachable = |why: String| Ended {
+fn unreachable(at: SocketAddr, why: &str) -> Ended {
+    Ended {
         code: UNREACHABLE,
         said: format!("no gateway answers on {at}: {why} (is it running? `--operators ADDRESS` names another port)"),
-    };
-    let stream = tokio::net::TcpStream::connect(at).await.map_err(|why| unreachable(why.to_string()))?;
+    }
+}
+
+async fn reach(at: SocketAddr) -> Result<TcpStream, Ended> {
+    TcpStream::connect(at).await.map_err(|why| unreachable(at, &why.to_string()))
+}
+
+async fn ask(
+    at: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: Value,
+) -> Result<(u16, Value), Ended> {
+    let unreachable = |why: String| unreachable(at, &why);
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|why| unreachable(why.to_string()))?;

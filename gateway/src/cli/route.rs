@@ -12,6 +12,7 @@ use tollgate_core::contract::refusal::Refusal;
 use tollgate_core::dialects::paths::Place;
 use tollgate_core::evidence::intent::Intent;
 use tollgate_core::evidence::receipt::Receipt;
+use tollgate_core::identity::certificate::Revoked;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
@@ -184,6 +185,7 @@ fn core(
         clock: start::clock(),
         pepper,
         keys: RuntimeKeys::default(),
+        revoked: Revoked::default(),
         tokens: None,
         bodies: Bodies::new(usize::try_from(BODY_BYTES_MAX).unwrap_or(usize::MAX)),
         bounds: Bounds::default(),
@@ -218,6 +220,7 @@ fn arrival(core: &Core, args: &Request) -> Result<Arrival, Ended> {
         wrong: refused,
         declared,
         credential: arrive::credential(&headers, None).unwrap_or_default(),
+        certificate: None,
         content_length: Some(body.len() as u64),
         head: Head { headers, query: None, address: "127.0.0.1".into(), address_sealed: "".into() },
         body: Box::pin(futures_util::stream::once(std::future::ready(Ok(body)))),

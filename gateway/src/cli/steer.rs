@@ -1,6 +1,7 @@
 //! The verbs for a running gateway, as the command line takes them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -102,6 +103,12 @@ pub struct Operate {
     /// Its operators' address, as the greeting tells it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4001", value_parser = address)]
     pub operators: SocketAddr,
+    /// A client certificate, where its port asks for one (`listen.operators_tls` of the config)
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// The key of the client certificate
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     #[command(flatten)]
     pub places: Places,
     #[arg(long)]
@@ -110,7 +117,8 @@ pub struct Operate {
 
 /// `127.0.0.1:4001`, or the same as a URL.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
-    let plain = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let plain = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")).unwrap_or(text);
+    let plain = plain.trim_end_matches('/');
     plain.parse().map_err(|_| "write it like `127.0.0.1:4001`".to_owned())
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use tollgate_core::identity::scopes::Scopes;
 use tollgate_providers::tokens::{self, Algorithm, Place};
 
@@ -14,6 +16,58 @@ use super::text::Text;
 pub struct Identity {
     /// By a name of your own: it stands in receipts.
     pub issuers: BTreeMap<String, Issuer>,
+    /// Whom client certificates speak of; absent = of nobody: they let a connection in, and keys say who calls.
+    pub certificates: Option<Certificates>,
+}
+
+/// Whom a client certificate speaks of: CEL over `cert`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificates {
+    pub tenant: String,
+    pub app: Option<String>,
+    pub user: Option<String>,
+    pub groups: Option<String>,
+    /// What they are for; absent = calls of all operations.
+    #[serde(default)]
+    pub scopes: CertificateScopes,
+}
+
+/// A list for all of them, or an expression that gives a list.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CertificateScopes {
+    All(Scopes),
+    Expression(String),
+}
+
+impl Default for CertificateScopes {
+    fn default() -> Self {
+        CertificateScopes::All(Scopes::default())
+    }
+}
+
+impl<'de> Deserialize<'de> for CertificateScopes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(EitherScopes)
+    }
+}
+
+struct EitherScopes;
+
+impl<'de> Visitor<'de> for EitherScopes {
+    type Value = CertificateScopes;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list of scopes, or an expression that gives one")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<CertificateScopes, E> {
+        Ok(CertificateScopes::Expression(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<CertificateScopes, A::Error> {
+        Scopes::deserialize(SeqAccessDeserializer::new(list)).map(CertificateScopes::All)
+    }
 }
 
 /// One issuer of tokens.

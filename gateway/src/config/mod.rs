@@ -4,6 +4,7 @@ pub mod alerts;
 pub mod identity;
 pub mod secret;
 pub mod text;
+pub mod tls;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,10 @@ pub struct Config {
 pub struct Listen {
     pub callers: SocketAddr,
     pub operators: SocketAddr,
+    /// TLS for callers; absent = plain HTTP.
+    pub tls: Option<tls::Tls>,
+    /// The same for operators.
+    pub operators_tls: Option<tls::Tls>,
 }
 
 /// Where policies come from.
@@ -163,7 +168,12 @@ pub struct Edge {
 
 impl Default for Listen {
     fn default() -> Self {
-        Listen { callers: ([127, 0, 0, 1], 4000).into(), operators: ([127, 0, 0, 1], 4001).into() }
+        Listen {
+            callers: ([127, 0, 0, 1], 4000).into(),
+            operators: ([127, 0, 0, 1], 4001).into(),
+            tls: None,
+            operators_tls: None,
+        }
     }
 }
 
@@ -269,12 +279,30 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_mapped_by_a_list_or_an_expression() {
+        use identity::CertificateScopes as Of;
+        let text =
+            "listen:\n  tls: { cert: a, key: b, client: off }\nidentity:\n  certificates: { tenant: t, scopes: X }\n";
+        let of = |scopes: &str| {
+            let config = read(&text.replace('X', scopes)).unwrap();
+            assert_eq!(config.listen.tls.unwrap().client, tls::Client::Off);
+            config.identity.certificates.unwrap().scopes
+        };
+        assert_eq!(of("cert.dns"), Of::Expression("cert.dns".to_owned()));
+        assert!(matches!(of("[chat, mint]"), Of::All(scopes) if scopes.names() == ["chat", "mint"]));
+    }
+
+    #[test]
     fn wrong_settings_are_told_with_their_place() {
         for (text, line, part) in [
             ("listen:\n  caller: 127.0.0.1:1\n", 2, "did you mean `callers`?"),
             ("edge:\n  body_bytes_max: 0\n", 2, "nonzero"),
             ("listen:\n  callers: here\n", 2, "socket address"),
             ("trail: { durability: safe }\n", 1, "unknown variant `safe`, expected `relaxed` or `strict`"),
+            ("listen:\n  tls: { cert: a, key: b, client: maybe }\n", 2, "unknown variant `maybe`"),
+            ("listen:\n  tls: { cert: a }\n", 2, "missing field `key`"),
+            ("identity:\n  certificates: { tenant: a, scopes: [call] }\n", 2, "`call` is no scope"),
+            ("identity:\n  certificates: { app: a }\n", 2, "missing field `tenant`"),
             ("policies: [", 1, ""),
             ("policies:\n  verify:\n", 2, ""),
             ("policies:\n  verify: {}\n", 2, "missing field `what`"),

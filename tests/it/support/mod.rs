@@ -1,5 +1,6 @@
 //! What tests stand on: a gateway of their own, a provider that serves recordings, a client.
 
+pub mod certificates;
 pub mod gateway;
 pub mod hosts;
 pub mod pages;

@@ -27,6 +27,9 @@ pub async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
+/// The scheme that is no header.
+const CERTIFICATE: &str = "client_certificate";
+
 fn definitions() -> Map<String, Value> {
     let mut all = request::definitions();
     all.extend(answer::definitions());
@@ -44,7 +47,7 @@ fn document() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "http://127.0.0.1:4000", "description": "Where a gateway listens that was told nothing else." }],
-        "security": CREDENTIAL_HEADERS.map(|name| json!({ name: [] })),
+        "security": CREDENTIAL_HEADERS.into_iter().chain([CERTIFICATE]).map(|name| json!({ name: [] })).collect::<Vec<_>>(),
         "paths": paths::paths(),
         "components": {
             "schemas": schemas,
@@ -71,13 +74,15 @@ fn in_components(schema: Value) -> Value {
     }
 }
 
-/// One credential in any of these headers; two different ones are refused.
+/// One credential in any of these headers, where two different ones are refused; or a certificate of the connection.
 fn credentials() -> Map<String, Value> {
     let scheme = |name: &str| match name {
         "authorization" => json!({ "type": "http", "scheme": "bearer" }),
         name => json!({ "type": "apiKey", "in": "header", "name": name }),
     };
-    CREDENTIAL_HEADERS.iter().map(|name| ((*name).to_owned(), scheme(name))).collect()
+    let certificate = json!({ "type": "mutualTLS", "description": "Where the gateway asks for client certificates." });
+    let headers = CREDENTIAL_HEADERS.iter().map(|name| ((*name).to_owned(), scheme(name)));
+    headers.chain([(CERTIFICATE.to_owned(), certificate)]).collect()
 }
 
 /// What a caller may say in headers, with every call.
