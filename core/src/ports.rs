@@ -16,7 +16,7 @@ use crate::evidence::intent::Intent;
 use crate::evidence::receipt::Receipt;
 use crate::identity::scopes::Scopes;
 use crate::limits::amendment::Amendment;
-use crate::limits::balance::{Balance, Listing, Unkept};
+use crate::limits::balance::{Balance, Listing, Undone};
 use crate::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
@@ -163,9 +163,9 @@ pub trait Ledger: Send + Sync {
     fn adjust<'a>(&'a self, id: HoldId, claim: &'a Claim, delta: i64, now_ms: i64) -> Later<'a, ()>;
 
     /// Makes a grant or an override, or changes the one of this id. It acts on the next call, and is kept when this returns.
-    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Unkept>> {
+    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Undone>> {
         let _ = (amendment, now_ms);
-        Box::pin(std::future::ready(Err(Unkept::Unable)))
+        Box::pin(std::future::ready(Err(Undone::Unable)))
     }
 
     /// All grants and overrides that are in force, and those that ended lately; by id.
@@ -174,9 +174,9 @@ pub trait Ledger: Send + Sync {
     }
 
     /// How scopes stand, by scope.
-    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Unkept>> {
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Undone>> {
         let _ = (listing, now_ms);
-        Box::pin(std::future::ready(Err(Unkept::Unable)))
+        Box::pin(std::future::ready(Err(Undone::Unable)))
     }
 }
 

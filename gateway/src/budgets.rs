@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_core::contract::nearest;
 use tollgate_core::limits::amendment::{Amendment, Limit};
-use tollgate_core::limits::balance::{Balance, Listing, Unkept};
+use tollgate_core::limits::balance::{Balance, Listing, Undone};
 use tollgate_core::limits::claim::{Claim, Standing};
 use tollgate_core::limits::rules::{Per, Rule};
 use tollgate_core::limits::scope;
@@ -48,7 +48,7 @@ pub enum Unamended {
     )]
     Stale(String, String),
     #[error(transparent)]
-    NotKept(#[from] Unkept),
+    NotKept(#[from] Undone),
 }
 
 /// Which balances somebody asks for.

@@ -14,14 +14,15 @@ mod keys;
 mod metrics;
 mod operators;
 mod policies;
-mod secrets;
 mod says;
+mod secrets;
 mod signals;
 mod start;
 mod state;
 mod tls;
 mod tokens;
 mod trust;
+mod upstreams;
 
 use std::process::ExitCode;
 

@@ -27,7 +27,7 @@ pub struct Listing<'a> {
 
 /// Why a ledger did not do what operators asked of it; nothing changed, but where it says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unkept {
+pub enum Undone {
     #[error("the ledger of this gateway lists no balances and takes no grants")]
     Unable,
     #[error("{0} grants and overrides are in force, and there is room for no more: revoke some, or edit limits.yaml")]

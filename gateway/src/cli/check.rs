@@ -5,11 +5,11 @@ use tollgate_policy_runtime::diagnostic::Severity;
 
 use super::{Check, Ended, Format, diagnostics, formats};
 use crate::policies::{self, Checkout};
-use crate::start;
+use crate::{start, upstreams};
 
 pub fn run(args: &Check) -> Result<(), Ended> {
     let config = start::config(&args.places)?;
-    start::configured(&config)?;
+    upstreams::configured(&config)?;
     let repository = policies::once(&config, &args.places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.check(&builtin);

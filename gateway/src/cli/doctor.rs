@@ -3,6 +3,7 @@
 //! It reads and changes nothing. Beyond loopback it asks nobody, unless `--probe` says so.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use clap::Args;
 use http::Method;
@@ -13,6 +14,7 @@ use super::{Ended, Operate, Places};
 use crate::doctor::{Files, Finding, Level, offline, probe, secrets};
 use crate::start;
 use crate::state::State;
+use crate::upstreams;
 
 #[derive(Args)]
 pub struct Doctor {
@@ -22,6 +24,12 @@ pub struct Doctor {
     /// The operators' address of the running gateway; the config's where it is not given
     #[arg(long, value_name = "ADDRESS", value_parser = super::steer::address)]
     operators: Option<SocketAddr>,
+    /// A client certificate, where its port asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// The key of the client certificate
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     #[command(flatten)]
     places: Places,
     #[arg(long)]
@@ -30,7 +38,7 @@ pub struct Doctor {
 
 pub fn run(args: &Doctor) -> Result<(), Ended> {
     let config = start::config(&args.places)?;
-    let (list, _) = start::configured(&config)?;
+    let (list, _) = upstreams::configured(&config)?;
     let state = State::named(args.places.state.as_deref().or(config.store.path.as_deref())).map_err(Ended::usage)?;
     let mut found = vec![Finding::ok("config", "it can be read")];
     found.extend(offline::state(&state));
@@ -40,7 +48,8 @@ pub fn run(args: &Doctor) -> Result<(), Ended> {
         false => None,
         true => {
             let operators = args.operators.unwrap_or(config.listen.operators);
-            let to = Operate { operators, places: args.places.clone(), json: true };
+            let (client_cert, client_key) = (args.client_cert.clone(), args.client_key.clone());
+            let to = Operate { operators, client_cert, client_key, places: args.places.clone(), json: true };
             match told_by(&to, Method::GET, "/admin/v1/doctor", Value::Null) {
                 Ok(told) => Some(told),
                 Err(ended) => {

@@ -38,12 +38,7 @@ type Days = Vec<u64>;
 
 pub fn run(args: &Forecast) -> Result<(), Ended> {
     let now_ms = jiff::Timestamp::now().as_millisecond();
-    let show = Show {
-        rule: args.rule.clone(),
-        tenant: args.tenant.clone(),
-        scope: None,
-        to: Operate { places: args.to.places.clone(), ..args.to },
-    };
+    let show = Show { rule: args.rule.clone(), tenant: args.tenant.clone(), scope: None, to: args.to.clone() };
     let budgets: Vec<Value> = balances(&show)?.into_iter().filter(|of| text(&of["kind"]) == "budget").collect();
     let paces = paces(args, &budgets, now_ms)?;
     let forecasts: Vec<(&Value, Ends)> = budgets

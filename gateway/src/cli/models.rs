@@ -10,7 +10,7 @@ use tollgate_core::routing::catalog::{PriceRow, Target};
 
 use super::{Ended, Places, diagnostics};
 use crate::policies::{self, Checkout};
-use crate::start;
+use crate::{start, upstreams};
 
 #[derive(Args)]
 pub struct Models {
@@ -35,7 +35,7 @@ pub struct Models {
 
 pub fn run(args: &Models) -> Result<(), Ended> {
     let config = start::config(&args.places)?;
-    let (providers, sim) = start::configured(&config)?;
+    let (providers, sim) = upstreams::configured(&config)?;
     let mut served: BTreeSet<String> = providers.iter().map(|p| p.name.to_string()).collect();
     if sim {
         served.insert(tollgate_providers::sim::NAME.to_owned());

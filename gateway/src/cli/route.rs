@@ -33,7 +33,7 @@ use tollgate_store::shelf::MemoryShelf;
 
 use super::{Ended, Places, diagnostics, explain, reason};
 use crate::policies::{self, Checkout};
-use crate::{start, state};
+use crate::{start, state, upstreams};
 
 /// A request read from a file is no larger than one that is called with.
 const BODY_BYTES_MAX: u64 = 32 << 20;
@@ -120,7 +120,7 @@ pub fn decide(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|why| Ended::failed(format!("cannot start: {why}")))?;
     let (receipt, refused, claims) = runtime.block_on(async {
-        let (providers, _) = start::providers(&config, &Keeping::default()).await?;
+        let (providers, _) = upstreams::providers(&config, &Keeping::default()).await?;
         let holds = ledger.is_some();
         let core = Arc::new(core(revision.clone(), providers, ledger.unwrap_or_default(), pepper));
         Ok::<_, Ended>(decided(&core, arrival(&core, request)?, holds).await)

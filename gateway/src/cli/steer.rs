@@ -98,7 +98,7 @@ pub enum Steer {
 }
 
 /// Which gateway.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Operate {
     /// Its operators' address, as the greeting tells it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4001", value_parser = address)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tollgate_core::limits::amendment::{Amendment, Limit};
-use tollgate_core::limits::balance::Unkept;
+use tollgate_core::limits::balance::Undone;
 use tollgate_core::limits::rules::Rule;
 
 use super::MemoryLedger;
@@ -114,13 +114,13 @@ impl Amendments {
 
 impl MemoryLedger {
     /// Puts a grant or an override in force, or another in the place of the one of its id, which is given back.
-    pub(super) fn amend_now(&self, amendment: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Unkept> {
+    pub(super) fn amend_now(&self, amendment: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Undone> {
         let now_ms = self.amendments.now(now_ms);
         let mut known = self.amendments.known.write().unwrap_or_else(PoisonError::into_inner);
         if !known.by_id.contains_key(&amendment.id) {
             known.forget(now_ms);
             if known.by_id.len() >= AMENDMENTS_MAX {
-                return Err(Unkept::Full(AMENDMENTS_MAX));
+                return Err(Undone::Full(AMENDMENTS_MAX));
             }
         }
         let before = known.put(amendment.clone());

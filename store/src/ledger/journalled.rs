@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tollgate_core::limits::amendment::Amendment;
-use tollgate_core::limits::balance::{Balance, Listing, Unkept};
+use tollgate_core::limits::balance::{Balance, Listing, Undone};
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use tollgate_core::ports::{Later, Ledger, Used};
 
@@ -317,7 +317,7 @@ impl Ledger for JournalLedger {
         Box::pin(std::future::ready(()))
     }
 
-    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Unkept>> {
+    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Undone>> {
         Box::pin(async move {
             let sequence = {
                 let _no_checkpoint = lock(&self.adjusting);
@@ -325,11 +325,11 @@ impl Ledger for JournalLedger {
                 let change = Event::Amended { amendment: amendment.clone(), at_ms: now_ms };
                 self.journal.append(&encoded(&change)).map_err(|why| {
                     self.memory.amend_back(&amendment.id, before, now_ms);
-                    Unkept::Journal(why.to_string())
+                    Undone::Journal(why.to_string())
                 })?
             };
             let confirmed = timeout(WAIT_MAX, self.journal.synced(sequence)).await;
-            confirmed.ok().and_then(Result::ok).ok_or(Unkept::Unconfirmed)
+            confirmed.ok().and_then(Result::ok).ok_or(Undone::Unconfirmed)
         })
     }
 
@@ -337,7 +337,7 @@ impl Ledger for JournalLedger {
         self.memory.amendments()
     }
 
-    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Unkept>> {
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Undone>> {
         self.memory.balances(listing, now_ms)
     }
 }

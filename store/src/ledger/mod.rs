@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tollgate_core::limits::amendment::Amendment;
-use tollgate_core::limits::balance::{Balance, Listing, Unkept};
+use tollgate_core::limits::balance::{Balance, Listing, Undone};
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use tollgate_core::limits::rules::{Rule, Unit};
 use tollgate_core::ports::{Later, Ledger, Used};
@@ -116,7 +116,7 @@ impl Ledger for MemoryLedger {
         Box::pin(std::future::ready(()))
     }
 
-    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Unkept>> {
+    fn amend(&self, amendment: Arc<Amendment>, now_ms: i64) -> Later<'_, Result<(), Undone>> {
         let made = self.amend_now(&amendment, now_ms).map(drop);
         if made.is_ok() {
             self.told_of(|| Event::Amended { amendment, at_ms: now_ms });
@@ -128,7 +128,7 @@ impl Ledger for MemoryLedger {
         self.amendments.all()
     }
 
-    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Unkept>> {
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Undone>> {
         Box::pin(std::future::ready(Ok(self.list(&listing, now_ms))))
     }
 }

@@ -129,10 +129,6 @@ impl Gateway {
         format!("{}{path}", self.base)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The receipt of a call, as soon as it is written.
     pub fn receipt(&self, id: &str) -> Value {
         eventually(&format!("the receipt of {id}"), || {
