@@ -11,6 +11,7 @@ mod keys;
 mod metrics;
 mod operators;
 mod policies;
+mod shared;
 mod start;
 mod state;
 mod tokens;

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
 use tollgate_core::ports::{Later, Trail};
+use tollgate_store::shared::{Happened, State};
 
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
@@ -65,6 +66,16 @@ struct Load {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Store {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stands {
+    state: &'static str,
+}
+
 /// All meters of the process.
 pub struct Metrics {
     registry: Registry,
@@ -78,6 +89,8 @@ pub struct Metrics {
     loads: Family<Load, Counter>,
     limit_alerts: Family<Limit, Counter>,
     above_hold: Family<Limit, Counter<u64, AtomicU64>>,
+    store: Family<Store, Counter>,
+    store_state: Family<Stands, Gauge<i64, AtomicI64>>,
     active_since: Gauge<i64, AtomicI64>,
     /// Calls under way.
     pub in_flight: Gauge<i64, AtomicI64>,
@@ -100,6 +113,8 @@ impl Metrics {
             loads: Family::default(),
             limit_alerts: Family::default(),
             above_hold: Family::default(),
+            store: Family::default(),
+            store_state: Family::default(),
             active_since: Gauge::default(),
             in_flight: Gauge::default(),
         };
@@ -131,6 +146,12 @@ impl Metrics {
             "Used above what was held, in the unit of the rule: nano-dollars or tokens",
             metrics.above_hold.clone(),
         );
+        r.register(
+            "limits_store",
+            "Operations at the store that gateways share limits by: `round_trip` counts all, the others what became of some",
+            metrics.store.clone(),
+        );
+        r.register("limits_store_state", "1 for how this gateway stands to that store", metrics.store_state.clone());
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
         r.register(
             "policy_active_since_seconds",
@@ -154,6 +175,26 @@ impl Metrics {
         if accepted {
             self.active_since.set(now_s);
         }
+    }
+
+    /// Between this gateway and the store that limits are shared by.
+    pub fn store_happened(&self, happened: Happened) {
+        let result = match happened {
+            Happened::RoundTrip => "round_trip",
+            Happened::Slow => "slow",
+            Happened::Broken => "broken",
+            Happened::Unsafe => "unsafe",
+            Happened::Fenced => "fenced",
+            Happened::Epoch => "epoch",
+            Happened::Became(state) => {
+                for one in State::ALL {
+                    let stands = Stands { state: one.name() };
+                    self.store_state.get_or_create(&stands).set(i64::from(one == state));
+                }
+                return;
+            }
+        };
+        self.store.get_or_create(&Store { result }).inc();
     }
 
     /// The source of policies gave nothing: it was away, or what it has is not signed as it must be.

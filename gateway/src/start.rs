@@ -11,6 +11,7 @@ use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
+use tollgate_core::ports::Ledger;
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
@@ -19,7 +20,6 @@ use tollgate_policy_wasm::{Folder, Wasm};
 use tollgate_providers::{Auth, Provider, Providers, Timers, clouds, known, sim};
 use tollgate_store::acts::Acts;
 use tollgate_store::keys::KeyFile;
-use tollgate_store::ledger::JournalLedger;
 use tollgate_store::shelf::MemoryShelf;
 use tollgate_store::trail::FileTrail;
 
@@ -33,11 +33,14 @@ use crate::keys::Keys;
 use crate::metrics::{Counted, Metrics};
 use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
+use crate::shared::Limits;
 use crate::state::{self, State};
 use crate::tokens;
 
 /// So long the trail and the journal may take for what they still have.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
+/// So long the store of limits may take for what goes back to it: its leases end by themselves.
+const STORE_CLOSE_MAX: Duration = Duration::from_secs(1);
 /// The config file that is taken where none is named.
 const CONFIG_FILE: &str = "tollgate.yaml";
 /// The tenant of the one-time key.
@@ -86,7 +89,8 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
     let now_ms = clock().now_ms;
     let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let core = Arc::new(core(&config, active.clone(), providers, ledger.clone(), counted, pepper)?);
+    let limits = Limits::open(&config.store, &state, &ledger, &metrics, now_ms()).await?;
+    let core = Arc::new(core(&config, active.clone(), providers, limits.ledger.clone(), counted, pepper)?);
     let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
     let keys = Arc::new(Keys::open(core.clone(), kept));
     let acts = Acts::open(state.trail())
@@ -123,6 +127,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
+    limits.close(STORE_CLOSE_MAX).await;
     match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
@@ -138,7 +143,7 @@ fn core(
     config: &Config,
     policies: Arc<Active>,
     providers: Providers,
-    ledger: Arc<JournalLedger>,
+    ledger: Arc<dyn Ledger>,
     trail: Counted,
     pepper: Pepper,
 ) -> Result<Core, Ended> {

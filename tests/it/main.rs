@@ -28,6 +28,7 @@ mod passing;
 mod published;
 mod reasons;
 mod refused;
+mod replicas;
 mod revisions;
 mod shelf;
 mod signatures;

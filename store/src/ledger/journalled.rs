@@ -39,7 +39,7 @@ const LEDGER: &str = "ledger";
 
 /// The ledger of one node, kept in a journal.
 pub struct JournalLedger {
-    memory: MemoryLedger,
+    pub(crate) memory: MemoryLedger,
     journal: Arc<Journal>,
     keyed: Keyed,
     /// Between an operator's adjustment and its record no checkpoint is made.
