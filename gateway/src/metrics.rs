@@ -136,22 +136,6 @@ impl Metrics {
         r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.clone());
         r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.clone());
         r.register("policy_decisions", "What policies decided", metrics.decisions.clone());
-        r.register(
-            "limits_alerts",
-            "Steps of ladders passed, and calls above their hold",
-            metrics.limit_alerts.clone(),
-        );
-        r.register(
-            "limits_above_hold",
-            "Used above what was held, in the unit of the rule: nano-dollars or tokens",
-            metrics.above_hold.clone(),
-        );
-        r.register(
-            "limits_store",
-            "Operations at the store that gateways share limits by: `round_trip` counts all, the others what became of some",
-            metrics.store.clone(),
-        );
-        r.register("limits_store_state", "1 for how this gateway stands to that store", metrics.store_state.clone());
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
         r.register(
             "policy_active_since_seconds",
@@ -159,7 +143,24 @@ impl Metrics {
             metrics.active_since.clone(),
         );
         r.register("calls_in_flight", "Calls under way", metrics.in_flight.clone());
+        metrics.register_limits();
         metrics
+    }
+
+    fn register_limits(&mut self) {
+        let r = &mut self.registry;
+        r.register("limits_alerts", "Steps of ladders passed, and calls above their hold", self.limit_alerts.clone());
+        r.register(
+            "limits_above_hold",
+            "Used above what was held, in the unit of the rule: nano-dollars or tokens",
+            self.above_hold.clone(),
+        );
+        r.register(
+            "limits_store",
+            "Operations at the store that gateways share limits by: `round_trip` counts all, the others what became of some",
+            self.store.clone(),
+        );
+        r.register("limits_store_state", "1 for how this gateway stands to that store", self.store_state.clone());
     }
 
     /// The text that `/metrics` answers.

@@ -12,9 +12,13 @@ use crate::config::shared::{Sharing, Store};
 use crate::metrics::Metrics;
 use crate::state::State;
 
-/// The ledger of calls, and what must be closed before the journal below it.
+/// So long the store may take for what goes back to it: its leases end by themselves.
+const STORE_CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// The ledger of calls, and the journal below it.
 pub struct Limits {
     pub ledger: Arc<dyn Ledger>,
+    journal: Arc<JournalLedger>,
     shared: Option<Arc<SharedLedger>>,
 }
 
@@ -23,14 +27,15 @@ impl Limits {
     pub async fn open(
         store: &Store,
         state: &State,
-        journal: &Arc<JournalLedger>,
         metrics: &Arc<Metrics>,
-        now_ms: i64,
+        now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
     ) -> Result<Limits, Ended> {
-        match store.sharing().map_err(Ended::usage)? {
-            Sharing::Alone => Ok(Limits { ledger: journal.clone(), shared: None }),
+        let sharing = store.sharing().map_err(Ended::usage)?;
+        let journal = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
+        match sharing {
+            Sharing::Alone => Ok(Limits { ledger: journal.clone(), journal, shared: None }),
             Sharing::Share(share) => {
-                Ok(Limits { ledger: Arc::new(ShareLedger::new(journal.clone(), share)), shared: None })
+                Ok(Limits { ledger: Arc::new(ShareLedger::new(journal.clone(), share)), journal, shared: None })
             }
             Sharing::Store { address, lease_ms } => {
                 let password = store.password.as_ref().map(|secret| secret.source().read()).transpose();
@@ -44,17 +49,18 @@ impl Limits {
                     trusts_store: store.trust_store,
                     observer: Box::new(move |happened| metrics.store_happened(happened)),
                 };
-                let opened = SharedLedger::open(journal.clone(), setup, now_ms).await;
+                let opened = SharedLedger::open(journal.clone(), setup, now_ms()).await;
                 let shared = opened.map_err(|why| Ended::usage(format!("store.redis: {why}")))?;
-                Ok(Limits { ledger: shared.clone(), shared: Some(shared) })
+                Ok(Limits { ledger: shared.clone(), journal, shared: Some(shared) })
             }
         }
     }
 
-    /// What is leased goes back to the store.
-    pub async fn close(&self, within: Duration) {
+    /// What is leased goes back to the store, and the journal is confirmed; `false` where its disk did not take it in time.
+    pub async fn close(&self, within: Duration, now_ms: i64) -> bool {
         if let Some(shared) = &self.shared {
-            shared.close(within).await;
+            shared.close(STORE_CLOSE_MAX).await;
         }
+        self.journal.close(within, now_ms).await
     }
 }

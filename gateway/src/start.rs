@@ -39,8 +39,6 @@ use crate::tokens;
 
 /// So long the trail and the journal may take for what they still have.
 const CLOSE_MAX: Duration = Duration::from_secs(10);
-/// So long the store of limits may take for what goes back to it: its leases end by themselves.
-const STORE_CLOSE_MAX: Duration = Duration::from_secs(1);
 /// The config file that is taken where none is named.
 const CONFIG_FILE: &str = "tollgate.yaml";
 /// The tenant of the one-time key.
@@ -88,8 +86,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     );
     let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
     let now_ms = clock().now_ms;
-    let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
-    let limits = Limits::open(&config.store, &state, &ledger, &metrics, now_ms()).await?;
+    let limits = Limits::open(&config.store, &state, &metrics, now_ms.clone()).await?;
     let core = Arc::new(core(&config, active.clone(), providers, limits.ledger.clone(), counted, pepper)?);
     let kept = KeyFile::open(&state.keys(), core.pepper.id()).map_err(|why| Ended::usage(why.to_string()))?;
     let keys = Arc::new(Keys::open(core.clone(), kept));
@@ -127,8 +124,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let drained = accept(callers, gate, config.edge.connections_max.get()).await;
     side.abort();
     watch.stop();
-    limits.close(STORE_CLOSE_MAX).await;
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms()).await) {
+    match (drained, trail.close(CLOSE_MAX).await, limits.close(CLOSE_MAX, now_ms()).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))

@@ -69,7 +69,7 @@ pub fn refusal(refused: &Refused) -> Refusal {
     );
     if refused.is_unreachable {
         let told = format!(
-            "limit `{}` cannot be asked: the store that gateways share does not answer, and what was leased of it is used up",
+            "limit `{}` cannot be asked: the store that gateways share does not answer, and of what was leased of it not enough is left",
             refused.rule
         );
         return Refusal {

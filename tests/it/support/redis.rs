@@ -1,6 +1,6 @@
 //! A store that gateways share, on loopback: a real `redis-server`, and a port before it that can be moved to another one.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -31,7 +31,15 @@ impl Redis {
     }
 
     pub fn with(what: &str, args: &[&str]) -> Option<Redis> {
-        Redis::on(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port(), what, args)
+        // A port that was free may be somebody's by the time that the server takes it.
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut redis = Redis::on(port, what, args)?;
+            if redis.child.try_wait().unwrap().is_none() {
+                return Some(redis);
+            }
+        }
+        panic!("redis-server does not start");
     }
 
     pub fn on(port: u16, what: &str, args: &[&str]) -> Option<Redis> {
@@ -44,13 +52,15 @@ impl Redis {
             .args(args)
             .stdout(Stdio::null())
             .spawn();
-        let Ok(child) = spawned else {
+        let Ok(mut child) = spawned else {
             eprintln!("SKIPPED: {what}: there is no redis-server here (package redis-server)");
             return None;
         };
-        let redis = Redis { child, port, _folder: folder };
-        eventually("the store", || TcpStream::connect(("127.0.0.1", port)).ok());
-        Some(redis)
+        eventually("the store", || {
+            let has_ended = child.try_wait().unwrap().is_some();
+            (has_ended || pongs(port)).then_some(())
+        });
+        Some(Redis { child, port, _folder: folder })
     }
 
     /// One command; the answer as text, the parts of a list one to a line.
@@ -76,6 +86,15 @@ impl Redis {
         self.ask(&["REPLICAOF", "127.0.0.1", &from.port.to_string()]);
         eventually("a copy", || self.ask(&["INFO", "replication"]).contains("master_link_status:up").then_some(()));
     }
+}
+
+/// It is a store that answers, and no echo of our own.
+fn pongs(port: u16) -> bool {
+    let Ok(mut to) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = to.set_read_timeout(Some(std::time::Duration::from_secs(1)));
+    let mut line = String::new();
+    let asked = to.write_all(b"PING\r\n").and_then(|()| BufReader::new(to).read_line(&mut line));
+    asked.is_ok() && (line.starts_with("+PONG") || line.starts_with("-LOADING"))
 }
 
 pub fn ask(port: u16, words: &[&str]) -> String {
