@@ -227,7 +227,7 @@ impl Fleet {
         let mut slice = lock(&cell.slice);
         slice.advance(None, now_ms);
         let others = if is_retold { slice.others(own.unwrap_or(0)) } else { -1 };
-        let (mut ask, waiters) = slice.ask(all_back);
+        let (mut ask, waiters) = slice.ask(all_back, is_retold);
         ask.others = others;
         ask.window = own.unwrap_or(ask.window);
         self.desk.watch(cell, &mut slice);

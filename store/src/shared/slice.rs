@@ -232,8 +232,8 @@ impl Slice {
         now.saturating_duration_since(self.taken_at.max(self.told_at))
     }
 
-    /// What the store is told now. What is given up is given up before it is told, and what waits is taken along.
-    pub(super) fn ask(&mut self, all_back: bool) -> (Ask, Vec<(i64, oneshot::Sender<Answer>)>) {
+    /// What the store is told now; told again after a loss, a node `keeps_all` that others may have heard of. What is given up is given up before it is told, and what waits is taken along.
+    pub(super) fn ask(&mut self, all_back: bool, keeps_all: bool) -> (Ask, Vec<(i64, oneshot::Sender<Answer>)>) {
         let now = Instant::now();
         let waiters = std::mem::take(&mut self.waiters);
         let needs = || waiters.iter().map(|(need, _)| *need).filter(|need| *need > 0);
@@ -241,7 +241,7 @@ impl Slice {
         let (is_hungry, is_idle) = (min > 0, all_back || self.is_idle(now));
         let free = self.free().max(0);
         self.step = needs().max().unwrap_or(1).max(self.step);
-        let gives_up = is_hungry || is_idle;
+        let gives_up = !keeps_all && (is_hungry || is_idle);
         let floor = self.held.max(0) + if gives_up { 0 } else { free };
         self.pace(is_hungry || !is_idle && free < self.ahead / 2, now);
         let ahead = match (is_hungry, is_idle) {

@@ -112,7 +112,8 @@ local function scope(key, a)
   local own = a.kind == 'C' and a.used or a.window
   if a.kind ~= 'F' then
     local more = c and a.used - c or own
-    if not c then unknown = math.max(0, unknown - own - a.floor) end
+    -- What this node tells of itself for the first time in this epoch is unknown no more.
+    if not c or a.others >= 0 then unknown = math.max(0, unknown - math.max(0, more + a.floor - o)) end
     if more ~= 0 then used = book(more) end
     if a.others >= 0 then
       -- What others had by all that this node was told, as long as they do not tell it themselves.
