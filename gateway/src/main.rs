@@ -16,6 +16,7 @@ mod operators;
 mod policies;
 mod says;
 mod secrets;
+mod shared;
 mod signals;
 mod start;
 mod state;

@@ -15,9 +15,9 @@ use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
 use tollgate_core::limits::claim::HoldId;
 use tollgate_core::policy::verdict::{FailureKind, Outcome as Said};
 use tollgate_core::ports::{Later, Trail, Unkept};
+use tollgate_store::shared::{Happened, State};
 
 use crate::alerts::Alerts;
-
 use crate::tls;
 
 /// Upper bounds of the time buckets, in seconds.
@@ -83,6 +83,16 @@ struct Load {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Store {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Stands {
+    state: &'static str,
+}
+
 /// All meters of the process.
 pub struct Metrics {
     registry: Registry,
@@ -98,6 +108,8 @@ pub struct Metrics {
     above_hold: Family<Limit, Counter<u64, AtomicU64>>,
     secrets: Family<Secret, Counter>,
     alerts: Family<Alert, Counter>,
+    store: Family<Store, Counter>,
+    store_state: Family<Stands, Gauge<i64, AtomicI64>>,
     active_since: Gauge<i64, AtomicI64>,
     pub tls: tls::meters::Meters,
     /// Calls under way.
@@ -123,6 +135,8 @@ impl Metrics {
             above_hold: Family::default(),
             secrets: Family::default(),
             alerts: Family::default(),
+            store: Family::default(),
+            store_state: Family::default(),
             active_since: Gauge::default(),
             tls: Default::default(),
             in_flight: Gauge::default(),
@@ -165,7 +179,24 @@ impl Metrics {
         );
         metrics.tls.register(r);
         r.register("calls_in_flight", "Calls under way", metrics.in_flight.clone());
+        metrics.register_limits();
         metrics
+    }
+
+    fn register_limits(&mut self) {
+        let r = &mut self.registry;
+        r.register("limits_alerts", "Steps of ladders passed, and calls above their hold", self.limit_alerts.clone());
+        r.register(
+            "limits_above_hold",
+            "Used above what was held, in the unit of the rule: nano-dollars or tokens",
+            self.above_hold.clone(),
+        );
+        r.register(
+            "limits_store",
+            "Operations at the store that gateways share limits by: `round_trip` counts all, the others what became of some",
+            self.store.clone(),
+        );
+        r.register("limits_store_state", "1 for how this gateway stands to that store", self.store_state.clone());
     }
 
     /// The text that `/metrics` answers.
@@ -181,6 +212,26 @@ impl Metrics {
         if accepted {
             self.active_since.set(now_s);
         }
+    }
+
+    /// Between this gateway and the store that limits are shared by.
+    pub fn store_happened(&self, happened: Happened) {
+        let result = match happened {
+            Happened::RoundTrip => "round_trip",
+            Happened::Slow => "slow",
+            Happened::Broken => "broken",
+            Happened::Unsafe => "unsafe",
+            Happened::Fenced => "fenced",
+            Happened::Epoch => "epoch",
+            Happened::Became(state) => {
+                for one in State::ALL {
+                    let stands = Stands { state: one.name() };
+                    self.store_state.get_or_create(&stands).set(i64::from(one == state));
+                }
+                return;
+            }
+        };
+        self.store.get_or_create(&Store { result }).inc();
     }
 
     /// The source of policies gave nothing: it was away, or what it has is not signed as it must be.

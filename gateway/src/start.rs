@@ -13,7 +13,7 @@ use tollgate_core::identity::record::KeyRecord;
 use tollgate_core::identity::runtime::RuntimeKeys;
 use tollgate_core::pipeline::body::Bodies;
 use tollgate_core::pipeline::{Bounds, Clock, Core};
-use tollgate_core::ports::Trail as _;
+use tollgate_core::ports::{Ledger, Trail as _};
 use tollgate_policy_runtime::reload::{Active, Event, Setup, StartError};
 use tollgate_policy_runtime::source::SourceError;
 use tollgate_policy_runtime::switches::Switches;
@@ -39,6 +39,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::operators::Operators;
 use crate::policies::{self, Checkout, Named};
 use crate::secrets;
+use crate::shared::Limits;
 use crate::signals;
 use crate::state::{self, State};
 use crate::tls::doors::Doors;
@@ -95,7 +96,8 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
     let (providers, found) = upstreams::kept_fresh(&config, &keeping, hangups.clone()).await?;
     let now_ms = clock().now_ms;
-    let ledger = state.ledger(now_ms.clone()).await.map_err(Ended::usage)?;
+    let limits = Limits::open(&config.store, &state, &metrics, now_ms.clone()).await?;
+    let ledger = limits.journal.clone();
     let (trail, unknown) = open_trail(&config, &state, &ledger, now_ms())?;
     let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
     for receipt in unknown {
@@ -103,7 +105,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
         counted.record(receipt).await;
     }
     let shelf = Arc::new(KeptShelf::open(ledger.keyed(), now_ms.clone()).map_err(|why| Ended::usage(why.to_string()))?);
-    let kept = (ledger.clone(), shelf.clone());
+    let kept = (limits.ledger.clone(), shelf.clone());
     let core = Arc::new(core(&config, active.clone(), providers.clone(), kept, counted, pepper)?);
     let keys = Arc::new(Keys::open(core.clone(), &state.keys()).map_err(|why| Ended::usage(why.to_string()))?);
     let acts = Acts::open(state.trail())
@@ -147,22 +149,16 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     if !alerts.close(ALERTS_MAX).await {
         tracing::warn!("alerts were left: the webhook did not take them in time (receipts have them)");
     }
-    end(drained, &shelf, &trail, &ledger, now_ms()).await
+    end(drained, &shelf, &trail, &limits, now_ms()).await
 }
 
 /// After the last call: everything that is kept is on disk.
-async fn end(
-    drained: bool,
-    shelf: &KeptShelf,
-    trail: &FileTrail,
-    ledger: &JournalLedger,
-    now_ms: i64,
-) -> Result<(), Ended> {
+async fn end(drained: bool, shelf: &KeptShelf, trail: &FileTrail, limits: &Limits, now_ms: i64) -> Result<(), Ended> {
     if !shelf.close(CLOSE_MAX).await {
         tracing::error!("the last idempotency records were not written: their keys are unknown to the next start");
     }
     // The journal last: it vouches for what the trail has.
-    match (drained, trail.close(CLOSE_MAX).await, ledger.close(CLOSE_MAX, now_ms).await) {
+    match (drained, trail.close(CLOSE_MAX).await, limits.close(CLOSE_MAX, now_ms).await) {
         (true, true, true) => Ok(()),
         (false, ..) => {
             Err(Ended::failed(format!("calls were cut: they had not ended {} s after the signal", DRAIN_MAX.as_secs())))
@@ -197,7 +193,7 @@ fn core(
     config: &Config,
     policies: Arc<Active>,
     providers: Arc<Providers>,
-    (ledger, shelf): (Arc<JournalLedger>, Arc<KeptShelf>),
+    (ledger, shelf): (Arc<dyn Ledger>, Arc<KeptShelf>),
     trail: Counted,
     pepper: Pepper,
 ) -> Result<Core, Ended> {

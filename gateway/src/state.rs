@@ -1,4 +1,4 @@
-//! The state folder: `trail/ journal/ keyed.redb revisions/ machine-code/ pepper lock`, mode 0700, one gateway at a time.
+//! The state folder: `trail/ journal/ keyed.redb node revisions/ machine-code/ pepper lock`, mode 0700, one gateway at a time.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -66,6 +66,30 @@ impl State {
         let ledger = Arc::new(ledger);
         tokio::spawn(ledger.clone().keep(move || now_ms()));
         Ok(ledger)
+    }
+
+    /// This gateway's name among those that share limits: made once, and kept with the journal that it speaks for.
+    pub fn node(&self) -> Result<String, String> {
+        let path = self.path.join("node");
+        let told = |why: std::io::Error| format!("cannot read this gateway's name `{}`: {why}", path.display());
+        match OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path) {
+            Ok(mut file) => {
+                let name = hex::encode(&random::<8>()?);
+                file.write_all(name.as_bytes()).and_then(|()| file.sync_all()).map_err(told)?;
+                Ok(name)
+            }
+            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {
+                let name = fs::read_to_string(&path).map_err(told)?.trim().to_owned();
+                match name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+                    true => Ok(name),
+                    false => Err(format!(
+                        "this gateway's name `{}` is not 16 hex digits: remove the file, and a new one is made",
+                        path.display()
+                    )),
+                }
+            }
+            Err(why) => Err(told(why)),
+        }
     }
 
     pub fn revisions(&self) -> PathBuf {

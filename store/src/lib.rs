@@ -1,4 +1,4 @@
-//! Where state is kept: balances, answers, receipts, keys and what operators did, for one node.
+//! Where state is kept: balances, answers, receipts, keys and what operators did, for one node, or for several that share balances.
 //!
 //! Each file fulfils one port of the core; none knows of the others. `journal` and `keyed` are what they may lie on, `calls`
 //! what ledger and trail keep in one journal.
@@ -10,5 +10,6 @@ pub mod journal;
 pub mod keyed;
 pub mod keys;
 pub mod ledger;
+pub mod shared;
 pub mod shelf;
 pub mod trail;

@@ -78,14 +78,14 @@ fn nanousd(text: &str) -> i64 {
     format!("{whole}{part:0<9}").parse().unwrap()
 }
 
-fn events(state: &Path) -> Vec<Value> {
+pub fn events(state: &Path) -> Vec<Value> {
     let out = tollgate(&["trail", "export"], state);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The balance by the journal alone: what was settled, and what was held by calls whose end nobody saw.
-fn booked(events: &[Value]) -> (BTreeMap<String, i64>, u64, i64) {
+pub fn booked(events: &[Value]) -> (BTreeMap<String, i64>, u64, i64) {
     let (mut settled, mut open, mut used) = (BTreeMap::new(), BTreeMap::new(), 0);
     let mut unknown = 0;
     for event in events.iter().map(|line| &line["event"]) {

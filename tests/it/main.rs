@@ -31,6 +31,7 @@ mod passing;
 mod published;
 mod reasons;
 mod refused;
+mod replicas;
 mod revisions;
 mod runs;
 mod secrets;

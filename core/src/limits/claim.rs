@@ -96,6 +96,9 @@ pub struct Refused {
     pub resets_in_ms: u64,
     /// When it may fit; `None` where waiting does not help (the call alone is above the limit).
     pub retry_after_ms: Option<u64>,
+    /// Nobody can say whether there is room: the store that is shared does not answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_unreachable: bool,
 }
 
 /// Ids as 32 digits: no reader of JSON has numbers that large.

@@ -58,6 +58,16 @@ pub fn refusal(refused: &Refused) -> Refusal {
         amount(refused.limit),
         amount(refused.held),
     );
+    if refused.is_unreachable {
+        let told = format!(
+            "limit `{}` cannot be asked: the store that gateways share does not answer, and of what was leased of it not enough is left",
+            refused.rule
+        );
+        return Refusal {
+            retry_after_ms: refused.retry_after_ms,
+            ..Refusal::new(Category::Overloaded, "limits_unreachable", told)
+        };
+    }
     if refused.is_budget {
         return Refusal::new(Category::BudgetExceeded, "budget_exceeded", told);
     }

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod identity;
 pub mod secret;
+pub mod shared;
 pub mod text;
 pub mod tls;
 pub mod verify;
@@ -27,7 +28,7 @@ use verify::Verify;
 pub struct Config {
     pub listen: Listen,
     pub policies: Policies,
-    pub store: Store,
+    pub store: shared::Store,
     pub identity: identity::Identity,
     /// Absent = found by the environment (`OPENAI_API_KEY` and its like), and always `sim`.
     pub providers: Option<BTreeMap<String, Provider>>,
@@ -72,14 +73,6 @@ pub struct Policies {
     pub poll_s: NonZeroU64,
     /// Take a history that does not descend from the active revision (after a force-push).
     pub allow_rewind: bool,
-}
-
-/// Where state lives.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Store {
-    /// Default: `$XDG_STATE_HOME/tollgate`, else `~/.local/state/tollgate`.
-    pub path: Option<PathBuf>,
 }
 
 /// One provider. A known name (`openai`, `groq`, ...) needs no address.

@@ -40,7 +40,7 @@ impl Counters {
 pub(super) type Locked<'a> = [Option<MutexGuard<'a, Counters>>; SHARDS];
 
 /// A panic elsewhere leaves numbers that are whole: every change of a counter is one step.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -169,7 +169,7 @@ impl MemoryLedger {
 
 /// What becomes of a hold.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum End {
+pub(crate) enum End {
     /// `None` = nobody knows how much: all that is held.
     Settled(Option<Used>),
     Voided,

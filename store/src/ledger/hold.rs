@@ -11,7 +11,7 @@ use tollgate_core::ports::Used;
 const ENDED_MAX: usize = 4_096;
 
 #[derive(Debug)]
-pub(super) struct Hold {
+pub(crate) struct Hold {
     pub parts: Vec<Part>,
     pub made_ms: i64,
     pub until_ms: i64,
@@ -23,7 +23,7 @@ pub(super) struct Hold {
 
 /// What a hold holds in one period of one scope. An extension in another period is a part of its own.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     pub rule: Arc<Rule>,
     pub scope: Arc<str>,
     pub epoch: u64,
@@ -34,7 +34,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn held(&self) -> u64 {
+    pub(crate) fn held(&self) -> u64 {
         match self.rule.unit {
             Unit::Requests => 0,
             Unit::Nanousd | Unit::Tokens | Unit::InFlight => self.claimed,
@@ -43,7 +43,7 @@ impl Part {
 }
 
 /// What of a usage counts in a unit; `None` = a call's usage says nothing of it.
-pub(super) fn in_unit(used: Used, unit: Unit) -> Option<u64> {
+pub(crate) fn in_unit(used: Used, unit: Unit) -> Option<u64> {
     match unit {
         Unit::Nanousd => Some(u64::try_from(used.nanousd).unwrap_or(0)),
         Unit::Tokens => Some(used.tokens),
@@ -55,7 +55,7 @@ pub(super) fn in_unit(used: Used, unit: Unit) -> Option<u64> {
 impl Hold {
     /// What to book in each part: its share of what was used. The first part of a scope is filled first, and the last takes
     /// what is above all of them: a provider that counted more than the worst case is believed all the same.
-    pub(super) fn shares(&self, used: Option<Used>) -> Vec<u64> {
+    pub(crate) fn shares(&self, used: Option<Used>) -> Vec<u64> {
         let mut shares = Vec::with_capacity(self.parts.len());
         for (at, part) in self.parts.iter().enumerate() {
             let used_here = match used {

@@ -44,7 +44,7 @@ const LEDGER: &str = "ledger";
 
 /// The ledger of one node, kept in a journal.
 pub struct JournalLedger {
-    memory: MemoryLedger,
+    pub(crate) memory: MemoryLedger,
     journal: Arc<Journal>,
     calls: Arc<Calls>,
     keyed: Arc<Keyed>,

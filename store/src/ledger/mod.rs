@@ -9,11 +9,11 @@
 //! added to it after that end counts in the new period.
 
 mod amended;
-mod books;
+pub(crate) mod books;
 mod count;
 mod counter;
 pub mod event;
-mod hold;
+pub(crate) mod hold;
 mod journalled;
 mod listing;
 mod replay;
@@ -321,6 +321,7 @@ fn room(counter: &Counter, rule: &Rule, scope: &str, wanted: u64, before: u64, n
         held: counter.held.saturating_add(before),
         resets_in_ms: counter.resets_in_ms(now_ms),
         retry_after_ms,
+        is_unreachable: false,
     })
 }
 
@@ -345,7 +346,7 @@ fn hold_shard(id: HoldId) -> usize {
 
 /// No room for another scope or hold. What is known already goes on; what is new waits, and nothing is forgotten for it:
 /// else a flood of invented names could wash away the budget of somebody else.
-fn full(claims: &[Claim]) -> Refused {
+pub(crate) fn full(claims: &[Claim]) -> Refused {
     tracing::error!("the ledger is full, or a hold is gone: a call was refused");
     let claim = claims.first();
     Refused {
@@ -359,12 +360,13 @@ fn full(claims: &[Claim]) -> Refused {
         held: 0,
         resets_in_ms: 0,
         retry_after_ms: Some(FULL_RETRY_MS),
+        is_unreachable: false,
     }
 }
 
 #[cfg(test)]
 mod model;
 #[cfg(test)]
-mod reference;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;

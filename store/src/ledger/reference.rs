@@ -11,44 +11,44 @@ use super::*;
 
 /// Something that was used, and when: in a period by its name, in a span by its slot.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) at: String,
-    pub(super) slot: i64,
-    pub(super) amount: u64,
+pub(crate) struct Entry {
+    pub(crate) at: String,
+    pub(crate) slot: i64,
+    pub(crate) amount: u64,
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Account {
-    pub(super) entries: Vec<Entry>,
+pub(crate) struct Account {
+    pub(crate) entries: Vec<Entry>,
     /// A bucket: what is in it, in units times its window, and the time of that.
-    pub(super) level: (u128, i64),
+    pub(crate) level: (u128, i64),
     /// The limit at the last look, and the moment at which that ended.
-    pub(super) seen: (u64, i64),
+    pub(crate) seen: (u64, i64),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct ModelHold {
-    pub(super) id: HoldId,
+pub(crate) struct ModelHold {
+    pub(crate) id: HoldId,
     /// Account, name of the period, amount.
-    pub(super) parts: Vec<(usize, String, u64)>,
-    pub(super) step: u32,
-    pub(super) until_ms: i64,
-    pub(super) expired: bool,
+    pub(crate) parts: Vec<(usize, String, u64)>,
+    pub(crate) step: u32,
+    pub(crate) until_ms: i64,
+    pub(crate) expired: bool,
 }
 
-pub(super) struct Model {
-    pub(super) rules: Vec<Arc<Rule>>,
-    pub(super) amendments: Vec<Amendment>,
-    pub(super) accounts: Vec<Account>,
-    pub(super) holds: Vec<ModelHold>,
-    pub(super) ended: HashSet<HoldId>,
-    pub(super) swept_ms: [i64; SHARDS],
-    pub(super) now_ms: i64,
-    pub(super) latest_ms: i64,
+pub(crate) struct Model {
+    pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) amendments: Vec<Amendment>,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) holds: Vec<ModelHold>,
+    pub(crate) ended: HashSet<HoldId>,
+    pub(crate) swept_ms: [i64; SHARDS],
+    pub(crate) now_ms: i64,
+    pub(crate) latest_ms: i64,
 }
 
 /// The name of the period around a moment: what a calendar on the wall of that zone shows.
-pub(super) fn period(rule: &Rule, ms: i64) -> String {
+pub(crate) fn period(rule: &Rule, ms: i64) -> String {
     let Window::Calendar { every, zone } = &rule.window else { return String::new() };
     let format = match every {
         Calendar::Hour => "%Y-%m-%dT%H %z",
@@ -61,7 +61,7 @@ pub(super) fn period(rule: &Rule, ms: i64) -> String {
 
 impl Model {
     /// What the rule says, or the last override in its place, with all grants; and when the first of them ends.
-    pub(super) fn limit(&self, at: usize) -> (u64, i64) {
+    pub(crate) fn limit(&self, at: usize) -> (u64, i64) {
         let ends = |one: &&Amendment| one.revoked_ms.unwrap_or(one.until_ms).min(one.until_ms);
         let mut live: Vec<&Amendment> = self.amendments.iter().filter(|one| one.rule == self.rules[at].name).collect();
         live.retain(|one| self.latest_ms < ends(one));
@@ -76,23 +76,23 @@ impl Model {
         (limit.max(0) as u64, live.iter().map(ends).min().unwrap_or(i64::MAX))
     }
 
-    pub(super) fn here(&self, at: usize) -> String {
+    pub(crate) fn here(&self, at: usize) -> String {
         period(&self.rules[at], self.latest_ms)
     }
 
-    pub(super) fn slot(&self, at: usize) -> i64 {
+    pub(crate) fn slot(&self, at: usize) -> i64 {
         let Window::Sliding { span_ms } = self.rules[at].window else { return 0 };
         self.latest_ms.div_euclid((span_ms as i64).div_euclid(64))
     }
 
-    pub(super) fn held(&self, at: usize) -> u64 {
+    pub(crate) fn held(&self, at: usize) -> u64 {
         let here = self.here(at);
         let live = self.holds.iter().filter(|h| !h.expired).flat_map(|h| &h.parts);
         let unit = self.rules[at].unit;
         live.filter(|(a, p, _)| *a == at && *p == here && unit != Unit::Requests).map(|(.., amount)| amount).sum()
     }
 
-    pub(super) fn used(&mut self, at: usize) -> u64 {
+    pub(crate) fn used(&mut self, at: usize) -> u64 {
         let (here, slot, rule) = (self.here(at), self.slot(at), self.rules[at].clone());
         if let Window::Rolling { per_ms } = rule.window {
             let (limit, now_ms) = (self.limit(at), self.now_ms);
@@ -117,7 +117,7 @@ impl Model {
         }
     }
 
-    pub(super) fn fits(&mut self, at: usize, wanted: u64) -> bool {
+    pub(crate) fn fits(&mut self, at: usize, wanted: u64) -> bool {
         let (used, held, rule) = (self.used(at), self.held(at), self.rules[at].clone());
         match rule.window {
             Window::Rolling { per_ms } => {
@@ -129,7 +129,7 @@ impl Model {
         }
     }
 
-    pub(super) fn book(&mut self, at: usize, here: &str, amount: u64) {
+    pub(crate) fn book(&mut self, at: usize, here: &str, amount: u64) {
         self.used(at);
         let slot = self.slot(at);
         if let Window::Rolling { per_ms } = self.rules[at].window {
@@ -139,7 +139,7 @@ impl Model {
         }
     }
 
-    pub(super) fn hold(&mut self, id: HoldId, claims: &[(usize, u64)]) -> bool {
+    pub(crate) fn hold(&mut self, id: HoldId, claims: &[(usize, u64)]) -> bool {
         self.expire(hold_shard(id));
         if self.holds.iter().any(|h| h.id == id) {
             return true;
@@ -161,7 +161,7 @@ impl Model {
         true
     }
 
-    pub(super) fn extend(&mut self, id: HoldId, step: u32, more: Used) -> bool {
+    pub(crate) fn extend(&mut self, id: HoldId, step: u32, more: Used) -> bool {
         let Some(n) = self.holds.iter().position(|h| h.id == id && !h.expired) else { return false };
         if step <= self.holds[n].step {
             return true;
@@ -190,7 +190,7 @@ impl Model {
     }
 
     /// `used`: nothing, so much, or (`None`) all that is held.
-    pub(super) fn end(&mut self, id: HoldId, used: Option<Used>) {
+    pub(crate) fn end(&mut self, id: HoldId, used: Option<Used>) {
         let Some(n) = self.holds.iter().position(|h| h.id == id) else { return };
         let hold = self.holds.remove(n);
         self.ended.insert(id);
@@ -212,7 +212,7 @@ impl Model {
         }
     }
 
-    pub(super) fn expire(&mut self, shard: usize) {
+    pub(crate) fn expire(&mut self, shard: usize) {
         if self.now_ms - self.swept_ms[shard] < SWEEP_EVERY_MS {
             return;
         }

@@ -62,6 +62,7 @@ fn all_claims_are_held_or_none() {
             held: 6,
             resets_in_ms: DAY_MS as u64,
             retry_after_ms: Some(DAY_MS as u64),
+            is_unreachable: false,
         }
     );
     for (rule, stands) in [(&requests, (1, 0)), (&flight, (0, 1)), (&money, (0, 40)), (&tokens, (0, 6))] {

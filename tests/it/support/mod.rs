@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod gateway;
 pub mod hosts;
 pub mod pages;
+pub mod redis;
 pub mod replay;
 pub mod repository;
 pub mod shape;

@@ -1,0 +1,211 @@
+//! The connection to the store: its two scripts, and what its answers mean. One operation at a time, each within `WAIT_MAX`.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, Script, Value};
+use tokio::time::timeout;
+
+use super::safety;
+use super::slice::{Ask, Seen};
+
+/// So long an operation may take. An answer that comes later is never read: its connection is left.
+pub(super) const WAIT_MAX: Duration = Duration::from_millis(50);
+/// So long a connection may take to be made, with what is asked of the store first.
+const CONNECT_MAX: Duration = Duration::from_millis(500);
+/// All keys lie in one slot: an operation reads the epoch and the scopes that it is about at one moment.
+const EPOCH: &str = "{tollgate}:epoch";
+const MEMBERS: &str = "{tollgate}:members";
+const SCOPES: &str = "{tollgate}:scope";
+
+/// Where the store is, and who this node is there.
+pub(super) struct Line {
+    client: Client,
+    connection: Option<MultiplexedConnection>,
+    join: Script,
+    sync: Script,
+    node: String,
+    lease: Duration,
+    trusts_store: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the store did not answer within {} ms", WAIT_MAX.as_millis())]
+    Slow,
+    #[error("the store cannot be used: {0}")]
+    Broken(String),
+    #[error("{0}")]
+    Unsafe(String),
+    #[error(
+        "another gateway has this one's name: their state folders are copies of one another; stop one of them, and \
+         remove the file `node` from its folder"
+    )]
+    Twin,
+}
+
+/// A node is in an epoch.
+#[derive(Debug, Clone)]
+pub(super) struct Joined {
+    pub epoch: String,
+    /// Greater with each time that a node joins this epoch.
+    pub number: i64,
+    pub now_ms: i64,
+    /// Until then nothing is leased.
+    pub opens_in_ms: i64,
+}
+
+#[derive(Debug)]
+pub(super) enum Synced {
+    /// The store is not what it was: it was emptied, or another server answers now, or others began a new epoch.
+    Fenced(String),
+    Done {
+        now_ms: i64,
+        is_open: bool,
+        answers: Vec<Told>,
+    },
+}
+
+/// What the store says of one scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    Leased {
+        lease: i64,
+        seen: Seen,
+        is_tight: bool,
+    },
+    /// By the store's clock the period is not the one of now.
+    Over,
+    /// A later operation was there before.
+    Stale,
+}
+
+impl Line {
+    pub(super) fn new(
+        address: &str,
+        password: Option<String>,
+        node: String,
+        lease: Duration,
+        trusts_store: bool,
+    ) -> Result<Line, String> {
+        let wrong = |why: &RedisError| format!("`{address}` is no address of a store: {why}");
+        let mut info: ConnectionInfo = address.parse().map_err(|why| wrong(&why))?;
+        if password.is_some() {
+            info.redis.password = password;
+        }
+        Ok(Line {
+            client: Client::open(info).map_err(|why| wrong(&why))?,
+            connection: None,
+            join: Script::new(include_str!("join.lua")),
+            sync: Script::new(include_str!("sync.lua")),
+            node,
+            lease,
+            trusts_store,
+        })
+    }
+
+    /// Leaves the connection: what may still come on it is for nobody.
+    pub(super) fn leave(&mut self) {
+        self.connection = None;
+    }
+
+    /// Connects, and asks whether the store may be trusted.
+    pub(super) async fn look(&mut self) -> Result<(), Fault> {
+        self.leave();
+        let connected = timeout(CONNECT_MAX, async {
+            let config =
+                AsyncConnectionConfig::new().set_connection_timeout(CONNECT_MAX).set_response_timeout(CONNECT_MAX);
+            let mut connection =
+                self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(broken)?;
+            safety::check(&mut connection, self.trusts_store).await?;
+            Ok(connection)
+        });
+        self.connection = Some(connected.await.map_err(|_| Fault::Slow)??);
+        Ok(())
+    }
+
+    /// Connects anew and joins the epoch; `fresh` names a new one.
+    pub(super) async fn join(&mut self, fresh: &str) -> Result<Joined, Fault> {
+        self.look().await?;
+        let connection = self.connection.as_mut().ok_or_else(not_connected)?;
+        let mut call = self.join.prepare_invoke();
+        call.key(EPOCH).key(MEMBERS).arg(&self.node).arg(self.lease.as_millis() as u64).arg(fresh);
+        let joined: (String, i64, i64, i64) =
+            timeout(WAIT_MAX, call.invoke_async(connection)).await.map_err(|_| Fault::Slow)?.map_err(broken)?;
+        let (epoch, number, now_ms, opens_in_ms) = joined;
+        Ok(Joined { epoch, number, now_ms, opens_in_ms })
+    }
+
+    /// Tells the store of these scopes, and hears of them. `asks` are keys with what is told of each, and its number.
+    pub(super) async fn sync(&mut self, epoch: &str, asks: &[(&str, i64, &Ask)]) -> Result<Synced, Fault> {
+        let connection = self.connection.as_mut().ok_or_else(not_connected)?;
+        let mut call = self.sync.prepare_invoke();
+        call.key(EPOCH).key(MEMBERS);
+        for (key, ..) in asks {
+            call.key(format!("{SCOPES}:{key}"));
+        }
+        call.arg(epoch).arg(&self.node).arg(self.lease.as_millis() as u64);
+        for (_, number, ask) in asks {
+            call.arg(*number).arg(ask.frame.kind.letter()).arg(ask.frame.from).arg(ask.frame.to);
+            call.arg(ask.limit).arg(ask.used).arg(ask.floor).arg(ask.min).arg(ask.want).arg(ask.ahead).arg(ask.step);
+            call.arg(u8::from(ask.is_fresh)).arg(ask.window).arg(ask.others);
+            call.arg(ask.adjustment.map_or_else(String::new, |(id, delta)| format!("{id:032x}:{delta}")));
+        }
+        let answered = timeout(WAIT_MAX, call.invoke_async::<Value>(connection)).await;
+        read(answered.map_err(|_| Fault::Slow)?.map_err(broken)?, asks.len())
+    }
+}
+
+fn not_connected() -> Fault {
+    Fault::Broken("it is not connected".to_owned())
+}
+
+fn broken(why: RedisError) -> Fault {
+    match why.kind() {
+        ErrorKind::IoError if why.is_timeout() => Fault::Slow,
+        _ => Fault::Broken(match why.code() {
+            Some("WRONGTYPE") => {
+                format!("{why}: a key that begins with `{{tollgate}}:` holds something else, remove it")
+            }
+            Some("READONLY") => format!("{why}: this server is a replica, name its primary in `store.redis`"),
+            Some("OOM") => format!("{why}: give it more memory, nothing was forgotten"),
+            Some(_) | None => why.to_string(),
+        }),
+    }
+}
+
+fn read(answer: Value, wanted: usize) -> Result<Synced, Fault> {
+    let odd = || Fault::Broken("its answer cannot be understood".to_owned());
+    let Value::Array(parts) = answer else { return Err(odd()) };
+    match (parts.first().and_then(text), &parts[..]) {
+        (Some("ok"), [_, Value::Int(now_ms), Value::Int(is_open), Value::Int(_), scopes @ ..]) => {
+            let answers = scopes.iter().map(|scope| told(scope).ok_or_else(odd)).collect::<Result<Vec<_>, _>>()?;
+            match answers.len() == wanted {
+                true => Ok(Synced::Done { now_ms: *now_ms, is_open: *is_open == 1, answers }),
+                false => Err(odd()),
+            }
+        }
+        (Some(why), [_]) => Ok(Synced::Fenced(why.to_owned())),
+        _ => Err(odd()),
+    }
+}
+
+fn told(scope: &Value) -> Option<Told> {
+    let Value::Array(parts) = scope else { return None };
+    match (text(parts.first()?)?, &parts[1..]) {
+        ("ok", [Value::Int(lease), Value::Int(used), Value::Int(others), Value::Int(tight)]) => {
+            Some(Told::Leased { lease: *lease, seen: Seen { used: *used, others: *others }, is_tight: *tight == 1 })
+        }
+        ("over", []) => Some(Told::Over),
+        ("stale", []) => Some(Told::Stale),
+        _ => None,
+    }
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}
