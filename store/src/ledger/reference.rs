@@ -52,7 +52,11 @@ pub(crate) fn period(rule: &Rule, ms: i64) -> String {
         Calendar::Week => "%G-W%V",
         Calendar::Month => "%Y-%m",
     };
-    Timestamp::from_millisecond(ms).unwrap().to_zoned(zone.clone()).strftime(format).to_string()
+    Timestamp::from_millisecond(ms)
+        .expect("tests stay within the times that there are")
+        .to_zoned(zone.clone())
+        .strftime(format)
+        .to_string()
 }
 
 impl Model {
