@@ -153,7 +153,8 @@ impl Model {
         self.holds[n].step = step;
         for (at, amount) in wanted {
             let here = self.here(at);
-            let last = self.holds[n].parts.iter().rposition(|p| p.0 == at).unwrap();
+            let last =
+                self.holds[n].parts.iter().rposition(|p| p.0 == at).expect("a hold has a part in each of its accounts");
             match self.holds[n].parts[last].1 == here {
                 true => self.holds[n].parts[last].2 += amount,
                 false => self.holds[n].parts.push((at, here, amount)),
