@@ -56,7 +56,11 @@ pub(crate) fn period(rule: &Rule, ms: i64) -> String {
         Calendar::Week => "%G-W%V",
         Calendar::Month => "%Y-%m",
     };
-    Timestamp::from_millisecond(ms).unwrap().to_zoned(zone.clone()).strftime(format).to_string()
+    Timestamp::from_millisecond(ms)
+        .expect("tests stay within the times that there are")
+        .to_zoned(zone.clone())
+        .strftime(format)
+        .to_string()
 }
 
 impl Model {
@@ -180,7 +184,8 @@ impl Model {
         self.holds[n].step = step;
         for (at, amount) in wanted {
             let here = self.here(at);
-            let last = self.holds[n].parts.iter().rposition(|p| p.0 == at).unwrap();
+            let last =
+                self.holds[n].parts.iter().rposition(|p| p.0 == at).expect("a hold has a part in each of its accounts");
             match self.holds[n].parts[last].1 == here {
                 true => self.holds[n].parts[last].2 += amount,
                 false => self.holds[n].parts.push((at, here, amount)),

@@ -296,15 +296,15 @@ impl Fleet {
                     Fault::Broken(_) => Happened::Broken,
                     Fault::Unsafe(_) | Fault::Twin => Happened::Unsafe,
                 });
-                let is_unsafe = matches!(fault, Fault::Unsafe(_) | Fault::Twin);
-                if self.misses < MISSES_MAX && !is_unsafe {
+                let is_refused = matches!(fault, Fault::Unsafe(_) | Fault::Twin);
+                if self.misses < MISSES_MAX && !is_refused {
                     self.retry_at = Instant::now();
                     return;
                 }
                 self.retry_at = Instant::now() + if fault == Fault::Twin { NEVER } else { self.retry };
                 self.retry = (self.retry * 2).min(RETRY_MAX);
                 // One who has still to tell what it has goes on to owe that.
-                if is_unsafe {
+                if is_refused {
                     self.turn_to(State::Unsafe);
                 } else if matches!(self.desk.gate.state(), State::Open | State::Waiting | State::Starting) {
                     self.turn_to(State::Away);
