@@ -83,7 +83,7 @@ async fn of_two_live_secrets_the_next_is_used_when_the_first_is_refused() {
     let both = vec![file(&folder, "new", "canary-new"), file(&folder, "old", "canary-old")];
     let (providers, log) = watched(vec![provider("compatible", &base, Auth::Key(both))]);
     cloud.say(401, json!({}));
-    assert_eq!(send(&providers, "compatible", "m").await.1, true, "the next is there");
+    assert!(send(&providers, "compatible", "m").await.1, "the next is there");
     for _ in 0..3 {
         assert_eq!(send(&providers, "compatible", "m").await.0, 200);
     }
