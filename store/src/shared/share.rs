@@ -53,8 +53,11 @@ pub struct ShareLedger {
     inner: Arc<dyn Ledger>,
     share: Share,
     /// By name: the rule as calls have it, and with its share.
-    rules: Mutex<HashMap<Arc<str>, (Arc<Rule>, Arc<Rule>)>>,
+    rules: Mutex<HashMap<Arc<str>, Shared>>,
 }
+
+/// A rule as it is written, and with this gateway's share of its limit.
+type Shared = (Arc<Rule>, Arc<Rule>);
 
 impl ShareLedger {
     pub fn new(inner: Arc<dyn Ledger>, share: Share) -> Self {
