@@ -87,7 +87,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let counted = Counted { trail: trail.clone(), metrics: metrics.clone() };
     for receipt in unknown {
         metrics.in_flight.inc();
-        counted.record(receipt).await;
+        counted.record(Box::new(receipt)).await;
     }
     let shelf = Arc::new(KeptShelf::open(ledger.keyed(), now_ms.clone()).map_err(|why| Ended::usage(why.to_string()))?);
     let kept = (ledger.clone(), shelf.clone());
@@ -159,7 +159,7 @@ fn open_trail(
     state: &State,
     ledger: &JournalLedger,
     now_ms: i64,
-) -> Result<(Arc<FileTrail>, Vec<Box<Receipt>>), Ended> {
+) -> Result<(Arc<FileTrail>, Vec<Receipt>), Ended> {
     let told = |why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display()));
     let unknown = trail::take_over(&state.trail(), &ledger.calls(), now_ms).map_err(told)?;
     let config::Trail { file_bytes_max, durability } = &config.trail;

@@ -53,7 +53,7 @@ pub struct Calls {
 enum Open {
     /// It has not left: its hold is in memory, and is written when it leaves or ends.
     Held(Booking),
-    Left(Left),
+    Left(Box<Left>),
 }
 
 /// A call that has left.
@@ -83,10 +83,10 @@ impl Left {
         self.others.last().unwrap_or(&self.intent.target)
     }
 
-    fn receipt(self, found_ms: i64) -> Box<Receipt> {
+    fn receipt(self, found_ms: i64) -> Receipt {
         let targets = std::iter::once(self.intent.target.clone()).chain(self.others).collect();
         let cost_nanousd = self.used.map(|used| used.nanousd);
-        Box::new(self.intent.unknown(Known { targets, booked: self.booked, cost_nanousd }, found_ms))
+        self.intent.unknown(Known { targets, booked: self.booked, cost_nanousd }, found_ms)
     }
 }
 
@@ -105,7 +105,7 @@ impl Calls {
     /// Calls that were open when a gateway on this journal ended.
     pub(crate) fn put_back(&self, replay: Replay) {
         for (id, left) in replay.open {
-            lock(self.shard(id)).insert(id, Open::Left(left));
+            lock(self.shard(id)).insert(id, Open::Left(Box::new(left)));
         }
         *lock(&self.mark) = replay.mark;
     }
@@ -147,12 +147,12 @@ impl Calls {
                 }
                 Some(Open::Held(booking)) => {
                     let bytes = encoded(&line::Leaving::Held { held: booking, intent });
-                    (bytes, open.insert(id, Open::Left(Left::of(intent.clone()))))
+                    (bytes, open.insert(id, Open::Left(Box::new(Left::of(intent.clone())))))
                 }
                 None if is_full => return Err(Refused::Busy),
                 None => {
                     let bytes = encoded(&line::Leaving::Alone { intent });
-                    (bytes, open.insert(id, Open::Left(Left::of(intent.clone()))))
+                    (bytes, open.insert(id, Open::Left(Box::new(Left::of(intent.clone())))))
                 }
             }
         };
@@ -200,13 +200,13 @@ impl Calls {
     /// The receipt of a call that nobody carries on any more, where it had left.
     pub(crate) fn unknown(&self, id: HoldId, now_ms: i64) -> Option<Box<Receipt>> {
         match lock(self.shard(id)).get(&id)? {
-            Open::Left(left) => Some(left.clone().receipt(now_ms)),
+            Open::Left(left) => Some(Box::new((**left).clone().receipt(now_ms))),
             Open::Held(_) => None,
         }
     }
 
     /// The receipts of all calls that are open, oldest first: at a start nobody carries them on.
-    pub(crate) fn all_unknown(&self, now_ms: i64) -> Vec<Box<Receipt>> {
+    pub(crate) fn all_unknown(&self, now_ms: i64) -> Vec<Receipt> {
         let mut left = self.left();
         left.sort_by_key(|left| (left.intent.time_ms, left.intent.id));
         left.into_iter().map(|left| left.receipt(now_ms)).collect()
@@ -224,7 +224,7 @@ impl Calls {
         let mut all = Vec::new();
         for shard in &self.open {
             all.extend(lock(shard).values().filter_map(|open| match open {
-                Open::Left(left) => Some(left.clone()),
+                Open::Left(left) => Some((**left).clone()),
                 Open::Held(_) => None,
             }));
         }

@@ -20,7 +20,7 @@ const TAKEN_MAX: usize = 4_096;
 
 /// Takes over what lies behind the mark, and gives the receipts of calls whose end nobody saw: to be recorded before
 /// others are. To be called before a trail is opened in the folder.
-pub fn take_over(dir: &Path, calls: &Calls, now_ms: i64) -> io::Result<Vec<Box<Receipt>>> {
+pub fn take_over(dir: &Path, calls: &Calls, now_ms: i64) -> io::Result<Vec<Receipt>> {
     let files = names::list(dir)?;
     let Some(mark) = calls.mark() else {
         // The trail of a version that had no journal for it: from here on it is vouched for.
