@@ -43,6 +43,10 @@ const ABOUT: &[About] = &[
     About { answer: Some("index"), ..about("GET", "/admin/v1", "All routes, with the right that each needs") },
     about("GET", "/admin/v1/openapi.json", "This document"),
     About {
+        answer: Some("doctor"),
+        ..about("GET", "/admin/v1/doctor", "How the running gateway stands: what `tollgate doctor` asks it")
+    },
+    About {
         answer: Some("status"),
         ..about("GET", "/admin/v1/policies", "The active revision and what is live beside it")
     },

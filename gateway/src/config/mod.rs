@@ -291,7 +291,7 @@ mod tests {
             ("listen:\n  caller: 127.0.0.1:1\n", 2, "did you mean `callers`?"),
             ("edge:\n  body_bytes_max: 0\n", 2, "nonzero"),
             ("listen:\n  callers: here\n", 2, "socket address"),
-            ("trail: { durability: safe }\n", 1, "unknown variant `safe`, expected `relaxed` or `strict`"),
+            ("trail: { durability: safe }\n", 1, "unknown variant `safe`"),
             ("listen:\n  tls: { cert: a, key: b, client: maybe }\n", 2, "unknown variant `maybe`"),
             ("listen:\n  tls: { cert: a }\n", 2, "missing field `key`"),
             ("identity:\n  certificates: { tenant: a, scopes: [call] }\n", 2, "`call` is no scope"),

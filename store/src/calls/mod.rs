@@ -83,10 +83,10 @@ impl Left {
         self.others.last().unwrap_or(&self.intent.target)
     }
 
-    fn receipt(self, found_ms: i64) -> Box<Receipt> {
+    fn receipt(self, found_ms: i64) -> Receipt {
         let targets = std::iter::once(self.intent.target.clone()).chain(self.others).collect();
         let cost_nanousd = self.used.map(|used| used.nanousd);
-        Box::new(self.intent.unknown(Known { targets, booked: self.booked, cost_nanousd }, found_ms))
+        self.intent.unknown(Known { targets, booked: self.booked, cost_nanousd }, found_ms)
     }
 }
 
@@ -200,7 +200,7 @@ impl Calls {
     /// The receipt of a call that nobody carries on any more, where it had left.
     pub(crate) fn unknown(&self, id: HoldId, now_ms: i64) -> Option<Box<Receipt>> {
         match lock(self.shard(id)).get(&id)? {
-            Open::Left(left) => Some(Left::clone(left).receipt(now_ms)),
+            Open::Left(left) => Some(Box::new((**left).clone().receipt(now_ms))),
             Open::Held(_) => None,
         }
     }
@@ -209,7 +209,7 @@ impl Calls {
     pub(crate) fn all_unknown(&self, now_ms: i64) -> Vec<Receipt> {
         let mut left = self.left();
         left.sort_by_key(|left| (left.intent.time_ms, left.intent.id));
-        left.into_iter().map(|left| *left.receipt(now_ms)).collect()
+        left.into_iter().map(|left| left.receipt(now_ms)).collect()
     }
 
     /// What is known here and what `others` know, at one moment: see `mark`.
@@ -224,7 +224,7 @@ impl Calls {
         let mut all = Vec::new();
         for shard in &self.open {
             all.extend(lock(shard).values().filter_map(|open| match open {
-                Open::Left(left) => Some(Left::clone(left)),
+                Open::Left(left) => Some((**left).clone()),
                 Open::Held(_) => None,
             }));
         }

@@ -57,8 +57,9 @@ impl House {
         block_on(async {
             let ledger = self.ledger().await;
             let unknown = take_over(&self.trail(), &ledger.calls(), 0).unwrap();
+            let unknown = unknown.into_iter().map(Box::new);
             let trail = FileTrail::open(self.trail(), max, ledger.calls(), Durability::Relaxed).unwrap();
-            for receipt in unknown.into_iter().map(Box::new).chain(numbers.iter().map(|n| receipt(*n))) {
+            for receipt in unknown.chain(numbers.iter().map(|n| receipt(*n))) {
                 trail.record(receipt).await;
                 // One file may end and another begin between any two.
                 tokio::time::sleep(std::time::Duration::from_millis(3)).await;

@@ -7,6 +7,24 @@ pub(super) fn all() -> Map<String, Value> {
     let parts = [policies(), keys(), amendments(), balances()];
     let mut all: Map<String, Value> =
         parts.into_iter().flatten().map(|(name, schema)| (name.to_owned(), schema)).collect();
+    let anything = |told: &str| json!({ "description": told });
+    let doctor = [
+        ("version", text("")),
+        ("started_ms", ms()),
+        ("now_ms", ms()),
+        ("state", text("The state folder.")),
+        (
+            "secrets",
+            list(anything(
+                "A secret of a provider: where it is from, its id, when it was read and used. Never the secret.",
+            )),
+        ),
+        ("alerts", anything("Where alerts go, and how many wait; null = nowhere.")),
+        ("balances_wrong", anything("What is wrong with balances in memory; null = nothing.")),
+        ("receipts_waiting", whole("Receipts that are not written yet.")),
+        ("files", anything("File descriptors: `open`, and `max`.")),
+    ];
+    all.insert("doctor".to_owned(), open(&doctor, &["version", "started_ms", "now_ms", "secrets"]));
     all.insert(
         "failed".to_owned(),
         open(&[("error", text("What was wrong, and what to do.")), ("code", text("For programs."))], &["error"]),
