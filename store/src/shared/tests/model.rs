@@ -55,7 +55,11 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
     let begin_ms = nodes[0].now_ms(0);
     let mut model = Model {
         rules: rules(),
-        accounts: vec![Account { level: (0, begin_ms), ..Account::default() }; rules().len()],
+        amendments: Vec::new(),
+        accounts: rules()
+            .iter()
+            .map(|rule| Account { level: (0, begin_ms), seen: (rule.limit, i64::MAX), ..Account::default() })
+            .collect(),
         holds: Vec::new(),
         ended: HashSet::new(),
         swept_ms: [begin_ms; 16],
