@@ -159,16 +159,6 @@ impl Metrics {
         r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.clone());
         r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.clone());
         r.register("policy_decisions", "What policies decided", metrics.decisions.clone());
-        r.register(
-            "limits_alerts",
-            "Steps of ladders passed, and calls above their hold",
-            metrics.limit_alerts.clone(),
-        );
-        r.register(
-            "limits_above_hold",
-            "Used above what was held, in the unit of the rule: nano-dollars or tokens",
-            metrics.above_hold.clone(),
-        );
         r.register("secrets", "What happened to secrets of providers", metrics.secrets.clone());
         r.register("alerts", "Alerts by what became of them", metrics.alerts.clone());
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());

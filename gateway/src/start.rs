@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::identity::certificate::Revoked;
 use tollgate_core::identity::key::{self, Pepper};
 use tollgate_core::identity::record::KeyRecord;
@@ -98,12 +97,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let now_ms = clock().now_ms;
     let limits = Limits::open(&config.store, &state, &metrics, now_ms.clone()).await?;
     let ledger = limits.journal.clone();
-    let (trail, unknown) = open_trail(&config, &state, &ledger, now_ms())?;
-    let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
-    for receipt in unknown {
-        metrics.in_flight.inc();
-        counted.record(Box::new(receipt)).await;
-    }
+    let (trail, counted) = open_trail(&config, &state, &ledger, (&metrics, &alerts), now_ms()).await?;
     let shelf = Arc::new(KeptShelf::open(ledger.keyed(), now_ms.clone()).map_err(|why| Ended::usage(why.to_string()))?);
     let kept = (limits.ledger.clone(), shelf.clone());
     let core = Arc::new(core(&config, active.clone(), providers.clone(), kept, counted, pepper)?);
@@ -118,12 +112,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let token = state.operator_token().map_err(Ended::usage)?.into();
     greet(&callers, &operators_at, &doors, one_time.as_deref(), &found, &core);
 
-    let gate = Arc::new(Gate {
-        core: core.clone(),
-        metrics: metrics.clone(),
-        ids: Ids::new(state::random().map_err(Ended::failed)?),
-        body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
-    });
+    let gate = gate(&config, &core, &metrics)?;
     let operators = Operators { metrics, policies: active.clone(), providers: found.into() };
     let admin = Admin {
         operators,
@@ -174,18 +163,34 @@ fn policies_webhook(config: &Config) -> Result<Option<Secret>, Ended> {
     read.map_err(|why| Ended::usage(format!("policies.webhook: {why}")))
 }
 
-/// The trail, and receipts of calls that a gateway before this one left behind.
-fn open_trail(
+/// The trail; calls that a gateway before this one left behind are recorded in it, as unknown.
+async fn open_trail(
     config: &Config,
     state: &State,
     ledger: &JournalLedger,
+    (metrics, alerts): (&Arc<Metrics>, &Arc<Alerts>),
     now_ms: i64,
-) -> Result<(Arc<FileTrail>, Vec<Receipt>), Ended> {
+) -> Result<(Arc<FileTrail>, Counted), Ended> {
     let told = |why| Ended::usage(format!("cannot write the trail `{}`: {why}", state.trail().display()));
     let unknown = trail::take_over(&state.trail(), &ledger.calls(), now_ms).map_err(told)?;
     let config::Trail { file_bytes_max, durability } = &config.trail;
     let trail = FileTrail::open(state.trail(), file_bytes_max.get(), ledger.calls(), *durability).map_err(told)?;
-    Ok((Arc::new(trail), unknown))
+    let trail = Arc::new(trail);
+    let counted = Counted { trail: trail.clone(), metrics: metrics.clone(), alerts: alerts.clone() };
+    for receipt in unknown {
+        metrics.in_flight.inc();
+        counted.record(Box::new(receipt)).await;
+    }
+    Ok((trail, counted))
+}
+
+fn gate(config: &Config, core: &Arc<Core>, metrics: &Arc<Metrics>) -> Result<Arc<Gate>, Ended> {
+    Ok(Arc::new(Gate {
+        core: core.clone(),
+        metrics: metrics.clone(),
+        ids: Ids::new(state::random().map_err(Ended::failed)?),
+        body_idle: Duration::from_millis(config.edge.body_idle_ms.get()),
+    }))
 }
 
 /// What calls need, made once.
