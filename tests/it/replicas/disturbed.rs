@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{LEASE_MS, Told, metric, metrics, month, replicas, spend, used};
+use super::{LEASE_MS, Told, is_wanted, metric, metrics, month, replicas, spend, used};
 use crate::support::gateway::Gateway;
 use crate::support::redis::{Address, Redis};
+
+/// Nano-dollars.
+const LIMIT: i64 = 48_000_000;
 
 /// A run with something that happens when a quarter of the budget is spent. Returns what callers were told.
 async fn disturbed<F: Future<Output = ()>>(
     port: u16,
     disturb: impl FnOnce(Arc<Told>) -> F,
 ) -> (Arc<Told>, Vec<Arc<Gateway>>) {
-    const LIMIT: i64 = 48_000_000;
     let repository = month("0.048");
     let gateways = replicas(3, port, &repository);
     let told = Arc::new(Told::default());
@@ -35,12 +37,20 @@ async fn disturbed<F: Future<Output = ()>>(
     );
     assert!(booked <= LIMIT, "overspent by {}", booked - LIMIT);
     assert_eq!(booked, spent, "what was booked is what callers were told");
-    assert!(spent > LIMIT / 3, "it went on after the disturbance: {spent}");
     (told, gateways)
+}
+
+/// What was left when it happened is spent afterwards.
+fn goes_on(told: &Told) {
+    let spent = told.spent.load(Ordering::Relaxed);
+    assert!(spent > LIMIT * 4 / 5, "it went on after the disturbance: {spent}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_stands_still_overspends_nothing_and_is_found_again() {
+    if !is_wanted("a store that stands still") {
+        return;
+    }
     let Some(store) = Redis::start("a store that stands still") else { return };
     let (told, gateways) = disturbed(store.port, async |_| {
         store.stand_still();
@@ -49,6 +59,7 @@ async fn a_store_that_stands_still_overspends_nothing_and_is_found_again() {
     })
     .await;
     assert!(told.away.load(Ordering::Relaxed) > 0, "calls were refused while nobody could know");
+    goes_on(&told);
     let text = metrics(&gateways[0]).await;
     assert!(metric(&text, "tollgate_limits_store_total{result=\"slow\"}") >= 3, "{text}");
     assert_eq!(metric(&text, "tollgate_limits_store_state{state=\"open\"}"), 1, "{text}");
@@ -56,18 +67,25 @@ async fn a_store_that_stands_still_overspends_nothing_and_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_store_overspends_nothing() {
+    if !is_wanted("a slow store") {
+        return;
+    }
     let Some(store) = Redis::start("a slow store") else { return };
-    disturbed(store.port, async |_| {
+    let (told, _) = disturbed(store.port, async |_| {
         for _ in 0..8 {
             store.ask(&["CLIENT", "PAUSE", "120", "ALL"]);
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     })
     .await;
+    goes_on(&told);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_store_is_told_again_what_was_used() {
+    if !is_wanted("an emptied store") {
+        return;
+    }
     let Some(store) = Redis::start("an emptied store") else { return };
     let (_, gateways) = disturbed(store.port, async |_| {
         store.ask(&["FLUSHALL"]);
@@ -82,6 +100,9 @@ async fn an_emptied_store_is_told_again_what_was_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failover_that_loses_its_tail_is_noticed() {
+    if !is_wanted("a failover") {
+        return;
+    }
     let (Some(mut primary), Some(replica)) = (Redis::start("a failover"), Redis::start("a failover")) else { return };
     replica.replicates(&primary);
     let address = Address::of(&primary).await;
