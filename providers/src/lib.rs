@@ -12,6 +12,7 @@ pub mod known;
 pub mod secret;
 pub mod sigv4;
 pub mod sim;
+pub mod stamp;
 pub mod tokens;
 
 pub use auth::{Auth, is_loopback};

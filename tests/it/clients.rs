@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::gateway::Gateway;
-use crate::support::{hosts, root};
+use crate::support::{hosts, is_long, root};
 
 /// One client may take this long; on an idle machine the slowest takes some ten seconds.
 const CLIENT_MAX: Duration = Duration::from_secs(300);
@@ -42,10 +42,6 @@ pub fn installed(folder: &str, program: &str) -> Option<PathBuf> {
     assert!(std::env::var_os("CI").is_none(), "{told}");
     eprintln!("SKIPPED: {told}");
     None
-}
-
-fn is_long() -> bool {
-    std::env::var("TOLLGATE_LONG").is_ok_and(|long| !long.is_empty())
 }
 
 /// Runs one script to its end; it says `all good` there, and where it fails what it saw.

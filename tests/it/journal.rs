@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::calls::{chat, client};
 use crate::support::gateway::{Gateway, tollgate};
-use crate::support::hosts;
 use crate::support::repository::Repository;
+use crate::support::{hosts, is_long};
 
 const CALLERS: usize = 16;
 /// From a start to the first answer, in the middle of all rounds. The aim is 2 s; `docs/journal.md` says what was measured.
@@ -21,7 +21,7 @@ const START_MS_MAX: u128 = 10_000;
 
 /// 10 kills; with `--long` 200.
 fn rounds() -> usize {
-    if std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty()) { 200 } else { 10 }
+    if is_long() { 200 } else { 10 }
 }
 
 fn repository() -> Repository {

@@ -1,5 +1,9 @@
 //! Input that means two things, or none: it is refused before a provider could choose a meaning.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::calls::{chat, client, post};
@@ -144,5 +148,37 @@ async fn a_prompt_that_can_be_read_in_two_ways_does_not_pass_a_policy_that_reads
         let answer = post(&gateway, sent, &[("tollgate-use-case", "guarded"), ("x-sim", "tokens=500")]).await;
         let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
         assert_eq!(told["usage"]["completion_tokens"].to_string(), at_provider, "a cap of 100, and {asked} asked for");
+    }
+}
+
+/// As simple clients do it: everything is written before a byte is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_caller_that_still_writes() {
+    let gateway = Gateway::start();
+    let rows = [
+        ("a wrong key", "tg_wrong", 20 << 20, "401", "malformed_key"),
+        ("too many bytes", gateway.key.as_str(), 33 << 20, "413", "body_too_large"),
+        ("twice too many", gateway.key.as_str(), 70 << 20, "413", "body_too_large"),
+    ];
+    for (why, key, bytes, status, code) in rows {
+        let address = gateway.base.strip_prefix("http://").unwrap().to_owned();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n\
+             connection: close\r\ncontent-length: {bytes}\r\n\r\n"
+        );
+        let told = tokio::task::spawn_blocking(move || {
+            let mut caller = TcpStream::connect(address).unwrap();
+            caller.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            caller.write_all(head.as_bytes()).unwrap();
+            let piece = vec![b'y'; 1 << 20];
+            for _ in 0..bytes >> 20 {
+                caller.write_all(&piece).unwrap_or_else(|broken| panic!("{why}: {broken}"));
+            }
+            let mut told = String::new();
+            caller.read_to_string(&mut told).unwrap_or_else(|broken| panic!("{why}: {broken}"));
+            told
+        });
+        let told = told.await.unwrap();
+        assert!(told.starts_with(&format!("HTTP/1.1 {status} ")) && told.contains(code), "{why}: {told}");
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::calls::{chat, client, post};
 use crate::support::gateway::{Gateway, eventually, tollgate};
+use crate::support::is_long;
 use crate::support::repository::Repository;
 
 /// A manifest that sends the standard tier to one target, and notes which edition it is.
@@ -91,7 +92,7 @@ async fn a_broken_commit_says_where_and_survives_a_restart_with_the_last_good_on
 /// 30 commits: good ones, broken syntax, failing cases. `--long` spreads them over thirty seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_commits_never_errs_and_broken_ones_never_act() {
-    let pause = match std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty()) {
+    let pause = match is_long() {
         true => Duration::from_secs(1),
         false => Duration::from_millis(250),
     };

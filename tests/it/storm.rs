@@ -13,7 +13,7 @@ use crate::steer::operate;
 use crate::support::gateway::{Gateway, eventually};
 use crate::support::hosts::{self, Person};
 use crate::support::repository::Repository;
-use crate::support::root;
+use crate::support::{is_long, root};
 
 /// One edition of all files; each language says which edition it is of.
 fn edition(n: usize) -> Vec<(&'static str, String)> {
@@ -73,8 +73,7 @@ fn begun(ann: &Person) -> Repository {
 /// 40 commits in 20 s; with `--long` 200 in 60 s, and memory is judged.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_in_three_languages_with_signatures_and_a_second_revision() {
-    let is_long = std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty());
-    let (commits, pause) = if is_long { (200, Duration::from_millis(300)) } else { (40, Duration::from_millis(500)) };
+    let (commits, pause) = if is_long() { (200, Duration::from_millis(300)) } else { (40, Duration::from_millis(500)) };
     let folder = tempfile::tempdir().unwrap();
     let ann = Person::new(folder.path(), "ann");
     let repository = begun(&ann);
@@ -129,7 +128,7 @@ async fn a_storm_in_three_languages_with_signatures_and_a_second_revision() {
     let quarter =
         |at: usize| memory[at * commits / 4..(at + 1) * commits / 4].iter().sum::<u64>() / (commits as u64 / 4);
     println!("{calls} calls; resident KiB by quarter: {:?}", [0, 1, 2, 3].map(quarter));
-    if is_long {
+    if is_long() {
         assert!(quarter(3) * 100 <= quarter(1) * 105, "memory grows");
     }
 }

@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::turns::Turns;
+use super::inputs;
 use super::words::{Words, each_part};
-use super::{inputs, turns};
 use crate::contract::canonical::part::{Kind, Media, MediaKind, Source};
 use crate::contract::canonical::{Format, Request, Tool};
 use crate::contract::tokens::families::Family;
@@ -34,19 +33,19 @@ const OURS_TO_RUN: [&str; 8] =
 impl Words {
     /// Counts what the body holds. What its dialect cannot read counts as it stands.
     pub fn counts(&self) -> Counts {
-        self.weighed().0
+        self.weighed(&|_| ()).0
     }
 
-    /// The counts, and the turns of an agent, of one reading.
-    pub(super) fn weighed(&self) -> (Counts, Turns) {
+    /// The counts, and more that is told of the same reading.
+    pub(super) fn weighed<T: Default>(&self, more: &dyn Fn(&Request<'_>) -> T) -> (Counts, T) {
         let body = size(&self.body);
-        let plain = |text: Size| (Counts { text, body, messages: 1, ..Counts::default() }, Turns::default());
+        let plain = |text: Size| (Counts { text, body, messages: 1, ..Counts::default() }, T::default());
         match self.inner() {
             Ok(None) => {}
-            Ok(Some(inner)) => return inner.weighed(),
+            Ok(Some(inner)) => return inner.weighed(more),
             Err(_) => return plain(body),
         }
-        let look = |request: Request<'_>| (counts(&request), turns::of(&request));
+        let look = |request: Request<'_>| (counts(&request), more(&request));
         let counted = match super::codec(self.dialect) {
             Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(look)),
             None if self.dialect.operation() == Operation::CountTokens => {
@@ -55,7 +54,7 @@ impl Words {
             None => return plain(self.texts_size(body)),
         };
         match counted {
-            Ok(((counts, media), turns)) => (Counts { body: body.without(media), ..counts }, turns),
+            Ok(((counts, media), more)) => (Counts { body: body.without(media), ..counts }, more),
             Err(_) => plain(body),
         }
     }
@@ -72,11 +71,6 @@ impl Words {
             Some(model) if Family::knows(&model) => Family::of(&model),
             Some(_) | None => Family::of(usual_model(self.dialect)),
         }
-    }
-
-    /// Input tokens, as they likely are.
-    pub fn estimate(&self) -> u64 {
-        self.family().estimate(&self.counts())
     }
 
     /// Of a call that is no conversation. Where no text is found, all of the body counts: it is no small prompt.

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::turns::Turns;
+use super::turns::{self, Turns};
 use super::{Given, bedrock, codec, inputs};
 use crate::contract::canonical::part::{Kind, MediaKind, Role};
 use crate::contract::canonical::{self, Format, Request};
@@ -113,7 +113,7 @@ impl Words {
                 None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
         };
-        let (counts, Turns { turns, repeats }) = self.weighed();
+        let (counts, Turns { turns, repeats }) = self.weighed(&turns::of);
         Ok(PromptFacts { tokens: self.family().estimate(&counts), turns, repeats, ..facts })
     }
 

@@ -126,6 +126,10 @@ pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Cre
             let Ok(text) = value.to_str() else {
                 return auth("wrong_credential", format!("header `{name}` is no plain text"));
             };
+            // Clients that have no key and cannot leave its header out.
+            if text.trim().is_empty() || name == "authorization" && text.trim().eq_ignore_ascii_case("bearer") {
+                continue;
+            }
             let text = match (name, text.split_once(' ')) {
                 ("authorization", Some((scheme, token))) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
                 ("authorization", _) => {
@@ -281,6 +285,9 @@ mod tests {
             (vec![("x-api-key", "k"), ("authorization", "Bearer k")], None, Ok(Some("k")), "the same twice is one"),
             (vec![("x-api-key", "k"), ("api-key", "other")], None, Err("`x-api-key` and `api-key`"), "two different"),
             (vec![("authorization", "Basic k")], None, Err("Bearer KEY"), "another scheme"),
+            (vec![("authorization", ""), ("api-key", " ")], None, Ok(None), "headers with nothing in them"),
+            (vec![("authorization", "Bearer")], None, Ok(None), "a scheme with nothing behind it"),
+            (vec![("authorization", "Bearer "), ("x-api-key", "k")], None, Ok(Some("k")), "the one that is there"),
             (vec![], Some("key=k"), Err("URL carries"), "in the URL"),
             (vec![], None, Ok(None), "none"),
         ] {

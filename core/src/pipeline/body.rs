@@ -48,7 +48,6 @@ pub async fn read(
     };
     let told = content_length.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
     if told.is_some_and(|n| n > max) {
-        discard(&mut body, max).await;
         return Err(too_large());
     }
     let overloaded = || Refusal {
@@ -68,7 +67,6 @@ pub async fn read(
         let piece = piece.map_err(broken)?;
         let length = gathered.len() + whole.as_ref().map_or(0, Bytes::len) + piece.len();
         if length > max {
-            discard(&mut body, max).await;
             return Err(too_large());
         }
         if length > reserved {
@@ -92,17 +90,6 @@ pub async fn read(
 /// Room for the first pieces of a body of untold length. It doubles from there and ends at the bound, never beyond it.
 fn first_room(bytes: usize, max: usize) -> usize {
     std::iter::successors(Some(max), |room| Some(room / 2)).take_while(|room| *room >= bytes).last().unwrap_or(bytes)
-}
-
-/// Reads on and keeps nothing, up to the bound once more: a caller that still writes would not see the refusal.
-async fn discard(body: &mut Incoming, bytes_max: usize) {
-    let mut bytes = 0;
-    while let Some(Ok(piece)) = body.next().await {
-        bytes += piece.len();
-        if bytes > bytes_max {
-            return;
-        }
-    }
 }
 
 fn units(permit: SemaphorePermit<'_>) -> usize {

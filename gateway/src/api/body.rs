@@ -8,21 +8,35 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use http_body::{Body as _, Frame};
+use http_body_util::BodyExt;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout};
 use tollgate_core::pipeline::arrive::BodyFault;
 use tollgate_core::pipeline::outlet::Cut;
 
+/// What is read of a body that nobody wants, and for how long: a caller that is refused has often not written all of it, and
+/// would find its connection reset instead of the refusal.
+const REST_BYTES_MAX: usize = 256 << 20;
+const REST_MAX: Duration = Duration::from_secs(30);
+
 /// A request body; gives up when no byte comes for `idle`. The timer is made only when one has to wait.
 pub struct Incoming {
-    body: hyper::body::Incoming,
+    /// `None` behind its end.
+    body: Option<hyper::body::Incoming>,
     idle: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Incoming {
     pub fn new(body: hyper::body::Incoming, idle: Duration) -> Self {
+        let body = (!body.is_end_stream()).then_some(body);
         Incoming { body, idle, timer: None }
+    }
+
+    fn fault(&mut self, fault: BodyFault) -> Poll<Option<Result<Bytes, BodyFault>>> {
+        self.body = None;
+        Poll::Ready(Some(Err(fault)))
     }
 }
 
@@ -32,13 +46,14 @@ impl Stream for Incoming {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let me = &mut *self;
         loop {
-            match Pin::new(&mut me.body).poll_frame(cx) {
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Some(Err(BodyFault::Broken(error.to_string()))));
-                }
+            let Some(body) = &mut me.body else { return Poll::Ready(None) };
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(None) => me.body = None,
+                Poll::Ready(Some(Err(error))) => return me.fault(BodyFault::Broken(error.to_string())),
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(timer) = &mut me.timer {
+                    if body.is_end_stream() {
+                        me.body = None;
+                    } else if let Some(timer) = &mut me.timer {
                         timer.as_mut().reset(Instant::now() + me.idle);
                     }
                     // Trailers carry nothing for us.
@@ -50,10 +65,29 @@ impl Stream for Incoming {
                     let idle = me.idle;
                     let timer = me.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
                     ready!(timer.as_mut().poll(cx));
-                    return Poll::Ready(Some(Err(BodyFault::Slow(idle.as_millis() as u64))));
+                    return me.fault(BodyFault::Slow(idle.as_millis() as u64));
                 }
             }
         }
+    }
+}
+
+impl Drop for Incoming {
+    /// A body that was read to its end, as nearly all are, costs nothing here.
+    fn drop(&mut self) {
+        if let (Some(body), Ok(runtime)) = (self.body.take(), Handle::try_current()) {
+            runtime.spawn(timeout(REST_MAX, rest(body)));
+        }
+    }
+}
+
+/// Reads on and keeps nothing.
+async fn rest(mut body: hyper::body::Incoming) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && bytes <= REST_BYTES_MAX
+    {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

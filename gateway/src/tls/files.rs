@@ -1,10 +1,10 @@
 //! The files of a listener: read within bounds, and told by name when they are not what they should be.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use tollgate_providers::stamp::Stamp;
 
 use crate::config::tls::Tls;
 
@@ -14,22 +14,15 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 const CRL_BYTES_MAX: u64 = 16 << 20;
 
 /// Which state the files are in, without reading them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Stamp(Vec<Option<[i64; 4]>>);
+pub type Stamps = Vec<Option<Stamp>>;
 
 /// All files of a listener.
 pub fn paths(tls: &Tls) -> impl Iterator<Item = &PathBuf> {
     [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca).chain(&tls.client_crl)
 }
 
-pub fn stamp(tls: &Tls) -> Stamp {
-    let of = |path: &PathBuf| {
-        let found = std::fs::metadata(path).ok()?;
-        let bytes = i64::try_from(found.len()).unwrap_or(i64::MAX);
-        // The inode: what is replaced by renaming may be as old and as long as what it replaces.
-        Some([found.mtime(), found.mtime_nsec(), bytes, found.ino().cast_signed()])
-    };
-    Stamp(paths(tls).map(of).collect())
+pub fn stamps(tls: &Tls) -> Stamps {
+    paths(tls).map(|path| Stamp::of(path)).collect()
 }
 
 pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use tollgate_core::pipeline::Core;
 
 use crate::config::tls::Tls;
-use files::Stamp;
+use files::Stamps;
 use holders::Holders;
 use load::Loaded;
 use meters::{Load, Meters};
@@ -58,7 +58,7 @@ pub struct Door {
     side: Side,
     files: Tls,
     /// Of the files, before they were read first.
-    stamp: Stamp,
+    stamps: Stamps,
     now: ArcSwap<Loaded>,
     /// Of `now`; read by every call that came with a certificate.
     epoch: AtomicU64,
@@ -78,12 +78,12 @@ impl Door {
         meters: Meters,
     ) -> Result<Arc<Door>, String> {
         let now_ms = (core.clock.now_ms)();
-        let stamp = files::stamp(tls);
+        let stamps = files::stamps(tls);
         let loaded = load::load(tls, side.name(), 1, now_ms).map_err(|why| format!("{}: {why}", side.key()))?;
         let door = Door {
             side,
             files: tls.clone(),
-            stamp,
+            stamps,
             epoch: AtomicU64::new(0),
             now: ArcSwap::from_pointee(loaded),
             holders,

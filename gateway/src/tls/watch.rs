@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::files::{self, Stamp};
+use super::files::{self, Stamps};
 use super::{Door, Side};
 
 /// Between two looks. Files that change are read at the second look that finds them alike, so that a certificate and its key
@@ -19,9 +19,9 @@ const DAYS_WARNED: i64 = 14;
 struct Watched {
     door: Arc<Door>,
     /// When they were read.
-    read: Stamp,
+    read: Stamps,
     /// At the last look.
-    seen: Stamp,
+    seen: Stamps,
     /// The day of the last warning, counted from the end.
     warned: Option<i64>,
 }
@@ -58,19 +58,19 @@ pub async fn watch(doors: Vec<Arc<Door>>, mut hangups: watch::Receiver<u64>) {
 impl Watched {
     fn new(door: Arc<Door>) -> Watched {
         // Read at the start. What has changed since is found at the first look, for that is an older state.
-        let stamp = door.stamp.clone();
-        let mut watched = Watched { door, read: stamp.clone(), seen: stamp, warned: None };
+        let stamps = door.stamps.clone();
+        let mut watched = Watched { door, read: stamps.clone(), seen: stamps, warned: None };
         watched.tell_end();
         watched
     }
 
     fn look(&mut self, told: bool) {
-        let stamp = files::stamp(&self.door.files);
-        if told || (stamp != self.read && stamp == self.seen) {
+        let stamps = files::stamps(&self.door.files);
+        if told || (stamps != self.read && stamps == self.seen) {
             self.door.load();
-            self.read = stamp.clone();
+            self.read = stamps.clone();
         }
-        self.seen = stamp;
+        self.seen = stamps;
         self.tell_end();
     }
 

@@ -166,11 +166,13 @@ fn hash(reading: &Reading<'_>, node: &Node, pepper: Option<&str>) -> Option<[u8;
             told("TG0215", why);
             None
         }
-        Ok((id, _)) if pepper.is_some_and(|own| own != id) => {
-            told("TG0216", foreign(id, pepper.unwrap_or_default()));
-            None
-        }
-        Ok((_, bytes)) => Some(bytes),
+        Ok((id, bytes)) => match pepper.filter(|own| *own != id) {
+            Some(own) => {
+                told("TG0216", foreign(id, own));
+                None
+            }
+            None => Some(bytes),
+        },
     }
 }
 

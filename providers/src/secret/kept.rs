@@ -1,7 +1,6 @@
 //! A secret that lives: read anew when its file changes, when it is due, when somebody asks for it and when a provider refuses
 //! it. What was good stays until there is something better: a file that is half written takes nothing away.
 
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,6 +12,7 @@ use sha2::Sha256;
 use tollgate_core::identity::key::equal;
 
 use super::{Secret, SecretSource, line};
+use crate::stamp::Stamp;
 
 /// Refusals of providers make a secret be read at most once in so long, however many calls they come to.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -76,14 +76,6 @@ struct State {
     read_ms: i64,
     changed_ms: i64,
     stamps: Vec<Option<Stamp>>,
-}
-
-/// By what a file is known to be another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: (i64, i64),
-    inode: (u64, u64),
-    bytes: u64,
 }
 
 /// How a secret stands, for operators. Nothing of it can be shown to a provider.
@@ -287,7 +279,11 @@ impl Kept {
     }
 
     fn stamps(&self) -> Vec<Option<Stamp>> {
-        self.sources.iter().map(Stamp::of).collect()
+        let of = |source: &SecretSource| match source {
+            SecretSource::File(path) => Stamp::of(path),
+            _ => None,
+        };
+        self.sources.iter().map(of).collect()
     }
 
     fn read(&self) {
@@ -346,18 +342,6 @@ impl Kept {
         }
         let digest = mac.finalize().into_bytes();
         digest[..4].iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-impl Stamp {
-    fn of(source: &SecretSource) -> Option<Stamp> {
-        let SecretSource::File(path) = source else { return None };
-        let about = std::fs::metadata(path).ok()?;
-        Some(Stamp {
-            modified: (about.mtime(), about.mtime_nsec()),
-            inode: (about.dev(), about.ino()),
-            bytes: about.size(),
-        })
     }
 }
 

@@ -8,7 +8,7 @@ mod line;
 mod replay;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use tollgate_core::limits::claim::HoldId;
 use tollgate_core::ports::Used;
 
 use crate::journal::{Journal, Refused};
+use crate::ledger::books::lock;
 pub(crate) use line::{Booking, Digest, Line, Receipts, Told};
 pub(crate) use replay::{Replay, booked};
 
@@ -258,11 +259,6 @@ pub(crate) fn encoded(line: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1_024);
     serde_json::to_writer(&mut bytes, line).expect("a line has nothing that JSON cannot say, and memory takes it");
     bytes
-}
-
-/// A panic elsewhere leaves whole entries: each change is one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

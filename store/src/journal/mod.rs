@@ -23,6 +23,7 @@ pub use chain::{Reader, Record};
 pub use damage::{Cut, Damage, ReadError, Wrong};
 pub use record::{Head, PAYLOAD_BYTES_MAX};
 pub use storage::{Folder, Segment, Storage};
+pub(crate) use storage::{is_there, sync_folder};
 pub use verify::{Verified, verify};
 pub use writer::{Closed, Journal};
 

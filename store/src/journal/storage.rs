@@ -122,18 +122,19 @@ impl Segment for File {
     }
 }
 
+/// Has an open file a name still?
 #[cfg(unix)]
-fn is_there(file: &File) -> bool {
+pub(crate) fn is_there(file: &File) -> bool {
     use std::os::unix::fs::MetadataExt;
     file.metadata().is_ok_and(|m| m.nlink() > 0)
 }
 
 #[cfg(not(unix))]
-fn is_there(_file: &File) -> bool {
+pub(crate) fn is_there(_file: &File) -> bool {
     true
 }
 
 /// The name of a new file survives a power cut only when its folder is synced.
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }

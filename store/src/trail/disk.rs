@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use tollgate_core::evidence::receipt::Receipt;
 use super::names;
 use super::writer::{Clock, QUEUE_MAX};
 use crate::calls::{Calls, Receipts, Told};
-use crate::journal::Refused;
+use crate::journal::{Refused, is_there, sync_folder};
 
 /// What is handed over and not synced is kept up to this size.
 const UNSYNCED_BYTES_MAX: usize = 4 << 20;
@@ -263,20 +263,4 @@ impl Disk {
         let dir = self.dir.display();
         tracing::error!(%dir, %why, waiting, "receipts cannot be written: they are kept and tried again, calls wait when {QUEUE_MAX} wait");
     }
-}
-
-#[cfg(unix)]
-fn is_there(file: &File) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    file.metadata().is_ok_and(|m| m.nlink() > 0)
-}
-
-#[cfg(not(unix))]
-fn is_there(_file: &File) -> bool {
-    true
-}
-
-/// The name of a new file survives a power cut only when its folder is synced.
-fn sync_folder(dir: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(dir)?.sync_all() } else { Ok(()) }
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::calls::{client, post};
 use crate::journal::{booked, events};
 use crate::support::gateway::Gateway;
+use crate::support::is_long;
 use crate::support::redis::{self, Redis};
 use crate::support::repository::Repository;
 
@@ -20,10 +21,6 @@ const CALLERS: usize = 50;
 const LEASE_MS: u64 = 1_000;
 /// No run lasts longer.
 const RUN_MAX: Duration = Duration::from_secs(60);
-
-fn is_long() -> bool {
-    std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty())
-}
 
 /// These take a quarter of a minute each, on a machine with nothing else to do.
 fn is_wanted(name: &str) -> bool {

@@ -16,6 +16,11 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root").to_owned()
 }
 
+/// Is the long form of the tests asked for?
+pub fn is_long() -> bool {
+    std::env::var("TOLLGATE_LONG").is_ok_and(|long| !long.is_empty())
+}
+
 /// The corpus of recorded traffic, where there is one. Where there is none, the test says loudly what it skips.
 pub fn corpus(what: &str) -> Option<PathBuf> {
     let named = std::env::var_os("TOLLGATE_CORPUS").map(PathBuf::from);

@@ -255,7 +255,7 @@ async fn who_speaks_plain_http_is_told_and_who_keeps_handshakes_open_makes_room(
     assert!(house.metric("tollgate_tls_handshakes_total{side=\"callers\",result=\"slow\"}").await >= 1.0);
 }
 
-/// Who has the official client has no key to give: an empty one is not sent.
+/// Who has the official client has no key to give: an empty one counts as none.
 #[test]
 fn the_official_client_calls_with_a_certificate_alone() {
     let Some(installed) = installed("python", "bin/python") else { return };
