@@ -27,7 +27,12 @@ impl Serialize for At {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.line {
             0 => to.serialize_str(&self.file),
-            _ => to.collect_str(self),
+            // Through one text: a formatter would hand it on in five pieces, and receipts have many places.
+            line => {
+                let (mut line_digits, mut column_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
+                let (line, column) = (line_digits.format(line), column_digits.format(self.column));
+                to.serialize_str(&[&*self.file, ":", line, ":", column].concat())
+            }
         }
     }
 }

@@ -24,7 +24,9 @@ pub async fn call(address: Address, connection: Connection, request: Request<hyp
     let request_id = arrival.request_id.clone();
     let (outlet, answer) = Outlet::new();
     gate.metrics.in_flight.inc();
-    tokio::spawn(tollgate_core::pipeline::run(gate.core.clone(), Box::new(arrival), outlet));
+    // In a box: a task moves its future several times, and a call's is large.
+    let course = Box::pin(tollgate_core::pipeline::run(gate.core.clone(), Box::new(arrival), outlet));
+    tokio::spawn(course);
     match answer.await {
         Ok(answer) => respond(answer),
         // The task is gone without an answer: it panicked, and the panic is in the log.

@@ -18,7 +18,7 @@ use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::limits::claim::HoldId;
 use tollgate_core::ports::{Later, Trail, Unkept};
 
-use super::disk::Disk;
+use super::disk::{Disk, Line};
 use crate::calls::{Calls, Durability, WAIT_MAX};
 
 /// Receipts that wait for the writer; above it, calls wait.
@@ -38,7 +38,7 @@ pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The trail of one gateway, in one folder.
 pub struct FileTrail {
-    sender: mpsc::Sender<Box<Receipt>>,
+    sender: mpsc::Sender<Line>,
     /// Where intents are kept, and how safely; `None` = nowhere.
     calls: Option<(Arc<Calls>, Durability)>,
     /// The moment at which the writer gives up.
@@ -86,6 +86,10 @@ impl FileTrail {
         Ok(FileTrail { sender, calls, closing, ended })
     }
 
+    fn line(&self, receipt: &Receipt) -> Line {
+        Line::of(receipt, self.calls.is_some())
+    }
+
     /// Receipts that wait to be written.
     pub fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()
@@ -115,7 +119,7 @@ impl Trail for FileTrail {
 
     fn lost(&self, id: HoldId, now_ms: i64) {
         let Some(receipt) = self.calls.as_ref().and_then(|(calls, _)| calls.unknown(id, now_ms)) else { return };
-        if self.sender.try_send(receipt).is_err() {
+        if self.sender.try_send(self.line(&receipt)).is_err() {
             let call = tollgate_core::evidence::intent::call_id(id);
             tracing::error!(call, "the receipt of a lost call finds no room: it is written at the next start");
         }
@@ -123,8 +127,10 @@ impl Trail for FileTrail {
 
     fn record(&self, receipt: Box<Receipt>) -> Later<'_, ()> {
         Box::pin(async move {
-            if let Err(lost) = self.sender.send(receipt).await {
-                tracing::error!(call_id = %lost.0.call_id, "a receipt came after the trail was closed and is lost");
+            let (line, call_id) = (self.line(&receipt), receipt.call_id.clone());
+            drop(receipt);
+            if self.sender.send(line).await.is_err() {
+                tracing::error!(%call_id, "a receipt came after the trail was closed and is lost");
             }
         })
     }
@@ -132,14 +138,14 @@ impl Trail for FileTrail {
 
 /// The loop: receives, batches, hands over.
 struct Writer {
-    receiver: mpsc::Receiver<Box<Receipt>>,
+    receiver: mpsc::Receiver<Line>,
     closed: watch::Receiver<Option<Instant>>,
     disk: Disk,
 }
 
 /// What the loop woke up for.
 enum Woken {
-    Receipt(Box<Receipt>),
+    Line(Line),
     SyncDue,
     Closing,
     End,
@@ -150,12 +156,12 @@ impl Writer {
         let mut is_closing = false;
         loop {
             match self.wait(is_closing).await {
-                Woken::Receipt(receipt) => {
-                    self.disk.push(&receipt);
+                Woken::Line(line) => {
+                    self.disk.push(line);
                     while self.disk.batch.bytes.len() < BATCH_BYTES
-                        && let Ok(receipt) = self.receiver.try_recv()
+                        && let Ok(line) = self.receiver.try_recv()
                     {
-                        self.disk.push(&receipt);
+                        self.disk.push(line);
                     }
                 }
                 Woken::SyncDue => {}
@@ -183,7 +189,7 @@ impl Writer {
         let received = async {
             tokio::select! {
                 biased;
-                receipt = self.receiver.recv() => receipt.map_or(Woken::End, Woken::Receipt),
+                line = self.receiver.recv() => line.map_or(Woken::End, Woken::Line),
                 // An error means that the trail is gone, and its queue ends by itself.
                 Ok(()) = self.closed.changed(), if !is_closing => Woken::Closing,
             }

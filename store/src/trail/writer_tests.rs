@@ -189,13 +189,13 @@ fn a_deleted_file_is_followed_by_another_with_what_it_lost() {
 fn a_full_disk_loses_no_line_and_tears_none() {
     let dir = tempfile::tempdir().unwrap();
     let mut disk = Disk::begin(dir.path().to_owned(), LARGE, Arc::new(|| 0), None).unwrap();
-    disk.push(&receipt(0));
+    disk.push(Line::of(&receipt(0), false));
     disk.attempt(true).unwrap();
     let full = File::options().append(true).open("/dev/full").unwrap();
     disk.file = Some(Open { file: full, path: "/dev/full".into(), size: 10, is_torn: false });
-    disk.push(&receipt(1));
+    disk.push(Line::of(&receipt(1), false));
     assert!(disk.attempt(false).is_err(), "no space");
-    disk.push(&receipt(2));
+    disk.push(Line::of(&receipt(2), false));
     assert!(disk.attempt(false).is_err(), "and it cannot be cut back");
     disk.attempt(true).unwrap();
     assert_eq!(numbers(dir.path()), [0, 1, 2]);
@@ -203,13 +203,13 @@ fn a_full_disk_loses_no_line_and_tears_none() {
     // A file that tore a line is cut back to whole lines before it goes on.
     disk.file.as_mut().unwrap().file.write_all(b"{\"call_id\":\"call-9").unwrap();
     disk.file.as_mut().unwrap().is_torn = true;
-    disk.push(&receipt(3));
+    disk.push(Line::of(&receipt(3), false));
     disk.attempt(true).unwrap();
     assert_eq!(numbers(dir.path()), [0, 1, 2, 3]);
     assert!(find(dir.path(), "call-9").unwrap().is_none());
 
     // A sync that fails: what was not confirmed is written to a new file.
-    disk.push(&receipt(4));
+    disk.push(Line::of(&receipt(4), false));
     disk.attempt(false).unwrap();
     disk.file.as_mut().unwrap().file = File::options().append(true).open("/dev/full").unwrap();
     assert!(disk.attempt(true).is_err());
