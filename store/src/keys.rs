@@ -4,7 +4,8 @@
 //! rows after.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use tollgate_core::identity::record::KeyRecord;
@@ -14,6 +15,9 @@ use crate::keyed::{Keyed, KeyedError, Table};
 /// All of them are in memory while a gateway runs, at about 400 bytes each.
 pub const KEYS_MAX: usize = 2_000_000;
 const VERSION: u32 = 1;
+/// Keys that are handed on together at a start, and how many such parts may wait.
+const PART: usize = 1_024;
+const PARTS_MAX: usize = 4;
 
 const KEYS: Table<KeyRecord> = Table::named("keys");
 const ABOUT: Table<About> = Table::named("about");
@@ -53,7 +57,7 @@ struct About {
 
 impl KeyFile {
     /// Without the file there are no keys yet. `pepper` is the id of the pepper that hashes them. All keys are given away.
-    pub fn open(path: &Path, pepper: &str, mut give: impl FnMut(KeyRecord)) -> Result<KeyFile, KeyFileError> {
+    pub fn open(path: &Path, pepper: &str, give: impl FnMut(KeyRecord)) -> Result<KeyFile, KeyFileError> {
         let keyed = Keyed::open(path)?;
         match keyed.get(&ABOUT, THIS)? {
             Some(About { version, .. }) if version != VERSION => {
@@ -69,11 +73,7 @@ impl KeyFile {
                 keyed.change(|change| change.put(&ABOUT, THIS, &about))?;
             }
         }
-        let mut rows = 0;
-        keyed.each(&KEYS, |_, record| {
-            rows += 1;
-            give(record);
-        })?;
+        let rows = read(&keyed, give)?;
         Ok(KeyFile { keyed, rows: Mutex::new(rows) })
     }
 
@@ -105,6 +105,31 @@ impl KeyFile {
         *rows = after;
         Ok(())
     }
+}
+
+/// Reads all keys, on a thread of its own: there may be a million, and whoever takes them has as much to do.
+fn read(keyed: &Keyed, mut give: impl FnMut(KeyRecord)) -> Result<usize, KeyedError> {
+    let (sender, receiver) = mpsc::sync_channel::<Vec<KeyRecord>>(PARTS_MAX);
+    thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            let mut part = Vec::with_capacity(PART);
+            let read = keyed.each(&KEYS, |_, record| {
+                part.push(record);
+                if part.len() == PART {
+                    // Nobody takes it only where the other side has panicked.
+                    let _ = sender.send(std::mem::replace(&mut part, Vec::with_capacity(PART)));
+                }
+            });
+            let _ = sender.send(part);
+            read
+        });
+        let mut rows = 0;
+        for part in receiver {
+            rows += part.len();
+            part.into_iter().for_each(&mut give);
+        }
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map(|()| rows)
+    })
 }
 
 #[cfg(test)]
