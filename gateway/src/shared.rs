@@ -49,7 +49,7 @@ impl Limits {
                     trusts_store: store.trust_store,
                     observer: Box::new(move |happened| metrics.store_happened(happened)),
                 };
-                let opened = SharedLedger::open(journal.clone(), setup, now_ms()).await;
+                let opened = SharedLedger::open(journal.clone(), setup).await;
                 let shared = opened.map_err(|why| Ended::usage(format!("store.redis: {why}")))?;
                 Ok(Limits { ledger: shared.clone(), journal, shared: Some(shared) })
             }

@@ -44,6 +44,28 @@ pub(super) enum Fault {
     Twin,
 }
 
+/// How a node tells what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// All of it, to a store that may have lost it.
+    Anew,
+    /// It has told all: what others know of it is over.
+    Done,
+    On,
+    /// As on, and gives back what is not held.
+    Last,
+}
+
+impl Telling {
+    fn name(self) -> &'static str {
+        match self {
+            Telling::Anew => "anew",
+            Telling::Done => "done",
+            Telling::On | Telling::Last => "on",
+        }
+    }
+}
+
 /// A node is in an epoch.
 #[derive(Debug, Clone)]
 pub(super) struct Joined {
@@ -67,7 +89,7 @@ pub(super) enum Synced {
 }
 
 /// What the store says of one scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
     Leased {
         lease: i64,
@@ -137,18 +159,23 @@ impl Line {
     }
 
     /// Tells the store of these scopes, and hears of them. `asks` are keys with what is told of each, and its number.
-    pub(super) async fn sync(&mut self, epoch: &str, asks: &[(&str, i64, &Ask)]) -> Result<Synced, Fault> {
+    pub(super) async fn sync(
+        &mut self,
+        epoch: &str,
+        asks: &[(&str, i64, &Ask)],
+        telling: Telling,
+    ) -> Result<Synced, Fault> {
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let mut call = self.sync.prepare_invoke();
         call.key(EPOCH).key(MEMBERS);
         for (key, ..) in asks {
             call.key(format!("{SCOPES}:{key}"));
         }
-        call.arg(epoch).arg(&self.node).arg(self.lease.as_millis() as u64);
+        call.arg(epoch).arg(&self.node).arg(self.lease.as_millis() as u64).arg(telling.name());
         for (_, number, ask) in asks {
             call.arg(*number).arg(ask.frame.kind.letter()).arg(ask.frame.from).arg(ask.frame.to);
             call.arg(ask.limit).arg(ask.used).arg(ask.floor).arg(ask.min).arg(ask.want).arg(ask.ahead).arg(ask.step);
-            call.arg(u8::from(ask.is_fresh)).arg(ask.window).arg(ask.others);
+            call.arg(u8::from(ask.is_fresh)).arg(ask.window).arg(&*ask.others);
             call.arg(ask.adjustment.map_or_else(String::new, |(id, delta)| format!("{id:032x}:{delta}")));
         }
         let answered = timeout(WAIT_MAX, call.invoke_async::<Value>(connection)).await;
@@ -193,8 +220,9 @@ fn read(answer: Value, wanted: usize) -> Result<Synced, Fault> {
 fn told(scope: &Value) -> Option<Told> {
     let Value::Array(parts) = scope else { return None };
     match (text(parts.first()?)?, &parts[1..]) {
-        ("ok", [Value::Int(lease), Value::Int(used), Value::Int(others), Value::Int(tight)]) => {
-            Some(Told::Leased { lease: *lease, seen: Seen { used: *used, others: *others }, is_tight: *tight == 1 })
+        ("ok", [Value::Int(lease), Value::Int(used), Value::Int(others), Value::Int(tight), shares]) => {
+            let seen = Seen { used: *used, others: *others, shares: text(shares)?.into() };
+            Some(Told::Leased { lease: *lease, seen, is_tight: *tight == 1 })
         }
         ("over", []) => Some(Told::Over),
         ("stale", []) => Some(Told::Stale),

@@ -56,6 +56,9 @@ pub struct Setup {
     pub observer: Observer,
 }
 
+/// Tells what a node used, as changes that make it from nothing.
+type Own = Box<dyn Fn(i64) -> Vec<Event> + Send + Sync>;
+
 /// Told of what happens between a gateway and the store.
 pub type Observer = Box<dyn Fn(Happened) + Send + Sync>;
 
@@ -84,31 +87,21 @@ impl SharedLedger {
     /// Joins the others. What this gateway's journal knows is told to the store.
     ///
     /// Fails where the store is there and must not be used; where it is not there, calls under a limit are refused until it is.
-    pub async fn open(journal: Arc<JournalLedger>, setup: Setup, now_ms: i64) -> Result<Arc<SharedLedger>, String> {
-        let own = journal.memory.told(now_ms, || ()).1;
-        SharedLedger::over(journal, own, setup, now_ms).await
+    pub async fn open(journal: Arc<JournalLedger>, setup: Setup) -> Result<Arc<SharedLedger>, String> {
+        let own = journal.clone();
+        SharedLedger::over(journal, Box::new(move |now_ms| own.memory.told(now_ms, || ()).1), setup).await
     }
 
-    /// Over any ledger of this node's own, with what that has used so far.
-    async fn over(
-        local: Arc<dyn Ledger>,
-        own: Vec<Event>,
-        setup: Setup,
-        now_ms: i64,
-    ) -> Result<Arc<SharedLedger>, String> {
+    /// Over any ledger of this node's own, and what tells what that has used so far.
+    async fn over(local: Arc<dyn Ledger>, own: Own, setup: Setup) -> Result<Arc<SharedLedger>, String> {
         let Setup { address, password, node, lease, trusts_store, observer } = setup;
         let mut line = Line::new(&address, password, node, lease, trusts_store)?;
         if let Err(line::Fault::Unsafe(why)) = line.look().await {
             return Err(why);
         }
         let desk = Arc::new(Desk::new(local));
-        for event in own {
-            if let Event::Adjusted { rule, scope, .. } = event {
-                desk.cell(&rule, &scope, now_ms).await;
-            }
-        }
         let (stop, (told, stopped)) = (Arc::new(Notify::new()), oneshot::channel());
-        tokio::spawn(Fleet::new(desk.clone(), line, lease, observer).run(stop.clone(), told));
+        tokio::spawn(Fleet::new(desk.clone(), own, line, lease, observer).run(stop.clone(), told));
         let until = tokio::time::Instant::now() + START_MAX.max(lease * 2);
         while !desk.gate.may_ask() && desk.gate.state() != State::Away && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;

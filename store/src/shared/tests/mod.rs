@@ -1,6 +1,7 @@
 //! Several ledgers on one real store, against the reference, and through what can become of a store.
 
 mod model;
+mod rebuilt;
 mod server;
 
 use std::sync::Arc;
@@ -43,7 +44,10 @@ async fn node(name: &str, port: u16) -> Arc<SharedLedger> {
         trusts_store: false,
         observer: Box::new(|_| {}),
     };
-    let ledger = SharedLedger::over(Arc::new(MemoryLedger::default()), Vec::new(), setup, now_ms()).await.unwrap();
+    let memory = Arc::new(MemoryLedger::default());
+    let own = memory.clone();
+    let own = Box::new(move |now_ms| own.told(now_ms, || ()).1);
+    let ledger = SharedLedger::over(memory, own, setup).await.unwrap();
     eventually(|| ledger.state() == State::Open).await;
     ledger
 }
