@@ -45,7 +45,14 @@ async fn slices_that_were_given_back_are_not_counted_after_a_loss() {
                 node.rest().await;
             }
             println!("{}: {used} used, emptied {} times", rule.name, turn + 1);
-            left(&nodes[turn as usize], &rule, first + turn * 10 + 9, 1_000 - used, "used and held, and nothing beside").await;
+            left(
+                &nodes[turn as usize],
+                &rule,
+                first + turn * 10 + 9,
+                1_000 - used,
+                "used and held, and nothing beside",
+            )
+            .await;
         }
     }
 }
