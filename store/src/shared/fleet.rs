@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 use tollgate_core::limits::claim::Claim;
 
 use super::desk::{Cell, Desk};
+use super::fault::Fault;
 use super::frame::Kind;
 use super::gate::State;
-use super::line::{Fault, Joined, Line, Synced, Telling, Told};
+use super::line::{Joined, Line, Synced, Telling, Told};
 use super::slice::{Answer, Ask};
 use super::{Happened, Observer, Own};
 use crate::ledger::books::lock;
@@ -310,7 +311,7 @@ impl Fleet {
                 self.misses += 1;
                 (self.observer)(match &fault {
                     Fault::Slow => Happened::Slow,
-                    Fault::Broken(_) => Happened::Broken,
+                    Fault::Broken(_) | Fault::Denied(_) => Happened::Broken,
                     Fault::Unsafe(_) | Fault::Twin => Happened::Unsafe,
                 });
                 let is_refused = matches!(fault, Fault::Unsafe(_) | Fault::Twin);

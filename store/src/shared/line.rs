@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, Script, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Script, TlsCertificates, Value,
+};
 use tokio::time::timeout;
 
+use super::Setup;
+use super::fault::{Fault, broken};
 use super::safety;
 use super::slice::{Ask, Seen};
 
@@ -13,6 +17,8 @@ use super::slice::{Ask, Seen};
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(50);
 /// So long a connection may take to be made, with what is asked of the store first.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
+/// With this a certificate begins in PEM.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// All keys lie in one slot: an operation reads the epoch and the scopes that it is about at one moment.
 const EPOCH: &str = "{tollgate}:epoch";
 const MEMBERS: &str = "{tollgate}:members";
@@ -27,21 +33,6 @@ pub(super) struct Line {
     node: String,
     lease: Duration,
     trusts_store: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    #[error("the store did not answer within {} ms", WAIT_MAX.as_millis())]
-    Slow,
-    #[error("the store cannot be used: {0}")]
-    Broken(String),
-    #[error("{0}")]
-    Unsafe(String),
-    #[error(
-        "another gateway has this one's name: their state folders are copies of one another; stop one of them, and \
-         remove the file `node` from its folder"
-    )]
-    Twin,
 }
 
 /// How a node tells what it has.
@@ -103,20 +94,30 @@ pub(super) enum Told {
 }
 
 impl Line {
-    pub(super) fn new(
-        address: &str,
-        password: Option<String>,
-        node: String,
-        lease: Duration,
-        trusts_store: bool,
-    ) -> Result<Line, String> {
+    pub(super) fn new(setup: &Setup) -> Result<Line, String> {
+        let Setup { address, password, ca, node, lease, trusts_store, .. } = setup;
         let wrong = |why: &RedisError| format!("`{address}` is no address of a store: {why}");
         let mut info: ConnectionInfo = address.parse().map_err(|why| wrong(&why))?;
         if password.is_some() {
-            info.redis.password = password;
+            info.redis.password = password.clone();
         }
+        let client = match (ca, &info.addr) {
+            (None, _) => Client::open(info).map_err(|why| wrong(&why))?,
+            (Some(pem), ConnectionAddr::TcpTls { .. }) => {
+                if !pem.windows(BEGIN.len()).any(|at| at == BEGIN) {
+                    return Err("there is no certificate in the file of `store.ca`: it wants PEM".to_owned());
+                }
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+                Client::build_with_tls(info, certificates)
+                    .map_err(|why| format!("the certificates of `store.ca` cannot be read: {why}"))?
+            }
+            (Some(_), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_)) => {
+                return Err(format!("`{address}` is without TLS: write `rediss://`, or leave `store.ca` out"));
+            }
+        };
+        let (node, lease, trusts_store) = (node.clone(), *lease, *trusts_store);
         Ok(Line {
-            client: Client::open(info).map_err(|why| wrong(&why))?,
+            client,
             connection: None,
             join: Script::new(include_str!("join.lua")),
             sync: Script::new(include_str!("sync.lua")),
@@ -185,20 +186,6 @@ impl Line {
 
 fn not_connected() -> Fault {
     Fault::Broken("it is not connected".to_owned())
-}
-
-fn broken(why: RedisError) -> Fault {
-    match why.kind() {
-        ErrorKind::IoError if why.is_timeout() => Fault::Slow,
-        _ => Fault::Broken(match why.code() {
-            Some("WRONGTYPE") => {
-                format!("{why}: a key that begins with `{{tollgate}}:` holds something else, remove it")
-            }
-            Some("READONLY") => format!("{why}: this server is a replica, name its primary in `store.redis`"),
-            Some("OOM") => format!("{why}: give it more memory, nothing was forgotten"),
-            Some(_) | None => why.to_string(),
-        }),
-    }
 }
 
 fn read(answer: Value, wanted: usize) -> Result<Synced, Fault> {

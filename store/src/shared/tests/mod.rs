@@ -39,6 +39,7 @@ async fn node(name: &str, port: u16) -> Arc<SharedLedger> {
     let setup = Setup {
         address: format!("redis://127.0.0.1:{port}"),
         password: None,
+        ca: None,
         node: name.to_owned(),
         lease: LEASE,
         trusts_store: false,
@@ -94,7 +95,9 @@ impl SharedLedger {
                 answer => return answer,
             }
         }
-        panic!("the store is away");
+        let slices: Vec<_> =
+            self.desk.all().iter().map(|cell| format!("{} {:?}", cell.key, lock(&cell.slice))).collect();
+        panic!("the store is away: {:?}: {claims:?} of {slices:#?}", self.state());
     }
 
     /// What calls of this node may take without asking.
