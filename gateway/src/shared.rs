@@ -1,5 +1,6 @@
 //! Which ledger calls are held in: this gateway's own, its share of each limit, or one that several gateways share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,16 +41,22 @@ impl Limits {
             Sharing::Store { address, lease_ms } => {
                 let password = store.password.as_ref().map(|secret| secret.source().read()).transpose();
                 let password = password.map_err(|why| Ended::usage(format!("store.password: {why}")))?;
+                let read = |path: &PathBuf| {
+                    let told = |why| Ended::usage(format!("store.ca: cannot read `{}`: {why}", path.display()));
+                    std::fs::read(path).map_err(told)
+                };
+                let ca = store.ca.as_ref().map(read).transpose()?;
                 let metrics = metrics.clone();
                 let setup = Setup {
                     address: address.to_owned(),
                     password: password.map(|secret| secret.text().to_owned()),
+                    ca,
                     node: state.node().map_err(Ended::usage)?,
                     lease: Duration::from_millis(lease_ms),
                     trusts_store: store.trust_store,
                     observer: Box::new(move |happened| metrics.store_happened(happened)),
                 };
-                let opened = SharedLedger::open(journal.clone(), setup, now_ms()).await;
+                let opened = SharedLedger::open(journal.clone(), setup).await;
                 let shared = opened.map_err(|why| Ended::usage(format!("store.redis: {why}")))?;
                 Ok(Limits { ledger: shared.clone(), journal, shared: Some(shared) })
             }

@@ -22,6 +22,8 @@ pub struct Store {
     /// `redis://HOST:PORT/DATABASE`, or `rediss://`: limits are shared by all gateways that name it.
     pub redis: Option<Text>,
     pub password: Option<Secret>,
+    /// Who signed the certificate of a store at `rediss://`; PEM. Default: whom this machine trusts.
+    pub ca: Option<PathBuf>,
     /// So long a gateway that hears nothing of the store spends what it has leased.
     pub lease_ms: Option<NonZeroU64>,
     /// The settings of the store are known to be safe, and are not asked for.

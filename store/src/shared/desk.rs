@@ -167,6 +167,11 @@ impl Desk {
 
     pub(super) async fn take_from(&self, wanted: &[(Arc<Cell>, Arc<Rule>, u64)]) -> Result<Pending, Refused> {
         let mut spent: Option<usize> = None;
+        // A call that claims a scope twice needs both at once: asked for one after the other, each would give up the other's.
+        let whole = |cell: &Arc<Cell>| {
+            let same = wanted.iter().filter(|(other, ..)| Arc::ptr_eq(other, cell));
+            same.fold(0u64, |all, (.., need)| all.saturating_add(*need))
+        };
         for _ in 0..TRIES {
             let now_ms = self.gate.now_ms().filter(|_| self.gate.may_spend());
             let Some(now_ms) = now_ms else { return Err(wanted.first().map_or_else(|| full(&[]), away)) };
@@ -176,12 +181,12 @@ impl Desk {
             };
             for at in &lacking {
                 let (cell, rule, need) = &wanted[*at];
-                if spent == Some(*at) || *need > rule.limit {
+                if spent == Some(*at) || whole(cell) > rule.limit {
                     return Err(refused(cell, rule, *need, now_ms));
                 }
             }
-            let asked: Vec<_> =
-                lacking.iter().map(|at| (*at, self.ask(&wanted[*at].0, amount(wanted[*at].2)))).collect();
+            let ask = |at: &usize| (*at, self.ask(&wanted[*at].0, amount(whole(&wanted[*at].0))));
+            let asked: Vec<_> = lacking.iter().map(ask).collect();
             spent = None;
             for (at, answer) in asked {
                 match timeout(ANSWER_MAX, answer).await {

@@ -10,12 +10,14 @@ use tokio::sync::oneshot;
 use tollgate_core::limits::claim::Claim;
 
 use super::desk::{Cell, Desk};
+use super::fault::Fault;
 use super::frame::Kind;
 use super::gate::State;
-use super::line::{Fault, Joined, Line, Synced, Told};
+use super::line::{Joined, Line, Synced, Telling, Told};
 use super::slice::{Answer, Ask};
-use super::{Happened, Observer};
+use super::{Happened, Observer, Own};
 use crate::ledger::books::lock;
+use crate::ledger::event::Event;
 
 /// Scopes in one operation.
 const BATCH_MAX: usize = 64;
@@ -42,6 +44,8 @@ type Waiter = (i64, oneshot::Sender<Answer>);
 
 pub(super) struct Fleet {
     desk: Arc<Desk>,
+    /// What this node used by its own journal, at any moment.
+    own: Own,
     line: Line,
     lease: Duration,
     observer: Observer,
@@ -67,10 +71,11 @@ enum Ended {
 }
 
 impl Fleet {
-    pub(super) fn new(desk: Arc<Desk>, line: Line, lease: Duration, observer: Observer) -> Fleet {
+    pub(super) fn new(desk: Arc<Desk>, own: Own, line: Line, lease: Duration, observer: Observer) -> Fleet {
         let now = Instant::now();
         Fleet {
             desk,
+            own,
             line,
             lease,
             observer,
@@ -132,7 +137,7 @@ impl Fleet {
         if batch.is_empty() && Instant::now() < self.beat_at {
             return;
         }
-        if let Err(why) = self.exchange(&batch, false, false).await {
+        if let Err(why) = self.exchange(&batch, Telling::On).await {
             self.failed(why);
         }
     }
@@ -151,9 +156,10 @@ impl Fleet {
         }
         if !self.has_told {
             self.turn_to(State::Joining);
+            self.remember().await;
             let all = self.desk.all();
             for some in all.chunks(BATCH_MAX) {
-                self.exchange(some, true, false).await?;
+                self.exchange(some, Telling::Anew).await?;
             }
             tracing::info!(
                 scopes = all.len(),
@@ -162,24 +168,38 @@ impl Fleet {
             );
             self.has_told = true;
         }
-        self.exchange(&[], false, false).await?;
+        self.exchange(&[], Telling::Done).await?;
         (self.is_joined, self.misses, self.retry, self.told_at) = (true, 0, RETRY_FIRST, None);
         self.turn_to(if Instant::now() >= self.opens_at { State::Open } else { State::Waiting });
         Ok(())
     }
 
+    /// Scopes that this node used and that nobody asked for lately: what they count may be known to its journal alone.
+    ///
+    /// A bucket that nobody asked for has nothing of this node's own to tell.
+    async fn remember(&self) {
+        let now_ms = self.desk.gate.now_ms().unwrap_or_default();
+        for event in (self.own)(now_ms) {
+            if let Event::Adjusted { rule, scope, .. } = event
+                && matches!(Kind::of(&rule), Kind::Calendar | Kind::Sliding)
+            {
+                self.desk.cell(&rule, &scope, now_ms).await;
+            }
+        }
+    }
+
     /// One operation over these scopes.
-    async fn exchange(&mut self, batch: &[Arc<Cell>], is_retold: bool, all_back: bool) -> Result<(), Ended> {
+    async fn exchange(&mut self, batch: &[Arc<Cell>], telling: Telling) -> Result<(), Ended> {
         let epoch = self.epoch.clone().unwrap_or_default();
         let mut asks: Vec<(i64, Ask, Vec<Waiter>)> = Vec::with_capacity(batch.len());
         for cell in batch {
-            let (ask, waiters) = self.ask_of(cell, is_retold, all_back).await;
+            let (ask, waiters) = self.ask_of(cell, telling).await;
             self.number += 1;
             asks.push((self.number, ask, waiters));
         }
         let told: Vec<_> = batch.iter().zip(&asks).map(|(cell, (number, ask, _))| (&*cell.key, *number, ask)).collect();
         let asked = Instant::now();
-        let answered = self.line.sync(&epoch, &told).await;
+        let answered = self.line.sync(&epoch, &told, telling).await;
         (self.observer)(Happened::RoundTrip);
         match answered {
             Ok(Synced::Done { now_ms, is_open, answers }) => {
@@ -209,7 +229,7 @@ impl Fleet {
         }
     }
 
-    async fn ask_of(&self, cell: &Arc<Cell>, is_retold: bool, all_back: bool) -> (Ask, Vec<Waiter>) {
+    async fn ask_of(&self, cell: &Arc<Cell>, telling: Telling) -> (Ask, Vec<Waiter>) {
         let now_ms = self.desk.gate.now_ms().unwrap_or_default();
         let (kind, plain) = {
             let slice = lock(&cell.slice);
@@ -226,9 +246,7 @@ impl Fleet {
         };
         let mut slice = lock(&cell.slice);
         slice.advance(None, now_ms);
-        let others = if is_retold { slice.others(own.unwrap_or(0)) } else { -1 };
-        let (mut ask, waiters) = slice.ask(all_back, is_retold);
-        ask.others = others;
+        let (mut ask, waiters) = slice.ask(telling == Telling::Last, telling == Telling::Anew);
         ask.window = own.unwrap_or(ask.window);
         self.desk.watch(cell, &mut slice);
         (ask, waiters)
@@ -293,7 +311,7 @@ impl Fleet {
                 self.misses += 1;
                 (self.observer)(match &fault {
                     Fault::Slow => Happened::Slow,
-                    Fault::Broken(_) => Happened::Broken,
+                    Fault::Broken(_) | Fault::Denied(_) => Happened::Broken,
                     Fault::Unsafe(_) | Fault::Twin => Happened::Unsafe,
                 });
                 let is_refused = matches!(fault, Fault::Unsafe(_) | Fault::Twin);
@@ -344,7 +362,7 @@ impl Fleet {
     async fn give_all_back(&mut self) {
         if self.is_joined {
             for some in self.desk.all().chunks(BATCH_MAX) {
-                if self.exchange(some, false, true).await.is_err() {
+                if self.exchange(some, Telling::Last).await.is_err() {
                     return;
                 }
             }

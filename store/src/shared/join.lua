@@ -17,7 +17,10 @@ elseif now < opens_at then
 end
 local members = redis.call('HGETALL', KEYS[2])
 for at = 1, #members, 2 do
-  if tonumber(members[at + 1]) + 86400000 < now then redis.call('HDEL', KEYS[2], members[at]) end
+  if tonumber(members[at + 1]) + 86400000 < now then
+    redis.call('HDEL', KEYS[2], members[at])
+    redis.call('HDEL', KEYS[1], 'told:' .. members[at])
+  end
 end
 redis.call('HSET', KEYS[2], ARGV[1], now + lease)
 return {id, redis.call('HINCRBY', KEYS[1], 'joins', 1), now, math.max(opens_at - now, 0)}

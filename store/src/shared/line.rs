@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, RedisError, Script, Value};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, RedisError, Script, TlsCertificates, Value,
+};
 use tokio::time::timeout;
 
+use super::Setup;
+use super::fault::{Fault, broken};
 use super::safety;
 use super::slice::{Ask, Seen};
 
@@ -13,6 +17,8 @@ use super::slice::{Ask, Seen};
 pub(super) const WAIT_MAX: Duration = Duration::from_millis(50);
 /// So long a connection may take to be made, with what is asked of the store first.
 const CONNECT_MAX: Duration = Duration::from_millis(500);
+/// With this a certificate begins in PEM.
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// All keys lie in one slot: an operation reads the epoch and the scopes that it is about at one moment.
 const EPOCH: &str = "{tollgate}:epoch";
 const MEMBERS: &str = "{tollgate}:members";
@@ -29,19 +35,26 @@ pub(super) struct Line {
     trusts_store: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
-    #[error("the store did not answer within {} ms", WAIT_MAX.as_millis())]
-    Slow,
-    #[error("the store cannot be used: {0}")]
-    Broken(String),
-    #[error("{0}")]
-    Unsafe(String),
-    #[error(
-        "another gateway has this one's name: their state folders are copies of one another; stop one of them, and \
-         remove the file `node` from its folder"
-    )]
-    Twin,
+/// How a node tells what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// All of it, to a store that may have lost it.
+    Anew,
+    /// It has told all: what others know of it is over.
+    Done,
+    On,
+    /// As on, and gives back what is not held.
+    Last,
+}
+
+impl Telling {
+    fn name(self) -> &'static str {
+        match self {
+            Telling::Anew => "anew",
+            Telling::Done => "done",
+            Telling::On | Telling::Last => "on",
+        }
+    }
 }
 
 /// A node is in an epoch.
@@ -67,7 +80,7 @@ pub(super) enum Synced {
 }
 
 /// What the store says of one scope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
     Leased {
         lease: i64,
@@ -81,20 +94,30 @@ pub(super) enum Told {
 }
 
 impl Line {
-    pub(super) fn new(
-        address: &str,
-        password: Option<String>,
-        node: String,
-        lease: Duration,
-        trusts_store: bool,
-    ) -> Result<Line, String> {
+    pub(super) fn new(setup: &Setup) -> Result<Line, String> {
+        let Setup { address, password, ca, node, lease, trusts_store, .. } = setup;
         let wrong = |why: &RedisError| format!("`{address}` is no address of a store: {why}");
         let mut info: ConnectionInfo = address.parse().map_err(|why| wrong(&why))?;
         if password.is_some() {
-            info.redis.password = password;
+            info.redis.password = password.clone();
         }
+        let client = match (ca, &info.addr) {
+            (None, _) => Client::open(info).map_err(|why| wrong(&why))?,
+            (Some(pem), ConnectionAddr::TcpTls { .. }) => {
+                if !pem.windows(BEGIN.len()).any(|at| at == BEGIN) {
+                    return Err("there is no certificate in the file of `store.ca`: it wants PEM".to_owned());
+                }
+                let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem.clone()) };
+                Client::build_with_tls(info, certificates)
+                    .map_err(|why| format!("the certificates of `store.ca` cannot be read: {why}"))?
+            }
+            (Some(_), ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_)) => {
+                return Err(format!("`{address}` is without TLS: write `rediss://`, or leave `store.ca` out"));
+            }
+        };
+        let (node, lease, trusts_store) = (node.clone(), *lease, *trusts_store);
         Ok(Line {
-            client: Client::open(info).map_err(|why| wrong(&why))?,
+            client,
             connection: None,
             join: Script::new(include_str!("join.lua")),
             sync: Script::new(include_str!("sync.lua")),
@@ -137,18 +160,23 @@ impl Line {
     }
 
     /// Tells the store of these scopes, and hears of them. `asks` are keys with what is told of each, and its number.
-    pub(super) async fn sync(&mut self, epoch: &str, asks: &[(&str, i64, &Ask)]) -> Result<Synced, Fault> {
+    pub(super) async fn sync(
+        &mut self,
+        epoch: &str,
+        asks: &[(&str, i64, &Ask)],
+        telling: Telling,
+    ) -> Result<Synced, Fault> {
         let connection = self.connection.as_mut().ok_or_else(not_connected)?;
         let mut call = self.sync.prepare_invoke();
         call.key(EPOCH).key(MEMBERS);
         for (key, ..) in asks {
             call.key(format!("{SCOPES}:{key}"));
         }
-        call.arg(epoch).arg(&self.node).arg(self.lease.as_millis() as u64);
+        call.arg(epoch).arg(&self.node).arg(self.lease.as_millis() as u64).arg(telling.name());
         for (_, number, ask) in asks {
             call.arg(*number).arg(ask.frame.kind.letter()).arg(ask.frame.from).arg(ask.frame.to);
             call.arg(ask.limit).arg(ask.used).arg(ask.floor).arg(ask.min).arg(ask.want).arg(ask.ahead).arg(ask.step);
-            call.arg(u8::from(ask.is_fresh)).arg(ask.window).arg(ask.others);
+            call.arg(u8::from(ask.is_fresh)).arg(ask.window).arg(&*ask.others);
             call.arg(ask.adjustment.map_or_else(String::new, |(id, delta)| format!("{id:032x}:{delta}")));
         }
         let answered = timeout(WAIT_MAX, call.invoke_async::<Value>(connection)).await;
@@ -158,20 +186,6 @@ impl Line {
 
 fn not_connected() -> Fault {
     Fault::Broken("it is not connected".to_owned())
-}
-
-fn broken(why: RedisError) -> Fault {
-    match why.kind() {
-        ErrorKind::IoError if why.is_timeout() => Fault::Slow,
-        _ => Fault::Broken(match why.code() {
-            Some("WRONGTYPE") => {
-                format!("{why}: a key that begins with `{{tollgate}}:` holds something else, remove it")
-            }
-            Some("READONLY") => format!("{why}: this server is a replica, name its primary in `store.redis`"),
-            Some("OOM") => format!("{why}: give it more memory, nothing was forgotten"),
-            Some(_) | None => why.to_string(),
-        }),
-    }
 }
 
 fn read(answer: Value, wanted: usize) -> Result<Synced, Fault> {
@@ -193,8 +207,9 @@ fn read(answer: Value, wanted: usize) -> Result<Synced, Fault> {
 fn told(scope: &Value) -> Option<Told> {
     let Value::Array(parts) = scope else { return None };
     match (text(parts.first()?)?, &parts[1..]) {
-        ("ok", [Value::Int(lease), Value::Int(used), Value::Int(others), Value::Int(tight)]) => {
-            Some(Told::Leased { lease: *lease, seen: Seen { used: *used, others: *others }, is_tight: *tight == 1 })
+        ("ok", [Value::Int(lease), Value::Int(used), Value::Int(others), Value::Int(tight), shares]) => {
+            let seen = Seen { used: *used, others: *others, shares: text(shares)?.into() };
+            Some(Told::Leased { lease: *lease, seen, is_tight: *tight == 1 })
         }
         ("over", []) => Some(Told::Over),
         ("stale", []) => Some(Told::Stale),

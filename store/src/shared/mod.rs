@@ -11,6 +11,7 @@
 //! two scripts, over `line`; `gate` says whether what is leased may be spent.
 
 mod desk;
+mod fault;
 mod fleet;
 mod frame;
 mod gate;
@@ -31,6 +32,7 @@ use crate::ledger::event::Event;
 use crate::ledger::hold::in_unit;
 use crate::ledger::{JournalLedger, full};
 use desk::{Desk, HOLDS_MAX, Taken, amount, held, release};
+use fault::Fault;
 use fleet::Fleet;
 use line::Line;
 
@@ -39,6 +41,8 @@ pub use share::{Share, ShareError, ShareLedger};
 
 /// The start waits so long for a store that is there, and goes on without it then.
 const START_MAX: Duration = Duration::from_secs(10);
+/// So often a start asks a store that is slow whether it lets this gateway in: what is wrong with it should be told at once.
+const LOOKS_MAX: usize = 4;
 /// Adjustments of one scope that wait for the store.
 const ADJUSTMENTS_MAX: usize = 1_024;
 
@@ -47,6 +51,8 @@ pub struct Setup {
     /// `redis://HOST:PORT/DATABASE`, or `rediss://` with TLS.
     pub address: String,
     pub password: Option<String>,
+    /// Who signed the store's certificate, PEM; absent = one that this machine trusts.
+    pub ca: Option<Vec<u8>>,
     /// This gateway's name among those that share: the same after a restart, unlike all others'.
     pub node: String,
     /// So long a gateway that hears nothing of the store spends what it has leased.
@@ -55,6 +61,9 @@ pub struct Setup {
     pub trusts_store: bool,
     pub observer: Observer,
 }
+
+/// Tells what a node used, as changes that make it from nothing.
+type Own = Box<dyn Fn(i64) -> Vec<Event> + Send + Sync>;
 
 /// Told of what happens between a gateway and the store.
 pub type Observer = Box<dyn Fn(Happened) + Send + Sync>;
@@ -84,31 +93,25 @@ impl SharedLedger {
     /// Joins the others. What this gateway's journal knows is told to the store.
     ///
     /// Fails where the store is there and must not be used; where it is not there, calls under a limit are refused until it is.
-    pub async fn open(journal: Arc<JournalLedger>, setup: Setup, now_ms: i64) -> Result<Arc<SharedLedger>, String> {
-        let own = journal.memory.told(now_ms, || ()).1;
-        SharedLedger::over(journal, own, setup, now_ms).await
+    pub async fn open(journal: Arc<JournalLedger>, setup: Setup) -> Result<Arc<SharedLedger>, String> {
+        let own = journal.clone();
+        SharedLedger::over(journal, Box::new(move |now_ms| own.memory.told(now_ms, || ()).1), setup).await
     }
 
-    /// Over any ledger of this node's own, with what that has used so far.
-    async fn over(
-        local: Arc<dyn Ledger>,
-        own: Vec<Event>,
-        setup: Setup,
-        now_ms: i64,
-    ) -> Result<Arc<SharedLedger>, String> {
-        let Setup { address, password, node, lease, trusts_store, observer } = setup;
-        let mut line = Line::new(&address, password, node, lease, trusts_store)?;
-        if let Err(line::Fault::Unsafe(why)) = line.look().await {
-            return Err(why);
-        }
-        let desk = Arc::new(Desk::new(local));
-        for event in own {
-            if let Event::Adjusted { rule, scope, .. } = event {
-                desk.cell(&rule, &scope, now_ms).await;
+    /// Over any ledger of this node's own, and what tells what that has used so far.
+    async fn over(local: Arc<dyn Ledger>, own: Own, setup: Setup) -> Result<Arc<SharedLedger>, String> {
+        let mut line = Line::new(&setup)?;
+        for _ in 0..LOOKS_MAX {
+            match line.look().await {
+                Err(Fault::Unsafe(why) | Fault::Denied(why)) => return Err(why),
+                Err(Fault::Slow) => {}
+                Ok(()) | Err(Fault::Broken(_) | Fault::Twin) => break,
             }
         }
+        let Setup { lease, observer, .. } = setup;
+        let desk = Arc::new(Desk::new(local));
         let (stop, (told, stopped)) = (Arc::new(Notify::new()), oneshot::channel());
-        tokio::spawn(Fleet::new(desk.clone(), line, lease, observer).run(stop.clone(), told));
+        tokio::spawn(Fleet::new(desk.clone(), own, line, lease, observer).run(stop.clone(), told));
         let until = tokio::time::Instant::now() + START_MAX.max(lease * 2);
         while !desk.gate.may_ask() && desk.gate.state() != State::Away && tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -38,12 +38,14 @@ pub(super) enum Answer {
 }
 
 /// How a scope stood when the store last answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     /// By all.
     pub used: i64,
     /// Leased to others.
     pub others: i64,
+    /// What each other node used and had leased, as the store writes it: told to a store that may have lost it.
+    pub shares: Box<str>,
 }
 
 #[derive(Debug)]
@@ -101,8 +103,8 @@ pub(super) struct Ask {
     pub is_fresh: bool,
     /// What of a span or bucket this node knows as its own, for a store that knows nothing of it.
     pub window: i64,
-    /// What others had, for a store that forgot it; -1 = it need not be told.
-    pub others: i64,
+    /// What each of the others had, for a store that forgot it; empty = it need not be told.
+    pub others: Box<str>,
     pub adjustment: Option<(HoldId, i64)>,
 }
 
@@ -163,12 +165,12 @@ impl Slice {
 
     /// What is used by all, as far as it is known here.
     pub(super) fn used_by_all(&self) -> i64 {
-        self.seen.map_or(self.used, |seen| seen.used + self.used - self.told)
+        self.seen.as_ref().map_or(self.used, |seen| seen.used + self.used - self.told)
     }
 
     /// What is held by calls of this node, and leased to others.
     pub(super) fn held_by_all(&self) -> i64 {
-        self.seen.map_or(self.held, |seen| seen.others + self.held)
+        self.seen.as_ref().map_or(self.held, |seen| seen.others + self.held)
     }
 
     pub(super) fn is_idle(&self, now: Instant) -> bool {
@@ -261,7 +263,7 @@ impl Slice {
             step: self.step,
             is_fresh: self.is_fresh,
             window: if self.frame.kind == Kind::Bucket { self.used - self.told } else { self.used },
-            others: -1,
+            others: if keeps_all { self.others() } else { Box::default() },
             adjustment: self.adjustments.first().copied(),
         };
         (self.lease, self.told, self.is_dirty) = (floor, self.used, false);
@@ -285,16 +287,9 @@ impl Slice {
         self.asked_at = Some(now);
     }
 
-    /// What others had, by what the store last said: told to a store that may have forgotten it. `own` of a span is this
-    /// node's part in it.
-    pub(super) fn others(&self, own: i64) -> i64 {
-        let Some(seen) = self.seen else { return -1 };
-        let own = match self.frame.kind {
-            Kind::Bucket | Kind::Flight => 0,
-            Kind::Calendar => self.told,
-            Kind::Sliding => own,
-        };
-        (seen.used - own).max(0) + seen.others
+    /// What others had, by what the store last said.
+    fn others(&self) -> Box<str> {
+        self.seen.as_ref().map(|seen| seen.shares.clone()).unwrap_or_default()
     }
 
     /// The store's answer to `ask`.

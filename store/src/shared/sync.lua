@@ -1,5 +1,6 @@
 -- Tells what a node used of its leases, and leases it more or takes back what it gives up: for many scopes, each by itself.
--- KEYS: epoch, members, then one for each scope. ARGV: epoch, node, lease in ms, then FIELDS for each scope.
+-- KEYS: epoch, members, then one for each scope. ARGV: epoch, node, lease in ms, how it tells (`anew`: all that it
+-- has, to a store that may have lost it; `done`: it has told all; `on`), then FIELDS for each scope.
 -- All amounts are absolute, so a repetition does nothing; what comes later than its successor is stale by its number.
 local FIELDS = 15
 local SLOTS = 64
@@ -12,6 +13,11 @@ if not epoch[1] then return {'flushed'} end
 if epoch[2] ~= server then return {'failed_over'} end
 if epoch[1] ~= ARGV[1] then return {'other_epoch'} end
 local node, is_open = ARGV[2], now >= tonumber(epoch[3])
+if ARGV[4] == 'done' then redis.call('HSET', KEYS[1], 'told:' .. node, epoch[1]) end
+if ARGV[4] == 'anew' and not is_open then
+  -- Who has much to tell is waited for: what it has not told yet must not be leased to others.
+  redis.call('HSET', KEYS[1], 'opens_at', math.max(tonumber(epoch[3]), now + math.floor(ARGV[3] / 2)))
+end
 redis.call('HSET', KEYS[2], node, now + ARGV[3])
 local lives, nodes = {}, 0
 local members = redis.call('HGETALL', KEYS[2])
@@ -74,6 +80,43 @@ Count.B = function(h, a)
 end
 Count.F = function() return 0, function() return 0 end end
 
+-- What is used by whom: of a period what each node told so far, of a span what each still counts. A bucket drains as one.
+local USED = {C = 'c', S = 'w'}
+
+-- What is used by and leased to each node, as it told itself; `-` stands for what was used by nobody who is known.
+local function shares(h, kind, used)
+  local of, rest = {}, used
+  for field, value in pairs(h) do
+    local what, owner = string.match(field, '^([cow]):(.+)$')
+    if what == 'o' or what and what == USED[kind] then
+      of[owner] = (of[owner] or 0) + tonumber(value)
+      if what ~= 'o' then rest = rest - tonumber(value) end
+    end
+  end
+  of['-'] = math.max(0, rest)
+  return of
+end
+
+-- What nodes had by what others were told of them, above what is known of them here. It counts until they have told all
+-- themselves: what others knew may be older, and speak of slices that were given back since.
+local function heard(h, of, drop)
+  local unknown = 0
+  for field, value in pairs(h) do
+    local owner = string.match(field, '^u:(.+)$')
+    if owner then
+      local has_told = redis.call('HMGET', KEYS[1], 'told:' .. owner)[1] == epoch[1]
+      local more = tonumber(value) - (of[owner] or 0)
+      if has_told or more <= 0 then
+        drop[field] = true
+      else
+        unknown = unknown + more
+        of[owner] = tonumber(value)
+      end
+    end
+  end
+  return unknown
+end
+
 local function scope(key, a)
   local raw = redis.call('HGETALL', key)
   local h = {}
@@ -98,7 +141,7 @@ local function scope(key, a)
       else
         -- It is gone: of a rate it used what it had leased; its calls in flight are gone with it.
         used = book(tonumber(value))
-        drop[field] = true
+        drop[field], h[field] = true, nil
       end
     end
   end
@@ -108,23 +151,30 @@ local function scope(key, a)
     if c then used, c = book(o), a.used end
     o = 0
   end
-  local unknown = tonumber(h.unknown or 0)
   local own = a.kind == 'C' and a.used or a.window
   if a.kind ~= 'F' then
     local more = c and a.used - c or own
-    -- What this node tells of itself for the first time in this epoch is unknown no more.
-    if not c or a.others >= 0 then unknown = math.max(0, unknown - math.max(0, more + a.floor - o)) end
     if more ~= 0 then used = book(more) end
-    if a.others >= 0 then
-      -- What others had by all that this node was told, as long as they do not tell it themselves.
-      local mine = a.kind == 'B' and 0 or own
-      unknown = math.max(unknown, a.others - math.max(0, used - mine) - others)
-    end
-    if is_open and unknown > 0 and a.kind ~= 'C' then used, unknown = book(unknown), 0 end
   end
   if a.adjust ~= '' and not h['a:' .. a.adjust] then
     used = book(math.max(a.delta, -used))
     h['a:' .. a.adjust] = 1
+  end
+  local unknown, known = 0, {}
+  if a.kind ~= 'F' then
+    h['c:' .. node], h['o:' .. node] = a.used, nil
+    if a.kind == 'S' then h['w:' .. node] = a.window end
+    for owner, amount in string.gmatch(a.others, '([^:,]+):(%d+)') do
+      h['u:' .. owner] = math.max(tonumber(h['u:' .. owner] or 0), tonumber(amount))
+    end
+    known = shares(h, a.kind, used)
+    unknown = heard(h, known, drop)
+    if is_open and unknown > 0 and a.kind ~= 'C' then
+      used, unknown = book(unknown), 0
+      for field in pairs(h) do
+        if string.match(field, '^u:') then drop[field] = true end
+      end
+    end
   end
   local given, tight = 0, 1
   if is_open then
@@ -142,7 +192,7 @@ local function scope(key, a)
     h[field] = nil
   end
   h['o:' .. node], h['c:' .. node], h['q:' .. node] = lease, a.used, whole(a.number) .. '@' .. epoch[1]
-  h.from, h.to, h.unknown = a.from, a.to, unknown
+  h.from, h.to = a.from, a.to
   local changed = {}
   for field, value in pairs(h) do
     changed[#changed + 1] = field
@@ -150,17 +200,21 @@ local function scope(key, a)
   end
   redis.call('HSET', key, unpack(changed))
   redis.call('PEXPIREAT', key, whole(a.kind == 'C' and a.to + 3600000 or now + a.to))
-  return {'ok', lease, used + unknown, others, tight}
+  local told = {}
+  for owner, amount in pairs(known) do
+    if owner ~= node and amount > 0 then told[#told + 1] = owner .. ':' .. whole(amount) end
+  end
+  return {'ok', lease, used + unknown, others, tight, table.concat(told, ',')}
 end
 
 local answers = {'ok', now, is_open and 1 or 0, nodes}
 for n = 3, #KEYS do
-  local at = 3 + (n - 3) * FIELDS
+  local at = 4 + (n - 3) * FIELDS
   local function number(field) return tonumber(ARGV[at + field]) end
   answers[#answers + 1] = scope(KEYS[n], {
     number = number(1), kind = ARGV[at + 2], from = number(3), to = number(4), limit = number(5),
     used = number(6), floor = number(7), min = number(8), want = number(9), ahead = number(10), step = number(11),
-    fresh = number(12), window = number(13), others = number(14),
+    fresh = number(12), window = number(13), others = ARGV[at + 14],
     adjust = string.match(ARGV[at + 15], '^[^:]*'), delta = tonumber(string.match(ARGV[at + 15], ':(.+)$') or 0),
   })
 end

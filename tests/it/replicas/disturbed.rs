@@ -87,12 +87,13 @@ async fn an_emptied_store_is_told_again_what_was_used() {
         return;
     }
     let Some(store) = Redis::start("an emptied store") else { return };
-    let (_, gateways) = disturbed(store.port, async |_| {
+    let (told, gateways) = disturbed(store.port, async |_| {
         store.ask(&["FLUSHALL"]);
         tokio::time::sleep(Duration::from_millis(400)).await;
         store.ask(&["FLUSHALL"]);
     })
     .await;
+    goes_on(&told);
     let text = metrics(&gateways[1]).await;
     assert!(metric(&text, "tollgate_limits_store_total{result=\"fenced\"}") >= 1, "{text}");
     assert!(metric(&text, "tollgate_limits_store_total{result=\"epoch\"}") >= 2, "{text}");

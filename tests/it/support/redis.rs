@@ -88,6 +88,19 @@ impl Redis {
     }
 }
 
+/// Was the server here built with TLS? Else it is said loudly that `what` is not tried.
+pub fn speaks_tls(what: &str) -> bool {
+    // With files that hold nothing it ends at once, whatever it was built with.
+    let args = ["--port", "0", "--tls-port", "1", "--tls-cert-file", "/dev/null", "--tls-key-file", "/dev/null"];
+    let told = Command::new("redis-server").args(args).output();
+    let told = told.map(|out| [out.stdout, out.stderr].concat()).unwrap_or_else(|why| why.to_string().into_bytes());
+    let speaks = String::from_utf8_lossy(&told).contains("configure TLS");
+    if !speaks {
+        eprintln!("SKIPPED: {what}: there is no redis-server with TLS here (package redis-server)");
+    }
+    speaks
+}
+
 /// It is a store that answers, and no echo of our own.
 fn pongs(port: u16) -> bool {
     let Ok(mut to) = TcpStream::connect(("127.0.0.1", port)) else { return false };

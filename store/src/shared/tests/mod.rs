@@ -1,6 +1,7 @@
 //! Several ledgers on one real store, against the reference, and through what can become of a store.
 
 mod model;
+mod rebuilt;
 mod server;
 
 use std::sync::Arc;
@@ -38,12 +39,16 @@ async fn node(name: &str, port: u16) -> Arc<SharedLedger> {
     let setup = Setup {
         address: format!("redis://127.0.0.1:{port}"),
         password: None,
+        ca: None,
         node: name.to_owned(),
         lease: LEASE,
         trusts_store: false,
         observer: Box::new(|_| {}),
     };
-    let ledger = SharedLedger::over(Arc::new(MemoryLedger::default()), Vec::new(), setup, now_ms()).await.unwrap();
+    let memory = Arc::new(MemoryLedger::default());
+    let own = memory.clone();
+    let own = Box::new(move |now_ms| own.told(now_ms, || ()).1);
+    let ledger = SharedLedger::over(memory, own, setup).await.unwrap();
     eventually(|| ledger.state() == State::Open).await;
     ledger
 }
@@ -90,7 +95,9 @@ impl SharedLedger {
                 answer => return answer,
             }
         }
-        panic!("the store is away");
+        let slices: Vec<_> =
+            self.desk.all().iter().map(|cell| format!("{} {:?}", cell.key, lock(&cell.slice))).collect();
+        panic!("the store is away: {:?}: {claims:?} of {slices:#?}", self.state());
     }
 
     /// What calls of this node may take without asking.
