@@ -12,4 +12,8 @@ pub mod keys;
 pub mod ledger;
 pub mod shared;
 pub mod shelf;
+mod time;
 pub mod trail;
+
+#[cfg(test)]
+mod simulation;

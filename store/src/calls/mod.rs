@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use tollgate_core::evidence::intent::{Intent, Known, hold_id};
 use tollgate_core::evidence::receipt::{Booked, Receipt};
 use tollgate_core::limits::claim::HoldId;
@@ -20,6 +19,7 @@ use tollgate_core::ports::Used;
 
 use crate::journal::{Journal, Refused};
 use crate::ledger::books::lock;
+use crate::time::no_longer;
 pub(crate) use line::{Booking, Digest, Line, Receipts, Told};
 pub(crate) use replay::{Replay, booked};
 
@@ -178,7 +178,7 @@ impl Calls {
 
     /// Waits until the disk has confirmed a record; `false` = not within the time that a call waits.
     pub async fn confirmed(&self, sequence: u64) -> bool {
-        matches!(timeout(WAIT_MAX, self.journal.synced(sequence)).await, Ok(Ok(())))
+        matches!(no_longer(WAIT_MAX, self.journal.synced(sequence)).await, Some(Ok(())))
     }
 
     /// Vouches for receipts that the trail's disk has confirmed: their calls are closed. It does not wait.
@@ -247,10 +247,9 @@ struct Leading<'a> {
 /// Writes a record, and waits for room and for a disk that fails as long as a call may.
 pub(crate) async fn write(journal: &Journal, bytes: &[u8]) -> Result<u64, Refused> {
     match journal.append(bytes) {
-        Err(Refused::Busy | Refused::Disk(_)) => match timeout(WAIT_MAX, journal.write(bytes)).await {
-            Ok(written) => written,
-            Err(_) => Err(Refused::Busy),
-        },
+        Err(Refused::Busy | Refused::Disk(_)) => {
+            no_longer(WAIT_MAX, journal.write(bytes)).await.unwrap_or(Err(Refused::Busy))
+        }
         ended @ (Ok(_) | Err(Refused::TooLarge(_) | Refused::Closed)) => ended,
     }
 }

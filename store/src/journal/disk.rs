@@ -107,6 +107,16 @@ impl Disk {
         self.lock().has_ended
     }
 
+    /// No fault is to come any more.
+    pub(crate) fn heal(&self) {
+        self.lock().fault = None;
+    }
+
+    /// The process ends here: it calls nothing any more.
+    pub(crate) fn end(&self) {
+        self.lock().has_ended = true;
+    }
+
     /// The process is gone; the kernel keeps what it has.
     pub(crate) fn restart(&self) {
         let mut inner = self.lock();

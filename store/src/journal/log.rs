@@ -16,7 +16,7 @@ use super::scan::{Scan, UNSYNCED_BYTES_MAX, damage};
 use super::segment::{HEADER_BYTES, Header};
 use super::storage::{Segment, Storage};
 
-pub(super) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
+pub(crate) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 pub(super) struct Log {
     storage: Arc<dyn Storage>,

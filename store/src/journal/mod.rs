@@ -28,7 +28,9 @@ pub use verify::{Verified, verify};
 pub use writer::{Closed, Journal};
 
 #[cfg(test)]
-pub(crate) use disk::{Disk, Fault, Lie};
+pub(crate) use disk::{Disk, Fault, Lie, Random};
+#[cfg(test)]
+pub(crate) use writer::Syncer;
 
 #[cfg(test)]
 mod crash_tests;

@@ -10,12 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
 
 use super::bounds::{Bounds, OpenError, Recovered, Refused};
-use super::log::Log;
+use super::log::{Log, NowMs};
 use super::record::Head;
 use super::storage::Storage;
+use crate::time::no_longer;
 
 /// Between two tries on a disk that fails, growing.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -67,6 +67,18 @@ impl Journal {
         known: Option<Head>,
     ) -> Result<(Journal, Recovered), OpenError> {
         let now_ms = Arc::new(|| jiff::Timestamp::now().as_millisecond());
+        let (journal, syncer, recovered) = Journal::begin(storage, bounds, now_ms, known)?;
+        thread::Builder::new().name("journal".to_owned()).spawn(move || syncer.run())?;
+        Ok((journal, recovered))
+    }
+
+    /// A journal and the work of its thread, for whoever does that: tests do it by hand.
+    pub(crate) fn begin(
+        storage: Arc<dyn Storage>,
+        bounds: Bounds,
+        now_ms: NowMs,
+        known: Option<Head>,
+    ) -> Result<(Journal, Syncer, Recovered), OpenError> {
         let (log, recovered) = Log::open(storage, bounds, now_ms, known)?;
         if let Some(cut) = &recovered.cut {
             tracing::warn!("{cut}: a crash left them, they are passed over");
@@ -82,15 +94,8 @@ impl Journal {
             synced: watch::Sender::new(recovered.head.next),
             room: Notify::new(),
         });
-        let of_thread = shared.clone();
-        thread::Builder::new().name("journal".to_owned()).spawn(move || {
-            let all = of_thread.run();
-            of_thread.is_closed.store(true, Ordering::Release);
-            of_thread.room.notify_waiters();
-            // Nobody may wait for it: the journal may be gone.
-            let _ = end.send(Some(all));
-        })?;
-        Ok((Journal { shared, ended }, recovered))
+        let syncer = Syncer { shared: shared.clone(), end, trouble: Trouble::default() };
+        Ok((Journal { shared, ended }, syncer, recovered))
     }
 
     /// Hands a record to the kernel before it returns, and tells its sequence. It does not wait.
@@ -173,8 +178,8 @@ impl Journal {
     pub async fn close(&self, within: Duration) -> bool {
         self.shared.close(within);
         let mut ended = self.ended.clone();
-        let all = timeout(within, ended.wait_for(Option::is_some)).await;
-        matches!(all, Ok(Ok(end)) if *end == Some(true))
+        let all = no_longer(within, ended.wait_for(Option::is_some)).await;
+        matches!(all, Some(Ok(end)) if *end == Some(true))
     }
 }
 
@@ -184,33 +189,70 @@ impl Drop for Journal {
     }
 }
 
-impl Shared {
+/// The work of the thread.
+pub(crate) struct Syncer {
+    shared: Arc<Shared>,
+    end: watch::Sender<Option<bool>>,
+    trouble: Trouble,
+}
+
+impl Syncer {
     /// The thread: waits for something to sync, syncs, begins segments.
-    fn run(&self) -> bool {
+    fn run(mut self) {
         let mut group = 0;
-        let mut trouble = Trouble::default();
         loop {
             let closing;
-            (group, closing) = self.wait(group, trouble.pause);
-            match self.step() {
-                Ok(()) => trouble.is_over(),
-                Err(why) => trouble.tell(&why),
-            }
-            self.synced.send_replace(self.log.standing().synced);
-            self.room.notify_waiters();
-            let standing = self.log.standing();
-            match closing {
-                Some(_) if standing.synced == standing.written => return true,
-                Some(until) if until <= Instant::now() => {
-                    let records = standing.written - standing.synced;
-                    tracing::error!(records, "the journal was closed before its disk confirmed everything");
-                    return false;
-                }
-                Some(_) | None => {}
+            (group, closing) = self.shared.wait(group, self.trouble.pause);
+            if self.turn(closing) {
+                return;
             }
         }
     }
 
+    /// One turn of it; `true` = it was the last.
+    fn turn(&mut self, closing: Option<Instant>) -> bool {
+        let shared = &self.shared;
+        match shared.step() {
+            Ok(()) => self.trouble.is_over(),
+            Err(why) => self.trouble.tell(&why),
+        }
+        let standing = shared.log.standing();
+        shared.synced.send_replace(standing.synced);
+        shared.room.notify_waiters();
+        let all = standing.synced == standing.written;
+        match closing {
+            None => return false,
+            Some(until) if !all && until > Instant::now() => return false,
+            Some(_) => {}
+        }
+        if !all {
+            let records = standing.written - standing.synced;
+            tracing::error!(records, "the journal was closed before its disk confirmed everything");
+        }
+        shared.is_closed.store(true, Ordering::Release);
+        shared.room.notify_waiters();
+        // Nobody may wait for it: the journal may be gone.
+        let _ = self.end.send(Some(all));
+        true
+    }
+
+    /// A turn that waits for nothing; `None` = it was the last, else in how long the next is due.
+    #[cfg(test)]
+    pub(crate) fn turn_now(&mut self) -> Option<Duration> {
+        let closing = {
+            let mut signal = self.shared.lock();
+            signal.waiting = 0;
+            signal.closing
+        };
+        if closing.is_some() {
+            self.shared.is_closed.store(true, Ordering::Release);
+        }
+        let is_last = self.turn(closing);
+        (!is_last).then(|| self.trouble.pause.unwrap_or(self.shared.bounds.sync_every))
+    }
+}
+
+impl Shared {
     fn step(&self) -> io::Result<()> {
         self.is_dirty.store(false, Ordering::Release);
         let synced = self.log.sync();

@@ -238,7 +238,8 @@ impl Count {
     pub(super) fn told(&self, now_ms: i64) -> Vec<(i64, u64)> {
         match self {
             Count::Sliding(slots) => slots.told().collect(),
-            Count::Period { to_ms, used, .. } => vec![(now_ms.min(to_ms.saturating_sub(1)), *used)],
+            // Of its own period also where the clock was set back to one before.
+            Count::Period { from_ms, to_ms, used } => vec![(now_ms.max(*from_ms).min(to_ms.saturating_sub(1)), *used)],
             Count::Bucket { at_ms, .. } => vec![(*at_ms, self.used())],
             Count::Flight => Vec::new(),
         }

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tollgate_core::limits::amendment::Amendment;
 use tollgate_core::limits::balance::{Balance, Listing, Undone};
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
@@ -23,8 +22,9 @@ use super::books::{End, lock};
 use super::event::Event;
 use super::{MemoryLedger, full};
 use crate::calls::{Booking, Calls, Left, Line, Mark, Replay, WAIT_MAX, booked, encoded, write};
-use crate::journal::{self, Bounds, Cut, Folder, Head, Journal, OpenError, ReadError, Reader};
+use crate::journal::{self, Bounds, Cut, Folder, Head, Journal, OpenError, ReadError, Reader, Recovered, Storage};
 use crate::keyed::{Keyed, KeyedError, Table};
+use crate::time::no_longer;
 
 /// So long the start waits for its first sync.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -90,8 +90,19 @@ impl JournalLedger {
     ) -> Result<(JournalLedger, Started), LedgerError> {
         let folder = Arc::new(Folder::make(journal)?);
         let keyed = Arc::new(Keyed::open(keyed)?);
+        let open = |known| Journal::open(folder.clone(), bounds, known);
+        JournalLedger::open_in(folder.clone(), keyed, open, now_ms).await
+    }
+
+    /// The same, on any storage; `open` opens the journal in it, which had come so far when it was known last.
+    pub(crate) async fn open_in(
+        storage: Arc<dyn Storage>,
+        keyed: Arc<Keyed>,
+        open: impl FnOnce(Option<Head>) -> Result<(Journal, Recovered), OpenError>,
+        now_ms: i64,
+    ) -> Result<(JournalLedger, Started), LedgerError> {
         let known = keyed.get(&CHECKPOINT, LEDGER)?;
-        let (journal, recovered) = Journal::open(folder.clone(), bounds, known)?;
+        let (journal, recovered) = open(known)?;
         let journal = Arc::new(journal);
         let told = journal.clone();
         let memory = MemoryLedger::with_sink(Box::new(move |event| {
@@ -105,7 +116,7 @@ impl JournalLedger {
         let mut replay = Replay { mark: keyed.get(&MARK, LEDGER)?, ..Replay::default() };
         keyed.each(&CALLS, |_, left| drop(replay.open.insert(left.intent.id, left)))?;
         let mut replayed = 0;
-        for found in Reader::from(folder, from)? {
+        for found in Reader::from(storage, from)? {
             let found = found?;
             let line: Line = serde_json::from_slice(&found.payload)
                 .map_err(|why| LedgerError::Record { sequence: found.sequence, why: why.to_string() })?;
@@ -125,8 +136,8 @@ impl JournalLedger {
         let ledger = JournalLedger { memory, journal, calls, keyed, adjusting, kept };
         let sequence = ledger.write(&Line::Restarted { at_ms: now_ms, unknown }).await;
         let sequence = sequence.map_err(|_| LedgerError::Unconfirmed)?;
-        let confirmed = timeout(START_MAX, ledger.journal.synced(sequence)).await;
-        confirmed.ok().and_then(Result::ok).ok_or(LedgerError::Unconfirmed)?;
+        let confirmed = no_longer(START_MAX, ledger.journal.synced(sequence)).await;
+        confirmed.and_then(Result::ok).ok_or(LedgerError::Unconfirmed)?;
         ledger.journal.keep_from(from);
         if unknown > 0 {
             tracing::warn!(unknown, "calls whose end nobody saw: they are booked at what was held for them");
@@ -142,6 +153,11 @@ impl JournalLedger {
     /// The state file of this gateway.
     pub fn keyed(&self) -> Arc<Keyed> {
         self.keyed.clone()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Makes checkpoints, for ever. To be run beside the calls.
@@ -177,7 +193,7 @@ impl JournalLedger {
 
     /// Keeps all balances and open holds as of one moment, when the disk has confirmed the journal up to there: a
     /// checkpoint must not know more than the journal has.
-    fn checkpoint(&self, now_ms: i64) -> Result<(), KeyedError> {
+    pub(crate) fn checkpoint(&self, now_ms: i64) -> Result<(), KeyedError> {
         // Whatever happens is done in memory first and written to the journal then. So all that the journal has up to its
         // end at this moment is in the copy. A hold or an end that is in the copy and reaches the journal later finds
         // itself done when it is done again: a call ends only when its hold is written, holds are known by their id, and
@@ -328,8 +344,8 @@ impl Ledger for JournalLedger {
                     Undone::Journal(why.to_string())
                 })?
             };
-            let confirmed = timeout(WAIT_MAX, self.journal.synced(sequence)).await;
-            confirmed.ok().and_then(Result::ok).ok_or(Undone::Unconfirmed)
+            let confirmed = no_longer(WAIT_MAX, self.journal.synced(sequence)).await;
+            confirmed.and_then(Result::ok).ok_or(Undone::Unconfirmed)
         })
     }
 

@@ -56,24 +56,23 @@ impl MemoryLedger {
                 events.push(Event::Extended { id: *id, step: hold.step, more: Used::default(), at_ms });
             }
         }
-        // The oldest first: a counter is then in its last period before it is told what was used in that.
-        events.sort_by_key(|event| match event {
-            Event::Held { at_ms, .. } | Event::Extended { at_ms, .. } => *at_ms,
-            Event::Settled { .. }
-            | Event::Voided { .. }
-            | Event::Expired { .. }
-            | Event::Adjusted { .. }
-            | Event::Amended { .. } => i64::MAX,
-        });
-        events.splice(0..0, self.amendments_told(now_ms));
         for (n, (scope, counter)) in counters.iter().flat_map(|shard| &shard.by_scope).enumerate() {
-            for (m, (at_ms, used)) in counter.told(now_ms).into_iter().enumerate().filter(|(_, (_, used))| *used > 0) {
+            // One that is ahead of a clock that was set back is told though nothing is used: else its start would open the
+            // period again that was left, at zero.
+            let is_told = |(_, (at_ms, used)): &(usize, (i64, u64))| *used > 0 || *at_ms > now_ms;
+            for (m, (at_ms, used)) in counter.told(now_ms).into_iter().enumerate().filter(is_told) {
                 // Ids of calls begin with their time: none is this low.
                 let id = (n as u128) << 16 | m as u128;
                 let (rule, scope) = (counter.rule.clone(), scope.clone());
                 events.push(Event::Adjusted { id, rule, scope, delta: i64::try_from(used).unwrap_or(i64::MAX), at_ms });
             }
         }
+        // The oldest first: a budget that is new to a ledger begins at the latest time which that was told.
+        events.sort_by_key(|event| match event {
+            Event::Held { at_ms, .. } | Event::Extended { at_ms, .. } | Event::Adjusted { at_ms, .. } => *at_ms,
+            Event::Settled { .. } | Event::Voided { .. } | Event::Expired { .. } | Event::Amended { .. } => i64::MAX,
+        });
+        events.splice(0..0, self.amendments_told(now_ms));
         (mark, events)
     }
 

@@ -40,6 +40,47 @@ fn settled(nanousd: i64, tokens: u64) -> End {
     End::Settled(Some(Used { nanousd, tokens }))
 }
 
+/// A ledger that a checkpoint made of another.
+fn again(ledger: &MemoryLedger, now_ms: i64) -> MemoryLedger {
+    let again = MemoryLedger::default();
+    ledger.told(now_ms, || ()).1.iter().for_each(|event| again.apply(event));
+    again
+}
+
+/// The clock went on to the second day and was set back to the first.
+#[test]
+fn a_checkpoint_opens_no_period_again_that_was_left() {
+    for (used_later, why) in [(0, "a look alone moved the counter on"), (7, "it was used there")] {
+        let (ledger, money) = (MemoryLedger::default(), daily("money", Unit::Nanousd, 100));
+        for (id, used, at_ms) in [(1, 90, 0), (2, used_later, DAY_MS)] {
+            ledger.hold_now(id, &[claim(&money, 90)], at_ms).unwrap();
+            ledger.end(id, settled(used, 0), at_ms);
+        }
+        for ledger in [&ledger, &again(&ledger, 5)] {
+            let stands = ledger.standing_of(&claim(&money, 0), 5);
+            assert_eq!((stands.used, stands.resets_at_ms), (used_later as u64, 2 * DAY_MS), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_keeps_the_moments_at_which_a_span_was_used() {
+    let ledger = MemoryLedger::default();
+    let names: Vec<String> = (0..8).map(|n| format!("span-{n}")).collect();
+    let spans: Vec<_> =
+        names.iter().map(|name| rule(name, Unit::Tokens, 100, Window::Sliding { span_ms: 64_000 })).collect();
+    for (at, span) in spans.iter().enumerate() {
+        let at_ms = at as i64 * 5_000;
+        ledger.hold_now(at as u128 + 1, &[claim(span, 9)], at_ms).unwrap();
+        ledger.end(at as u128 + 1, settled(0, 9), at_ms);
+    }
+    let again = again(&ledger, 40_000);
+    for now_ms in (40_000..110_000).step_by(2_500) {
+        let stand = |ledger| -> Vec<_> { spans.iter().map(|span| standing(ledger, span, now_ms)).collect() };
+        assert_eq!(stand(&again), stand(&ledger), "at {now_ms}: each leaves when it did before");
+    }
+}
+
 #[test]
 fn all_claims_are_held_or_none() {
     let ledger = MemoryLedger::default();

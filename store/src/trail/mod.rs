@@ -9,7 +9,11 @@ mod verify;
 mod writer;
 
 pub use forward::{Passed, each};
+#[cfg(test)]
+pub(crate) use names::list as files;
 pub use reader::{Follower, find, follow, tail};
 pub use recover::take_over;
 pub use verify::{Loose, Unsound, Verified, verify};
+#[cfg(test)]
+pub(crate) use writer::Writer;
 pub use writer::{Clock, FileTrail};

@@ -71,19 +71,30 @@ impl FileTrail {
         clock: Clock,
         calls: Option<(Arc<Calls>, Durability)>,
     ) -> io::Result<FileTrail> {
-        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        let (closing, closed) = watch::channel(None);
         let (end, ended) = watch::channel(None);
-        // A folder that cannot be written is told at the start, not at the first call.
-        let disk = Disk::begin(dir, file_bytes_max, clock, calls.as_ref().map(|(calls, _)| calls.clone()))?;
+        let (trail, writer) = FileTrail::halves(dir, file_bytes_max, clock, calls, ended)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-        let writer = Writer { receiver, closed, disk };
         thread::Builder::new().name("trail".to_owned()).spawn(move || {
             let all = runtime.block_on(writer.run());
             // Nobody may wait for it: the trail may be gone.
             let _ = end.send(Some(all));
         })?;
-        Ok(FileTrail { sender, calls, closing, ended })
+        Ok(trail)
+    }
+
+    /// The side of the calls, and the writer, for whoever runs it: tests do it by hand.
+    pub(crate) fn halves(
+        dir: PathBuf,
+        file_bytes_max: u64,
+        clock: Clock,
+        calls: Option<(Arc<Calls>, Durability)>,
+        ended: watch::Receiver<Option<bool>>,
+    ) -> io::Result<(FileTrail, Writer)> {
+        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+        let (closing, closed) = watch::channel(None);
+        // A folder that cannot be written is told at the start, not at the first call.
+        let disk = Disk::begin(dir, file_bytes_max, clock, calls.as_ref().map(|(calls, _)| calls.clone()))?;
+        Ok((FileTrail { sender, calls, closing, ended }, Writer { receiver, closed, disk }))
     }
 
     fn line(&self, receipt: &Receipt) -> Line {
@@ -137,7 +148,7 @@ impl Trail for FileTrail {
 }
 
 /// The loop: receives, batches, hands over.
-struct Writer {
+pub(crate) struct Writer {
     receiver: mpsc::Receiver<Line>,
     closed: watch::Receiver<Option<Instant>>,
     disk: Disk,
@@ -158,11 +169,7 @@ impl Writer {
             match self.wait(is_closing).await {
                 Woken::Line(line) => {
                     self.disk.push(line);
-                    while self.disk.batch.bytes.len() < BATCH_BYTES
-                        && let Ok(line) = self.receiver.try_recv()
-                    {
-                        self.disk.push(line);
-                    }
+                    self.gather();
                 }
                 Woken::SyncDue => {}
                 Woken::Closing => {
@@ -183,6 +190,22 @@ impl Writer {
                 thread::sleep(REST);
             }
         }
+    }
+
+    /// What waits besides, as far as a batch has room.
+    fn gather(&mut self) {
+        while self.disk.batch.bytes.len() < BATCH_BYTES
+            && let Ok(line) = self.receiver.try_recv()
+        {
+            self.disk.push(line);
+        }
+    }
+
+    /// A turn that waits for nothing: what is there is handed over, and synced where that is asked for.
+    #[cfg(test)]
+    pub(crate) fn turn_now(&mut self, sync: bool) -> io::Result<()> {
+        self.gather();
+        self.disk.attempt(sync)
     }
 
     async fn wait(&mut self, is_closing: bool) -> Woken {
