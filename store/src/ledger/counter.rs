@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tollgate_core::limits::amendment::Limit;
 use tollgate_core::limits::claim::Standing;
-use tollgate_core::limits::rules::{Rule, Unit};
+use tollgate_core::limits::rules::{Rule, Unit, Window};
 
 use super::count::Count;
 
@@ -133,7 +133,14 @@ impl Counter {
 
     /// What is used, with the moments at which to book it again for the same count.
     pub(super) fn told(&self, now_ms: i64) -> Vec<(i64, u64)> {
-        self.count.told(now_ms)
+        let mut told = self.count.told(now_ms);
+        if let (Window::Calendar { every, zone }, Count::Period { to_ms, .. }) = (&self.rule.window, &self.count) {
+            // Where a zone's clock steps by half an hour, two of its hours overlap: the first half of this one is the other.
+            for (at_ms, _) in told.iter_mut().filter(|(at_ms, _)| every.around(*at_ms, zone).1 != *to_ms) {
+                *at_ms = to_ms.saturating_sub(1);
+            }
+        }
+        told
     }
 
     /// The moment, or the begin of the period that it is taken into.

@@ -40,9 +40,8 @@ pub use journalled::{JournalLedger, LedgerError, Started};
 /// Nobody may know beforehand which scopes share a shard: else one could be filled with invented names.
 #[cfg(not(test))]
 type Hasher = std::collections::hash_map::RandomState;
-/// In tests it is always the same, so that a seed replays.
 #[cfg(test)]
-type Hasher = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
+type Hasher = crate::simulation::Chance;
 
 const SHARDS: usize = 16;
 /// Bounds of one shard. A counter is about 200 bytes: all together stay below 256 MiB.

@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::hash::{BuildHasher, DefaultHasher, Hasher, RandomState};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
@@ -21,6 +22,25 @@ thread_local! {
 /// The time of the world that runs on this thread, where one does.
 pub(crate) fn time() -> Option<Time> {
     TIME.with_borrow(Clone::clone)
+}
+
+/// Which shard something lies in: by chance, and in a world always the same.
+pub(crate) struct Chance(u64);
+
+impl Default for Chance {
+    fn default() -> Self {
+        Chance(if time().is_some() { 0 } else { RandomState::new().hash_one(0) })
+    }
+}
+
+impl BuildHasher for Chance {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
 }
 
 /// A steady clock in milliseconds, and who waits for it.

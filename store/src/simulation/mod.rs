@@ -21,7 +21,7 @@ mod truth;
 mod witness;
 mod world;
 
-pub(crate) use executor::time;
+pub(crate) use executor::{Chance, time};
 use world::{Control, run};
 
 const SEEDS: u64 = 50;
