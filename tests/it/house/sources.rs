@@ -45,8 +45,13 @@ pub fn sources() -> Vec<Source> {
         .collect();
     let declared: BTreeSet<String> = sources.iter().flat_map(test_files).collect();
     for source in &mut sources {
-        let folders = source.path.split('/');
-        source.is_test = declared.contains(&source.path) || folders.into_iter().any(|f| f == "tests" || f == "benches");
+        let mut folders = source.path.split('/');
+        // What lies in the folder of a module is declared with it.
+        let is_declared = |file: &String| {
+            let rest = source.path.strip_prefix(file.trim_end_matches(".rs"));
+            rest.is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        };
+        source.is_test = declared.iter().any(is_declared) || folders.any(|f| f == "tests" || f == "benches");
     }
     sources
 }
