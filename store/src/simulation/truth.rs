@@ -129,6 +129,11 @@ impl Truth {
         }
     }
 
+    /// Was a period, by its end, over before the clock was set back?
+    pub(super) fn has_left(&self, ends_ms: i64) -> bool {
+        ends_ms > 0 && ends_ms <= self.latest_ms
+    }
+
     /// It was made: all that was held before has left room for it.
     pub(super) fn held(&mut self, id: HoldId, claims: &[Claim], held: &[Held], now_ms: i64, written: Option<Span>) {
         let mut parts = Vec::new();
@@ -219,7 +224,7 @@ impl Truth {
         self.writes(id, span);
     }
 
-    pub(super) fn has_left(&mut self, id: HoldId, to: u64) {
+    pub(super) fn went_out(&mut self, id: HoldId, to: u64) {
         if let Some((span, _)) = self.left.get_mut(&id) {
             span.to.get_or_insert(to);
         }

@@ -162,7 +162,7 @@ impl Trail for Witness {
             let kept = self.trail.intend(intent).await;
             self.tell(format!("intent {:x}: {}", intent.id, kept.is_ok()));
             if kept.is_ok() {
-                lock(&self.truth).has_left(intent.id, self.next());
+                lock(&self.truth).went_out(intent.id, self.next());
             }
             kept
         })
