@@ -30,22 +30,30 @@ const OUTSIDE: [&str; 10] = [
 const OURS_TO_RUN: [&str; 8] =
     ["bash", "text_editor", "computer", "memory", "local_shell", "shell", "apply_patch", "custom"];
 
+/// How texts are sized, where somebody asks.
+pub(super) type Sizing = fn(&[u8]) -> Size;
+
 impl Words {
     /// Counts what the body holds. What its dialect cannot read counts as it stands.
     pub fn counts(&self) -> Counts {
-        self.weighed(&|_| ()).0
+        self.weighed(size, &|_| ()).0
+    }
+
+    /// What a bound rests on: texts and declarations are not sized apart, the body's own size has them.
+    pub fn counts_for_bound(&self) -> Counts {
+        self.weighed(|_| Size::default(), &|_| ()).0
     }
 
     /// The counts, and more that is told of the same reading.
-    pub(super) fn weighed<T: Default>(&self, more: &dyn Fn(&Request<'_>) -> T) -> (Counts, T) {
+    pub(super) fn weighed<T: Default>(&self, sized: Sizing, more: &dyn Fn(&Request<'_>) -> T) -> (Counts, T) {
         let body = size(&self.body);
         let plain = |text: Size| (Counts { text, body, messages: 1, ..Counts::default() }, T::default());
         match self.inner() {
             Ok(None) => {}
-            Ok(Some(inner)) => return inner.weighed(more),
+            Ok(Some(inner)) => return inner.weighed(sized, more),
             Err(_) => return plain(body),
         }
-        let look = |request: Request<'_>| (counts(&request), more(&request));
+        let look = |request: Request<'_>| (counts(&request, sized), more(&request));
         let counted = match super::codec(self.dialect) {
             Some(codec) => self.read(|body, skim, given| codec.read_request(body, skim, given).map(look)),
             None if self.dialect.operation() == Operation::CountTokens => {
@@ -116,30 +124,30 @@ fn usual_model(dialect: Dialect) -> &'static str {
 }
 
 /// Everything but the body's own size, and the size that pictures and the like have in it, which are no text.
-fn counts(request: &Request<'_>) -> (Counts, Size) {
+fn counts(request: &Request<'_>, sized: Sizing) -> (Counts, Size) {
     let mut media_size = Size::default();
     let mut counts = Counts { messages: request.messages.len() as u64, ..Counts::default() };
     each_part(request, &mut |_, part| match &part.kind {
-        Kind::Text { text, .. } | Kind::Refusal(text) => counts.text += size(text.as_bytes()),
-        Kind::Media(media) => media_size += media_counts(media, &mut counts),
+        Kind::Text { text, .. } | Kind::Refusal(text) => counts.text += sized(text.as_bytes()),
+        Kind::Media(media) => media_size += media_counts(media, sized, &mut counts),
         Kind::ToolCall(call) => {
-            counts.text += size(call.name.as_bytes());
-            counts.text += size(call.arguments.as_bytes());
+            counts.text += sized(call.name.as_bytes());
+            counts.text += sized(call.arguments.as_bytes());
         }
         // Thoughts of earlier turns are left out by most providers; the body's own size, and so the bound, has them.
         Kind::Reasoning(_) | Kind::ToolResult(_) => {}
-        Kind::Native { json, .. } => counts.text += size(json.get().as_bytes()),
+        Kind::Native { json, .. } => counts.text += sized(json.get().as_bytes()),
     });
     for tool in &request.tools {
         counts.tools += 1;
         match tool {
             Tool::Function(function) => {
-                counts.declared += size(function.name.as_bytes());
-                counts.declared += size(function.description.as_deref().unwrap_or_default().as_bytes());
-                counts.declared += size(function.parameters.map_or("", |p| p.get()).as_bytes());
+                counts.declared += sized(function.name.as_bytes());
+                counts.declared += sized(function.description.as_deref().unwrap_or_default().as_bytes());
+                counts.declared += sized(function.parameters.map_or("", |p| p.get()).as_bytes());
             }
             Tool::Native { kind, json } => {
-                counts.declared += size(json.get().as_bytes());
+                counts.declared += sized(json.get().as_bytes());
                 match OURS_TO_RUN.iter().any(|ours| kind.starts_with(ours)) {
                     true => counts.prompted += 1,
                     false => counts.outside += 1,
@@ -148,11 +156,11 @@ fn counts(request: &Request<'_>) -> (Counts, Size) {
         }
     }
     if let Some(Format::Schema { schema, .. }) = &request.format {
-        counts.declared += size(schema.get().as_bytes());
+        counts.declared += sized(schema.get().as_bytes());
     }
     for (path, raw) in &request.extra {
         if path.starts_with("documents") {
-            counts.text += size(raw.get().as_bytes());
+            counts.text += sized(raw.get().as_bytes());
         }
         counts.outside += u64::from(OUTSIDE.iter().any(|outside| path.starts_with(outside)));
     }
@@ -160,7 +168,7 @@ fn counts(request: &Request<'_>) -> (Counts, Size) {
 }
 
 /// Counts a picture, sound or document, and tells the size that its data has in the body.
-fn media_counts(media: &Media<'_>, counts: &mut Counts) -> Size {
+fn media_counts(media: &Media<'_>, sized: Sizing, counts: &mut Counts) -> Size {
     let mut in_body = Size::default();
     let length = match &media.source {
         Source::Base64(data) => {
@@ -168,7 +176,7 @@ fn media_counts(media: &Media<'_>, counts: &mut Counts) -> Size {
             data.len() as u64
         }
         Source::Text(text) => {
-            counts.text += size(text.as_bytes());
+            counts.text += sized(text.as_bytes());
             return in_body;
         }
         Source::Url(_) | Source::File(_) => {
@@ -292,6 +300,7 @@ mod tests {
                 let words = Words { body: Bytes::from(exchange.request.to_string()), dialect };
                 let (counts, family) = (words.counts(), Family::of(model(&exchange)));
                 let (estimate, bound) = (family.estimate(&counts), family.bound(&counts, None));
+                assert_eq!(family.bound(&words.counts_for_bound(), None), bound, "{}", exchange.id);
                 calls += 1;
                 if bound < input {
                     above.push(format!("{}: {input} above {bound}", exchange.id));

@@ -12,6 +12,7 @@ use crate::contract::canonical::{self, Format, Request};
 use crate::contract::read::Wrong;
 use crate::contract::skim;
 use crate::contract::skim::Skim;
+use crate::contract::tokens::size;
 use crate::contract::words::{PromptFacts, TextPart, Unclear};
 use crate::contract::{Dialect, Operation};
 
@@ -113,7 +114,7 @@ impl Words {
                 None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
         };
-        let (counts, Turns { turns, repeats }) = self.weighed(&turns::of);
+        let (counts, Turns { turns, repeats }) = self.weighed(size, &turns::of);
         Ok(PromptFacts { tokens: self.family().estimate(&counts), turns, repeats, ..facts })
     }
 

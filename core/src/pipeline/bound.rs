@@ -63,7 +63,8 @@ impl<'a> Bound<'a> {
     }
 
     fn input(&self, target: &Target) -> u64 {
-        let counts = self.counts.get_or_init(|| self.facts.words.as_ref().map(Words::counts).unwrap_or_default());
+        let counts =
+            self.counts.get_or_init(|| self.facts.words.as_ref().map(Words::counts_for_bound).unwrap_or_default());
         let (bytes, files) = self.call.wire.files();
         let of_files = bytes as u64 / FILE_BYTES_A_TOKEN + files as u64 * FILE_TOKENS;
         Family::of(&target.upstream_model).bound(counts, target.context_tokens).saturating_add(of_files)
