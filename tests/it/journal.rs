@@ -24,11 +24,15 @@ fn rounds() -> usize {
     if is_long() { 200 } else { 10 }
 }
 
+/// A budget that all rounds together do not spend.
 fn repository() -> Repository {
-    Repository::new(&[
-        ("tollgate-policies.yaml", "api: tollgate.policy/v1\npolicies: []\n"),
-        ("limits.yaml", "budgets:\n  month: { per: [tenant], limit_usd: \"1.9\", period: month }\n"),
-    ])
+    let cents = 19 * rounds();
+    let limits = format!(
+        "budgets:\n  month: {{ per: [tenant], limit_usd: \"{}.{:02}\", period: month }}\n",
+        cents / 100,
+        cents % 100
+    );
+    Repository::new(&[("tollgate-policies.yaml", "api: tollgate.policy/v1\npolicies: []\n"), ("limits.yaml", &limits)])
 }
 
 fn chat_of(max_tokens: u64) -> String {
@@ -174,7 +178,7 @@ async fn a_gateway_killed_under_load_forgets_no_answer_and_keeps_its_balance() {
         truth(sim.port, &mut seen_by_sim).await;
     }
     // More than the whole budget: it is refused, and the refusal says what is used.
-    let refused = crate::calls::post(&gateway, chat_of(1_000_000), &[]).await;
+    let refused = crate::calls::post(&gateway, chat_of(100_000 * rounds() as u64), &[]).await;
     let receipt = gateway.receipt(refused.headers()["tollgate-call-id"].to_str().unwrap());
     let events = events(&gateway.state);
     let (settled, unknown, used) = booked(&events);
