@@ -30,27 +30,28 @@ const OUTSIDE: [&str; 10] = [
 const OURS_TO_RUN: [&str; 8] =
     ["bash", "text_editor", "computer", "memory", "local_shell", "shell", "apply_patch", "custom"];
 
-/// How texts are sized, where somebody asks.
-pub(super) type Sizing = fn(&[u8]) -> Size;
+/// How a text is sized, where somebody asks.
+type Sizing = fn(&[u8]) -> Size;
 
 impl Words {
     /// Counts what the body holds. What its dialect cannot read counts as it stands.
     pub fn counts(&self) -> Counts {
-        self.weighed(size, &|_| ()).0
+        self.weighed(true, &|_| ()).0
     }
 
     /// What a bound rests on: texts and declarations are not sized apart, the body's own size has them.
     pub fn counts_for_bound(&self) -> Counts {
-        self.weighed(|_| Size::default(), &|_| ()).0
+        self.weighed(false, &|_| ()).0
     }
 
-    /// The counts, and more that is told of the same reading.
-    pub(super) fn weighed<T: Default>(&self, sized: Sizing, more: &dyn Fn(&Request<'_>) -> T) -> (Counts, T) {
+    /// The counts, with texts and declarations sized apart or not, and more that is told of the same reading.
+    pub(super) fn weighed<T: Default>(&self, texts: bool, more: &dyn Fn(&Request<'_>) -> T) -> (Counts, T) {
+        let sized: Sizing = if texts { size } else { |_| Size::default() };
         let body = size(&self.body);
         let plain = |text: Size| (Counts { text, body, messages: 1, ..Counts::default() }, T::default());
         match self.inner() {
             Ok(None) => {}
-            Ok(Some(inner)) => return inner.weighed(sized, more),
+            Ok(Some(inner)) => return inner.weighed(texts, more),
             Err(_) => return plain(body),
         }
         let look = |request: Request<'_>| (counts(&request, sized), more(&request));
@@ -59,7 +60,8 @@ impl Words {
             None if self.dialect.operation() == Operation::CountTokens => {
                 self.read(|body, skim, given| inputs::counted(self.dialect, body, skim, given).map(look))
             }
-            None => return plain(self.texts_size(body)),
+            None if texts => return plain(self.texts_size(body)),
+            None => return plain(Size::default()),
         };
         match counted {
             Ok(((counts, media), more)) => (Counts { body: body.without(media), ..counts }, more),

@@ -12,7 +12,6 @@ use crate::contract::canonical::{self, Format, Request};
 use crate::contract::read::Wrong;
 use crate::contract::skim;
 use crate::contract::skim::Skim;
-use crate::contract::tokens::size;
 use crate::contract::words::{PromptFacts, TextPart, Unclear};
 use crate::contract::{Dialect, Operation};
 
@@ -114,7 +113,7 @@ impl Words {
                 None => self.read(|_, skim, _| inputs::prompt(self, skim))?,
             },
         };
-        let (counts, Turns { turns, repeats }) = self.weighed(size, &turns::of);
+        let (counts, Turns { turns, repeats }) = self.weighed(true, &turns::of);
         Ok(PromptFacts { tokens: self.family().estimate(&counts), turns, repeats, ..facts })
     }
 
