@@ -17,3 +17,9 @@ pub mod trail;
 
 #[cfg(test)]
 mod simulation;
+
+/// Is the long form of the tests asked for?
+#[cfg(test)]
+fn is_long() -> bool {
+    std::env::var("TOLLGATE_LONG").is_ok_and(|long| !long.is_empty())
+}

@@ -242,8 +242,7 @@ fn again(ledger: &MemoryLedger, events: &[Event], model: &Model) -> Result<(), T
 
 #[test]
 fn a_million_steps_agree_with_the_reference() {
-    let is_long = std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty());
-    let cases = if is_long { 40_000 } else { 4_000 };
+    let cases = if crate::is_long() { 40_000 } else { 4_000 };
     // Around the changes of clocks in spring and autumn, and the ends of months and of a year.
     let begins = [
         "2026-03-07T20:00:00Z",

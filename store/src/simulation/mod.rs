@@ -43,9 +43,8 @@ fn every_world_keeps_its_books() {
         assert!(went.wrong.is_ok(), "{}", told(seed, &went.trace, 1));
         return;
     }
-    let is_long = std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty());
     let mut granted = 0;
-    for seed in 0..if is_long { SEEDS_LONG } else { SEEDS } {
+    for seed in 0..if crate::is_long() { SEEDS_LONG } else { SEEDS } {
         let went = run(seed, Control::None);
         assert!(went.wrong.is_ok(), "{}", told(seed, &went.trace, TOLD_LINES));
         granted += went.granted;

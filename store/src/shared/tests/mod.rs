@@ -65,6 +65,12 @@ async fn eventually(mut is_so: impl FnMut() -> bool) {
     }
 }
 
+async fn all_rest(nodes: &[Arc<SharedLedger>]) {
+    for node in nodes {
+        node.rest().await;
+    }
+}
+
 impl SharedLedger {
     /// The store knows all, and has back all that is not held.
     async fn rest(&self) {

@@ -108,9 +108,7 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
                 model.rules[*at] = Arc::new(Rule { limit: *limit, ..(*model.rules[*at]).clone() });
             }
         }
-        for node in nodes {
-            node.rest().await;
-        }
+        all_rest(nodes).await;
         // The last to speak knows what all have told.
         for at in 0..model.rules.len() {
             let stands = nodes[NODES - 1].standing(&[claim(&model.rules[at], 0)], 0).await[0];
@@ -121,7 +119,7 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_ledgers_on_one_store_agree_with_the_reference() {
-    if !std::env::var("TOLLGATE_LONG").is_ok_and(|v| !v.is_empty()) {
+    if !crate::is_long() {
         eprintln!("SKIPPED: shared limits against the reference: it runs with `./test.sh --long`");
         return;
     }

@@ -33,17 +33,13 @@ async fn slices_that_were_given_back_are_not_counted_after_a_loss() {
                 let worst = [Claim { worst: (1_000 - used) / 3, ..claims[0].clone() }];
                 node.held(first + turn * 10 + n as HoldId, &worst).await.unwrap();
             }
-            for node in &nodes {
-                node.rest().await;
-            }
+            all_rest(&nodes).await;
             for (n, node) in nodes.iter().enumerate() {
                 node.settle(first + turn * 10 + n as HoldId, tokens(30), 0).await;
                 used += 30;
             }
             again(&server, &nodes).await;
-            for node in &nodes {
-                node.rest().await;
-            }
+            all_rest(&nodes).await;
             println!("{}: {used} used, emptied {} times", rule.name, turn + 1);
             left(
                 &nodes[turn as usize],
@@ -81,16 +77,12 @@ async fn what_is_held_through_a_loss_counts_once() {
     nodes[1].held(2, &[claim(&rule, 500)]).await.unwrap();
     for id in 3..6 {
         again(&server, &nodes).await;
-        for node in &nodes {
-            node.rest().await;
-        }
+        all_rest(&nodes).await;
         left(&nodes[0], &rule, id, 100, "400 and 500 are held").await;
     }
     nodes[0].settle(1, tokens(400), 0).await;
     nodes[1].settle(2, tokens(1), 0).await;
     again(&server, &nodes).await;
-    for node in &nodes {
-        node.rest().await;
-    }
+    all_rest(&nodes).await;
     left(&nodes[1], &rule, 6, 599, "401 are used").await;
 }
