@@ -26,6 +26,7 @@ use tollgate_core::routing::catalog::Target;
 use crate::api::{self, Api};
 use crate::auth::{Auth, Credential, Shown, is_loopback};
 use crate::client::{Client, client};
+use crate::key_fault;
 use crate::secret::kept::{Keeping, Kept, Report};
 
 /// One provider, as config and the table of known ones name it.
@@ -262,16 +263,13 @@ impl Upstream for Providers {
             let begun = Instant::now();
             let deadline_ms = outgoing.deadline_ms;
             let first_ms = endpoint.provider.timers.first_byte_ms.min(deadline_ms);
+            let dialect = outgoing.address.dialect;
             let sent = async {
                 let (request, shown) = request(endpoint, outgoing, secret).await?;
                 let response = endpoint.client.request(request).await.map_err(|error| fault(&error))?;
-                let other_secret = match &shown {
-                    Some(shown) => endpoint.credential.came_to(shown, response.status(), response.headers()).await,
-                    None => false,
-                };
-                Ok::<_, Fault>((response, other_secret))
+                Ok::<_, Fault>((response, shown))
             };
-            let (response, other_secret) = match tokio::time::timeout(Duration::from_millis(first_ms), sent).await {
+            let (response, shown) = match tokio::time::timeout(Duration::from_millis(first_ms), sent).await {
                 Ok(sent) => sent?,
                 Err(_) if first_ms == deadline_ms => return Err(Fault::Deadline(deadline_ms)),
                 Err(_) => return Err(Fault::FirstByte(first_ms)),
@@ -281,10 +279,16 @@ impl Upstream for Providers {
             let ends = begun + Duration::from_millis(deadline_ms);
             let body = Incoming { body, idle, ends, deadline_ms, frames: 0, waiting: false, timer: None };
             // Packed though we asked for it plain: it is unpacked here, and nothing behind this line knows of it.
-            let body: ReplyBody = match Coding::of(&head.headers)? {
+            let mut body: ReplyBody = match Coding::of(&head.headers)? {
                 None => Box::pin(body),
                 Some(coding) => Box::pin(Unpacked::new(body, coding)),
             };
+            let mut other_secret = false;
+            if let Some(shown) = shown {
+                let about_key;
+                (about_key, body) = key_fault::is_told(dialect, head.status, &head.headers, body).await;
+                other_secret = endpoint.credential.came_to(&shown, head.status, &head.headers, about_key).await;
+            }
             Ok(Reply { status: head.status, headers: head.headers, body, other_secret })
         })
     }

@@ -8,6 +8,7 @@ pub mod client;
 pub mod clouds;
 pub mod gathered;
 pub mod http;
+mod key_fault;
 pub mod known;
 pub mod secret;
 pub mod sigv4;

@@ -132,6 +132,11 @@ pub fn short(receipt: &Receipt) -> String {
         Outcome::CallerLeft => "caller left".to_owned(),
         Outcome::Unknown { .. } => "unknown".to_owned(),
     };
+    // Nobody saw how a call of unknown outcome ended, nor when.
+    let took = match &receipt.outcome {
+        Outcome::Unknown { .. } => "-".to_owned(),
+        _ => format!("{} ms", receipt.latency_ms),
+    };
     let target = receipt.attempts.last().map_or("-", |a| &a.target);
     let cost = receipt.cost_nanousd.map_or_else(|| "-".to_owned(), |c| format!("${}", usd_text(c)));
     let who =
@@ -143,12 +148,11 @@ pub fn short(receipt: &Receipt) -> String {
         (_, false) => ("", ""),
     };
     format!(
-        "{} {} {:<18} {:<10} {:<28} {on}{ended}{off} {} ms {cost}",
+        "{} {} {:<18} {:<10} {:<28} {on}{ended}{off} {took} {cost}",
         time.unwrap_or_default(),
         receipt.call_id,
         if who.is_empty() { "-".to_owned() } else { who.join("/") },
         receipt.operation.name(),
         target,
-        receipt.latency_ms,
     )
 }

@@ -1,4 +1,5 @@
-//! What needs no running gateway: state folder, disk, clock, journal, policies, descriptors. Nothing is made or changed.
+//! What needs no running gateway: state folder, disk, clock, journal, policies, certificates, descriptors.
+//! Nothing is made or changed.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,6 +14,7 @@ use crate::cli::Places;
 use crate::config::Config;
 use crate::policies::{self, Checkout};
 use crate::state::State;
+use crate::tls::doors;
 
 /// Below the first there is a warning, below the second the trail may stop at any time.
 const DISK_BYTES_WARN: u64 = 2 << 30;
@@ -21,6 +23,8 @@ const DISK_BYTES_FAIL: u64 = 200 << 20;
 const CLOCK_AHEAD_S: u64 = 60;
 /// No clock is right that shows less: 1 January 2026.
 const CLOCK_S_MIN: u64 = 1_767_225_600;
+/// A certificate that ends sooner is told of: two weeks.
+const CERTIFICATE_HOURS_WARN: i64 = 14 * 24;
 /// Besides connections: files, providers, the journal.
 const FILES_BESIDES: u64 = 256;
 
@@ -50,6 +54,29 @@ pub fn state(state: &State) -> Vec<Finding> {
         Err(why) => Finding::fail("lock", why, "run `tollgate doctor` as the user that runs the gateway"),
     });
     found.push(disk(path));
+    found
+}
+
+/// The certificates that listeners are to serve with, read as a start reads them.
+pub fn certificates(config: &Config) -> Vec<Finding> {
+    let now = jiff::Timestamp::now();
+    let mut found = Vec::new();
+    for (key, read) in doors::read(config, now.as_millisecond()) {
+        match read {
+            Err(why) => found.push(Finding::fail("listener", format!("{key}: {why}"), format!("mend `{key}`"))),
+            Ok((until_ms, warnings)) => {
+                let remedy = || format!("put a newer one in the place of `{key}.cert`: it is taken without a restart");
+                let until = jiff::Timestamp::from_millisecond(until_ms).unwrap_or(jiff::Timestamp::MAX);
+                let said = format!("{key}: the certificate is good until {until:.0}");
+                found.push(match until.duration_since(now).as_hours() < CERTIFICATE_HOURS_WARN {
+                    true => Finding::warn("listener", said, remedy()),
+                    false => Finding::ok("listener", said),
+                });
+                let told = |warning| Finding::warn("listener", format!("{key}: {warning}"), format!("mend `{key}`"));
+                found.extend(warnings.into_iter().map(told));
+            }
+        }
+    }
     found
 }
 

@@ -44,6 +44,17 @@ impl Doors {
     }
 }
 
+/// The listeners that the config gives certificates to: where each stands there, until when its certificate is good, and
+/// what operators should know of its files; or what is wrong with them.
+pub fn read(config: &Config, now_ms: i64) -> Vec<(&'static str, Result<(i64, Vec<String>), String>)> {
+    let listeners = [(Side::Callers, &config.listen.tls), (Side::Operators, &config.listen.operators_tls)];
+    let read = |(side, tls): (Side, &Option<Tls>)| {
+        let loaded = super::load::load(tls.as_ref()?, side.name(), 1, now_ms);
+        Some((side.key(), loaded.map(|loaded| (loaded.until_ms, loaded.warnings))))
+    };
+    listeners.into_iter().filter_map(read).collect()
+}
+
 /// Whom certificates speak of, where the config says it.
 fn holders(config: &Config) -> Result<Option<Arc<Holders>>, String> {
     let Some(section) = &config.identity.certificates else { return Ok(None) };

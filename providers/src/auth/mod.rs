@@ -210,11 +210,13 @@ impl Credential {
     }
 
     /// What a request came to. `true` = the provider refused what it was shown, and there is another to show by now.
-    pub async fn came_to(&self, shown: &Shown, status: StatusCode, headers: &HeaderMap) -> bool {
+    /// `about_key`: its body says that it is about the key.
+    pub async fn came_to(&self, shown: &Shown, status: StatusCode, headers: &HeaderMap, about_key: bool) -> bool {
         let Some(row) = self.rows.get(shown.row) else { return false };
         row.kept.used(status.as_u16());
         let is_refused = match status {
             StatusCode::UNAUTHORIZED => true,
+            _ if about_key => true,
             StatusCode::FORBIDDEN if self.is_amazon() => is_about_key(headers),
             _ => return false,
         };

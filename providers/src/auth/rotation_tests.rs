@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderMap, header};
 use serde_json::json;
 use tollgate_core::contract::Dialect;
@@ -29,16 +30,19 @@ async fn attempt(providers: &Providers, name: &str, model: &str) -> Result<(u16,
         "gemini" => Dialect::Gemini,
         _ => Dialect::OpenaiChat,
     };
-    let outgoing = Outgoing {
+    let mut secret = None;
+    let reply = providers.send(&target, outgoing(dialect, model), &mut secret).await?;
+    Ok((reply.status.as_u16(), reply.other_secret, secret.unwrap_or_default().to_string()))
+}
+
+fn outgoing(dialect: Dialect, model: &str) -> Outgoing {
+    Outgoing {
         address: Address { model: Some(model.into()), stream: Some(false), ..Address::of(dialect) },
         query: None,
         headers: HeaderMap::new(),
         body: Bytes::from_static(b"{\"messages\":[]}"),
         deadline_ms: 5_000,
-    };
-    let mut secret = None;
-    let reply = providers.send(&target, outgoing, &mut secret).await?;
-    Ok((reply.status.as_u16(), reply.other_secret, secret.unwrap_or_default().to_string()))
+    }
 }
 
 fn shown(cloud: &Cloud, header: &str) -> Vec<String> {
@@ -73,6 +77,36 @@ async fn a_refused_secret_is_read_anew_and_the_call_may_go_again() {
     cloud.say(401, json!({}));
     assert!(!send(&providers, "compatible", "m").await.1, "nothing is new");
     assert_eq!(log.lock().unwrap().join("; "), "compatible Changed; compatible Refused(401)");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Google tells of a wrong key as of a bad request; a caller's words in the message are no sign of it.
+#[tokio::test]
+async fn a_bad_request_about_the_key_is_a_refused_secret() {
+    let (cloud, folder) = (Cloud::default(), folder("google"));
+    let base = cloud.serve().await;
+    let both = vec![file(&folder, "new", "canary-new"), file(&folder, "old", "canary-old")];
+    let (providers, log) = watched(vec![provider("gemini", &base, Auth::Key(both))]);
+    let error = |message: &str, details: serde_json::Value| {
+        json!({ "error": {
+            "code": 400, "message": message, "status": "INVALID_ARGUMENT", "details": details,
+        }})
+    };
+    let info = json!([{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID" }]);
+    for (body, is_refused, why) in [
+        (error("Invalid value at 'x': \"API key not valid\"", json!([])), false, "the words are the caller's"),
+        (json!("no error of Google's"), false, "nobody says what it is about"),
+        (error("API key not valid. Please pass a valid API key.", info), true, "it is about the key"),
+    ] {
+        cloud.say(400, body.clone());
+        let reply = providers.send(&unlisted("gemini", "m"), outgoing(Dialect::Gemini, "m"), &mut None).await.unwrap();
+        assert_eq!((reply.status.as_u16(), reply.other_secret), (400, is_refused), "{why}");
+        let told: Vec<u8> = reply.body.map(|piece| piece.unwrap()).collect::<Vec<_>>().await.concat();
+        assert_eq!(told, body.to_string().into_bytes(), "the caller gets it as it came");
+    }
+    assert!(log.lock().unwrap().join("; ").starts_with("gemini Refused(400); gemini Next("));
+    assert_eq!(send(&providers, "gemini", "m").await.0, 200);
+    assert_eq!(shown(&cloud, "x-goog-api-key").pop().unwrap(), "canary-old");
     std::fs::remove_dir_all(folder).unwrap();
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
@@ -157,20 +157,18 @@ async fn the_end_of_a_certificate_is_told_before_it_comes() {
     assert!(!fresh.gateway.log.lock().unwrap().contains("ends soon"), "20 days are enough");
 }
 
-/// One start with these settings of `listen.tls`: what was said, where it did not start.
-fn refused(folder: &tempfile::TempDir, tls: &str, more: &str) -> String {
-    let config = folder.path().join("wrong.yaml");
+/// The program with these settings of `listen.tls`.
+fn with_tls(folder: &tempfile::TempDir, tls: &str, more: &str, args: &[&str]) -> Output {
+    let config = folder.path().join("tls.yaml");
     std::fs::write(&config, format!("listen:\n  tls: {tls}\n{more}")).unwrap();
-    let out = Command::new("timeout")
-        .arg("20")
-        .arg(binary())
-        .args(["--listen", "127.0.0.1:0", "--operators", "127.0.0.1:0", "--config"])
-        .arg(&config)
-        .arg("--state")
-        .arg(folder.path().join("state"))
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
+    let mut program = Command::new("timeout");
+    program.arg("20").arg(binary()).args(args).arg("--config").arg(&config);
+    program.arg("--state").arg(folder.path().join("state")).current_dir(folder.path()).output().unwrap()
+}
+
+/// One start: what was said, where it did not start.
+fn refused(folder: &tempfile::TempDir, tls: &str, more: &str) -> String {
+    let out = with_tls(folder, tls, more, &["--listen", "127.0.0.1:0", "--operators", "127.0.0.1:0"]);
     assert_eq!(out.status.code(), Some(2), "{tls} was taken");
     String::from_utf8_lossy(&out.stderr).replace('\n', " ")
 }
@@ -215,6 +213,16 @@ fn wrong_files_are_told_before_anybody_is_served() {
     ] {
         let said = refused(&folder, &tls, "");
         assert!(parts.iter().all(|part| said.contains(part)), "{tls}: {said}");
+    }
+    put(folder.path(), "lasting", &root.server(30 * DAY_S));
+    for (tls, code, part) in [
+        (pair("old.pem", "old.key"), 1, "FAIL  listener  listen.tls: `old.pem`: the certificate expired on"),
+        (pair("good.pem", "good.key"), 0, "warn  listener  listen.tls: the certificate is good until"),
+        (pair("lasting.pem", "lasting.key"), 0, "ok    listener  listen.tls: the certificate is good until"),
+    ] {
+        let out = with_tls(&folder, &tls, "", &["doctor"]);
+        let said = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.code() == Some(code) && said.contains(part), "{tls}: {said}");
     }
     let unasked = refused(&folder, &pair("good.pem", "good.key"), "identity: { certificates: { tenant: '\"a\"' } }\n");
     assert!(unasked.contains("nobody is asked for a certificate"), "{unasked}");

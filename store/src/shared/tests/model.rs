@@ -106,6 +106,10 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
             Step::Edit { at, limit } => {
                 model.used(*at);
                 model.rules[*at] = Arc::new(Rule { limit: *limit, ..(*model.rules[*at]).clone() });
+                // Whoever asks for a rule makes it known at that gateway: an extension names no rule, and keeps to the one known.
+                for node in nodes {
+                    node.standing(&[claim(&model.rules[*at], 0)], 0).await;
+                }
             }
         }
         all_rest(nodes).await;
