@@ -227,8 +227,7 @@ impl Api {
     pub fn path(&self, base: &str, to: &Address, query: Option<&str>) -> String {
         let model = to.model.as_deref().unwrap_or_default();
         let stream = to.stream == Some(true);
-        // A base URL may end in the version path of OpenAI's dialects; the others have paths of their own.
-        let root = base.strip_suffix("/v1").unwrap_or(base);
+        let root = self.root(base);
         let openai = |rest: &str| match self.name {
             "azure" => azure(root, model, rest, query),
             _ => format!("{base}{rest}"),
@@ -270,6 +269,18 @@ impl Api {
             Dialect::OllamaChat => format!("{root}/api/chat"),
             Dialect::OllamaGenerate => format!("{root}/api/generate"),
         }
+    }
+
+    /// A base URL may end in a version's path, as its maker writes it; dialects that have paths of their own lie beside it.
+    fn root<'b>(&self, base: &'b str) -> &'b str {
+        let ends: &[&str] = match self.name {
+            "azure" => &["/openai/v1", "/openai", "/v1"],
+            "gemini" => &["/v1beta", "/v1"],
+            "cohere" => &["/v2", "/v1"],
+            "ollama" => &["/api", "/v1"],
+            _ => &["/v1"],
+        };
+        ends.iter().find_map(|end| base.strip_suffix(end)).unwrap_or(base)
     }
 
     /// Do all its usual calls in this dialect go to one address?
@@ -364,7 +375,10 @@ mod tests {
             ),
             ("bedrock", "http://h", Dialect::BedrockCountTokens, "a", false, "http://h/model/a/count-tokens"),
             ("cohere", "http://h", Dialect::CohereV1Embed, "m", false, "http://h/v1/embed"),
-            ("cohere", "http://h", Dialect::CohereChat, "m", false, "http://h/v2/chat"),
+            ("azure", "http://h/openai/v1", Dialect::OpenaiChat, "d", false, "http://h/openai/v1/chat/completions"),
+            ("gemini", "http://h/v1beta", Dialect::Gemini, "m", false, "http://h/v1beta/models/m:generateContent"),
+            ("ollama", "http://h/api", Dialect::OllamaChat, "m", false, "http://h/api/chat"),
+            ("cohere", "http://h/v2", Dialect::CohereChat, "m", false, "http://h/v2/chat"),
             ("ollama", "http://h/v1", Dialect::OllamaChat, "m", true, "http://h/api/chat"),
         ] {
             let to = Address { model: Some(model.into()), stream: Some(stream), ..Address::of(dialect) };

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use futures_util::Stream;
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Request, Uri, header};
@@ -99,7 +100,8 @@ impl Provider {
 
 /// All configured providers.
 pub struct Providers {
-    table: HashMap<Arc<str>, Endpoint>,
+    /// Asked several times a call. Its keys are those of the config, so a quick hash does.
+    table: HashMap<Arc<str>, Endpoint, RandomState>,
     /// In the order in which they were given.
     names: Vec<Arc<str>>,
     default: Option<Arc<str>>,
@@ -117,7 +119,7 @@ struct Endpoint {
 impl Providers {
     /// Checks addresses and reads secrets. A secret that is not there is told when a call needs it; here it is a warning.
     pub fn new(list: Vec<Provider>, keeping: &Keeping) -> Result<(Providers, Vec<String>), String> {
-        let mut table = HashMap::new();
+        let mut table = HashMap::default();
         let mut names = Vec::with_capacity(list.len());
         let mut warnings = Vec::new();
         let mut default: Option<Arc<str>> = None;

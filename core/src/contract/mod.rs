@@ -4,6 +4,7 @@ pub mod base64;
 pub mod canonical;
 pub mod form;
 pub mod glob;
+pub mod json;
 pub mod meta;
 pub mod model_string;
 pub mod nearest;

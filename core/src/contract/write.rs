@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::json;
 use super::read::Number;
 
 /// A JSON text under way. It knows where a comma is due.
@@ -55,7 +56,7 @@ impl Writer {
     /// A member's name; its value must follow.
     pub fn key(&mut self, name: &str) -> &mut Self {
         self.begin();
-        text(&mut self.out, name);
+        json::text(&mut self.out, name);
         self.out.push(b':');
         self.comma = false;
         self
@@ -115,29 +116,25 @@ impl Writer {
 /// A JSON text of a text, with its quotes.
 pub fn quoted(value: &str) -> String {
     let mut out = Vec::with_capacity(value.len() + 2);
-    text(&mut out, value);
+    json::text(&mut out, value);
     String::from_utf8(out).expect("an escaped text is a text")
-}
-
-fn text(out: &mut Vec<u8>, value: &str) {
-    serde_json::to_writer(out, value).expect("a Vec takes every text");
 }
 
 impl Put for str {
     fn put(&self, writer: &mut Writer) {
-        text(&mut writer.out, self);
+        json::text(&mut writer.out, self);
     }
 }
 
 impl Put for String {
     fn put(&self, writer: &mut Writer) {
-        text(&mut writer.out, self);
+        json::text(&mut writer.out, self);
     }
 }
 
 impl Put for Cow<'_, str> {
     fn put(&self, writer: &mut Writer) {
-        text(&mut writer.out, self);
+        json::text(&mut writer.out, self);
     }
 }
 

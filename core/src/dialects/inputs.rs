@@ -184,7 +184,7 @@ mod tests {
                 &["p"],
             ),
         ] {
-            let words = Words { body: Bytes::from_static(body.as_bytes()), dialect };
+            let words = Words::of(Bytes::from_static(body.as_bytes()), dialect);
             let texts: Vec<String> = words.text().unwrap().into_iter().map(|part| part.text).collect();
             assert_eq!(texts, expected, "{body}");
             assert!(words.prompt().unwrap().tokens > 0);

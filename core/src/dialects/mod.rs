@@ -87,6 +87,11 @@ pub trait Codec: Sync {
     /// Usage and finish reason of a whole answer, read beside its bytes.
     fn glance(&self, body: &[u8]) -> Notes;
 
+    /// The same of an answer whose members were found already.
+    fn glance_at(&self, body: &[u8], _found: &Skim) -> Notes {
+        self.glance(body)
+    }
+
     /// What the head of a whole answer tells, where the body does not.
     fn glance_head(&self, _headers: &HeaderMap, _notes: &mut Notes) {}
 

@@ -113,7 +113,7 @@ mod tests {
             (&[("ls", "{}"), ("", ""), ("ask", ""), ("ls", "{}")], (3, 1), "the user asked anew"),
             (&[("ls", "{}"), ("ls", "{}"), ("", ""), ("ask", "")], (3, 0), "and does so now"),
         ] {
-            let words = Words { body: Bytes::from(chat(turns)), dialect: Dialect::OpenaiChat };
+            let words = Words::of(Bytes::from(chat(turns)), Dialect::OpenaiChat);
             let facts = words.prompt().unwrap();
             assert_eq!((facts.turns, facts.repeats), expected, "{why}");
         }
@@ -130,7 +130,7 @@ mod tests {
             {"type":"function_call","call_id":"a","name":"ls","arguments":"{}"},{"type":"function_call_output","call_id":"a","output":"x"},
             {"type":"function_call","call_id":"b","name":"ls","arguments":"{}"},{"type":"function_call_output","call_id":"b","output":"x"}]}"#;
         for (dialect, body) in [(Dialect::AnthropicMessages, anthropic), (Dialect::OpenaiResponses, responses)] {
-            let facts = Words { body: Bytes::from_static(body.as_bytes()), dialect }.prompt().unwrap();
+            let facts = Words::of(Bytes::from_static(body.as_bytes()), dialect).prompt().unwrap();
             assert_eq!((facts.turns, facts.repeats), (2, 2), "{dialect:?}");
         }
     }

@@ -299,7 +299,7 @@ mod tests {
         for (api, dialect) in APIS {
             for exchange in exchanges(api) {
                 let Some(input) = recorded_input(&exchange.usage).filter(|n| *n > 0) else { continue };
-                let words = Words { body: Bytes::from(exchange.request.to_string()), dialect };
+                let words = Words::of(Bytes::from(exchange.request.to_string()), dialect);
                 let (counts, family) = (words.counts(), Family::of(model(&exchange)));
                 let (estimate, bound) = (family.estimate(&counts), family.bound(&counts, None));
                 assert_eq!(family.bound(&words.counts_for_bound(), None), bound, "{}", exchange.id);
@@ -337,7 +337,7 @@ mod tests {
         let body = format!(
             r#"{{"model":"m","messages":[{{"role":"user","content":[{{"type":"text","text":"Look"}},{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{data}"}}}}]}}]}}"#
         );
-        let counts = Words { body: body.into(), dialect: Dialect::OpenaiChat }.counts();
+        let counts = Words::of(body.into(), Dialect::OpenaiChat).counts();
         assert_eq!((counts.pictures, counts.messages, counts.tools), (1, 1, 0));
         assert!(counts.body.most < 1_200, "{counts:?}");
     }
@@ -347,10 +347,10 @@ mod tests {
     fn what_no_dialect_reads_is_counted_as_it_stands() {
         let data = "QUJD".repeat(1_000);
         let body = format!(r#"{{"messages":[{{"role":"user","content":"data:image/png;base64,{data}"}}]}}"#);
-        let counts = Words { body: body.into(), dialect: Dialect::OpenaiChat }.counts();
+        let counts = Words::of(body.into(), Dialect::OpenaiChat).counts();
         assert!(counts.pictures == 0 && counts.body.most > 10_000, "{counts:?}");
         let tokens = Bytes::from_static(br#"{"model":"e","input":[[3923,374,279],[8134]]}"#);
-        let counts = Words { body: tokens, dialect: Dialect::OpenaiEmbeddings }.counts();
+        let counts = Words::of(tokens, Dialect::OpenaiEmbeddings).counts();
         assert_eq!(counts.text.likely, 4 * PARTS, "what is given as tokens is four of them");
     }
 
@@ -361,7 +361,7 @@ mod tests {
             "Read the file src/main.rs, then say what `fn main()` does in 3 lines; größer ist besser.\\n".repeat(1_000);
         let body = format!(r#"{{"model":"gpt-5","messages":[{{"role":"user","content":"{text}"}}]}}"#);
         let kilobytes = body.len() as f64 / 1_024.0;
-        let words = Words { body: body.into(), dialect: Dialect::OpenaiChat };
+        let words = Words::of(body.into(), Dialect::OpenaiChat);
         let turn = || {
             let begun = std::time::Instant::now();
             assert_eq!(words.counts().messages, 1);
@@ -390,7 +390,7 @@ mod tests {
                 0,
             ),
         ] {
-            let counts = Words { body: Bytes::from_static(body.as_bytes()), dialect }.counts();
+            let counts = Words::of(Bytes::from_static(body.as_bytes()), dialect).counts();
             assert_eq!((counts.outside, counts.prompted), (outside, prompted), "{body}");
         }
     }

@@ -1,5 +1,7 @@
 //! The words of a prompt, behind a handle: counted when a policy asks, decoded when one reads them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +25,8 @@ const LISTED_MAX: usize = 1000;
 pub struct Words {
     pub body: Bytes,
     pub dialect: Dialect,
+    /// Of the body, where somebody has skimmed it.
+    skimmed: Option<Arc<Skim>>,
 }
 
 /// The members of a request that tell about its prompt.
@@ -97,6 +101,14 @@ enum Input {
 }
 
 impl Words {
+    pub fn of(body: Bytes, dialect: Dialect) -> Words {
+        Words { body, dialect, skimmed: None }
+    }
+
+    pub fn skimmed(body: Bytes, dialect: Dialect, skim: Arc<Skim>) -> Words {
+        Words { body, dialect, skimmed: Some(skim) }
+    }
+
     pub fn prompt(&self) -> Result<PromptFacts, Unclear> {
         if let Some(inner) = self.inner()? {
             return inner.prompt();
@@ -140,13 +152,13 @@ impl Words {
             let skim = skim::skim(&self.body).map_err(|_| unclear("body"))?;
             // A form that is none of these is read as texts that lie about.
             let dialect = bedrock::invoke::form::of(&self.body, &skim).unwrap_or(Dialect::BedrockInvokeEmbed);
-            return Ok((dialect != self.dialect).then(|| Words { body: self.body.clone(), dialect }));
+            return Ok((dialect != self.dialect).then(|| Words::of(self.body.clone(), dialect)));
         }
         if self.dialect != Dialect::BedrockCountTokens {
             return Ok(None);
         }
         let (dialect, body) = bedrock::count::inner(&self.body).map_err(|wrong| unclear(&wrong.path))?;
-        Ok(Some(Words { body: body.into_owned().into(), dialect }))
+        Ok(Some(Words::of(body.into_owned().into(), dialect)))
     }
 
     /// Reads the body as its dialect says.
@@ -155,7 +167,10 @@ impl Words {
         tell: impl for<'a> Fn(&'a [u8], &'a Skim, &Given<'a>) -> Result<T, Wrong>,
     ) -> Result<T, Unclear> {
         let unclear = |member: String, twice| Unclear { member: member.into(), item: None, twice };
-        let skim = skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?;
+        let skim = match &self.skimmed {
+            Some(skim) => skim.clone(),
+            None => Arc::new(skim::skim(&self.body).map_err(|_| unclear("body".to_owned(), false))?),
+        };
         let given = Given {
             call_id: "",
             now_s: 0,
@@ -340,10 +355,10 @@ mod tests {
 
     #[test]
     fn a_prompt_is_described_without_its_words() {
-        let words = Words {
-            body: Bytes::from_static(br#"{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"data:"}}]},{"role":"assistant","content":null}],"tools":[{"type":"function","function":{"name":"look"}}]}"#),
-            dialect: Dialect::OpenaiChat,
-        };
+        let words = Words::of(
+            Bytes::from_static(br#"{"model":"m","messages":[{"role":"system","content":"be kind"},{"role":"user","content":[{"type":"text","text":"hi"},{"type":"image_url","image_url":{"url":"data:"}}]},{"role":"assistant","content":null}],"tools":[{"type":"function","function":{"name":"look"}}]}"#),
+            Dialect::OpenaiChat,
+        );
         let facts = words.prompt().unwrap();
         assert_eq!(facts.messages, 3);
         assert_eq!(facts.roles, ["system", "user", "assistant"]);
@@ -360,17 +375,17 @@ mod tests {
             (r#"{"input":[1,2,3]}"#, 1, "one list of tokens"),
             (r#"{"input":[[1],[2]]}"#, 2, "two lists of tokens"),
         ] {
-            let words = Words { body: Bytes::from_static(body.as_bytes()), dialect: Dialect::OpenaiEmbeddings };
+            let words = Words::of(Bytes::from_static(body.as_bytes()), Dialect::OpenaiEmbeddings);
             assert_eq!(words.prompt().unwrap().messages, messages, "{why}");
         }
     }
 
     #[test]
     fn tools_are_named_however_they_are_offered() {
-        let words = Words {
-            body: Bytes::from_static(br#"{"tools":[{"type":"function","function":{"name":"a"}},{"type":"custom","custom":{"name":"b"}},{"name":"c"},{"type":"web_search"}],"functions":[{"name":"d"}]}"#),
-            dialect: Dialect::OpenaiChat,
-        };
+        let words = Words::of(
+            Bytes::from_static(br#"{"tools":[{"type":"function","function":{"name":"a"}},{"type":"custom","custom":{"name":"b"}},{"name":"c"},{"type":"web_search"}],"functions":[{"name":"d"}]}"#),
+            Dialect::OpenaiChat,
+        );
         assert_eq!(words.prompt().unwrap().tools, ["a", "b", "c", "d"]);
     }
 
@@ -386,11 +401,11 @@ mod tests {
             (r#"{"functions":{"name":"a"}}"#, "functions", None, false),
             (r#"{"input":7}"#, "input", None, false),
         ] {
-            let words = Words { body: Bytes::from_static(body.as_bytes()), dialect: Dialect::OpenaiChat };
+            let words = Words::of(Bytes::from_static(body.as_bytes()), Dialect::OpenaiChat);
             assert_eq!(words.prompt().unwrap_err(), Unclear { member: member.into(), item, twice }, "{body}");
         }
         let null = br#"{"messages":[{"role":null,"content":null},{"content":["plain"]}],"tools":null,"input":null}"#;
-        let words = Words { body: Bytes::from_static(null), dialect: Dialect::OpenaiChat };
+        let words = Words::of(Bytes::from_static(null), Dialect::OpenaiChat);
         assert_eq!(words.text().unwrap().len(), 1, "null is absent, and a plain text among parts is one");
     }
 }

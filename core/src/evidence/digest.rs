@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
+use crate::contract::json;
 use crate::policy::effect::Said;
 use crate::policy::verdict::{Outcome, Verdict};
 
@@ -28,7 +29,7 @@ pub fn canonical<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Vec<u8>
         for part in ["],\"hook\":\"", hook, "\",\"outcome\":\"", outcome, "\",\"policy\":"] {
             out.extend_from_slice(part.as_bytes());
         }
-        json(&mut out, &verdict.policy.name);
+        put(&mut out, &verdict.policy.name);
         out.push(b'}');
     }
     out.push(b']');
@@ -38,13 +39,13 @@ pub fn canonical<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>) -> Vec<u8>
 /// Effects as a set: in the order of their texts, each once.
 fn effects(out: &mut Vec<u8>, said: &[Said]) {
     if let [one] = said {
-        return json(out, &one.effect);
+        return put(out, &one.effect);
     }
     let mut text = Vec::with_capacity(64 * said.len());
     let mut parts: Vec<Range<usize>> = Vec::with_capacity(said.len());
     for said in said {
         let from = text.len();
-        json(&mut text, &said.effect);
+        put(&mut text, &said.effect);
         parts.push(from..text.len());
     }
     parts.sort_unstable_by(|a, b| text[a.clone()].cmp(&text[b.clone()]));
@@ -57,8 +58,8 @@ fn effects(out: &mut Vec<u8>, said: &[Said]) {
     }
 }
 
-fn json(out: &mut Vec<u8>, value: &impl Serialize) {
-    serde_json::to_writer(out, value).expect("effects have text keys and finite numbers");
+fn put(out: &mut Vec<u8>, value: &impl Serialize) {
+    json::put(out, value).expect("effects have text keys");
 }
 
 /// The digest as receipts tell it: 64 hex digits.

@@ -19,6 +19,7 @@ use super::translate::{speech, voice};
 use super::{Core, allowance, count, departure, plain};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Fault as Whose, Refusal};
+use crate::contract::skim::Skim;
 use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Place;
 use crate::dialects::{Given, Notes, codec};
@@ -268,11 +269,14 @@ async fn take(
             Err(failed(fault, target))
         }
         Ok((bytes, rest)) if status.is_success() => {
-            let checked = if rest.is_some() { Ok(()) } else { readable::check(&bytes, ways.theirs, ways.place) };
+            let checked = match rest {
+                Some(_) => Ok(Skim::default()),
+                None => readable::check(&bytes, ways.theirs, ways.place),
+            };
             match checked {
-                Ok(()) => {
+                Ok(found) => {
                     let mut ours = course::headers(headers, ways.ours, ways.theirs, false);
-                    let said = whole(bytes, rest, ways, &mut ours);
+                    let said = whole(bytes, (&found, rest), ways, &mut ours);
                     said.map(|body| live(ours, body)).map_err(|why| unreadable(&why, status, target))
                 }
                 Err(Unread::Error(status)) => Err(provider_said(status, headers, bytes, ways)),
@@ -287,7 +291,12 @@ async fn take(
 const REQUEST_IDS: [&str; 4] = ["x-request-id", "request-id", "x-amzn-requestid", "x-goog-request-id"];
 
 /// A successful answer that came whole and was checked, said in the caller's dialect.
-fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut HeaderMap) -> Result<LiveBody, String> {
+fn whole(
+    bytes: Bytes,
+    (found, rest): (&Skim, Option<ReplyBody>),
+    ways: &Ways<'_>,
+    headers: &mut HeaderMap,
+) -> Result<LiveBody, String> {
     let same = ways.ours == ways.theirs;
     match rest {
         Some(rest) if same && !ways.given.stream => return Ok(LiveBody::Passing(rest)),
@@ -311,7 +320,7 @@ fn whole(bytes: Bytes, rest: Option<ReplyBody>, ways: &Ways<'_>, headers: &mut H
         return Ok(LiveBody::Whole(said, notes));
     };
     if same {
-        let mut notes = theirs.glance(&bytes);
+        let mut notes = theirs.glance_at(&bytes, found);
         theirs.glance_head(headers, &mut notes);
         return Ok(LiveBody::Whole(bytes, notes));
     }

@@ -47,7 +47,7 @@ pub struct Identified {
     pub facts: Facts,
     /// The object by which the call is read, and what goes on.
     pub body: Bytes,
-    pub skim: Skim,
+    pub skim: Arc<Skim>,
     pub wire: Wire,
     /// What a provider holds of what the call speaks of; `plan` finds it.
     pub refers: Refers,
@@ -96,7 +96,7 @@ pub async fn identify(
     let mut facts = Facts::default();
     facts.call = CallFacts { stream: receipt.stream, body_bytes: receipt.body_bytes, ..facts_of_call.clone() };
     (facts.caller, facts.meta) = (caller, metadata(&declared, &said, &call.head)?);
-    facts.words = wire.words(&body, call.dialect);
+    facts.words = wire.words(&body, &skim, call.dialect);
     facts.give_buckets(buckets);
     let head_said = said_in_head.as_ref().unwrap_or(&declared);
     let heading = Heading { call: &facts_of_call, head: &call.head, declared: head_said, credential, certificate };

@@ -1,6 +1,6 @@
 //! The rate-limit headers of the caller's dialect: limit, remaining, reset, of the tighter of our limit and the provider's.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 
 use super::head;
@@ -16,27 +16,52 @@ struct Stand {
     resets_in_ms: u64,
 }
 
+/// The names of a unit's headers in one manner: limit, remaining, reset.
+type Names = [HeaderName; 3];
+
+const OF_OPENAI: [Names; 2] = [
+    [
+        HeaderName::from_static("x-ratelimit-limit-requests"),
+        HeaderName::from_static("x-ratelimit-remaining-requests"),
+        HeaderName::from_static("x-ratelimit-reset-requests"),
+    ],
+    [
+        HeaderName::from_static("x-ratelimit-limit-tokens"),
+        HeaderName::from_static("x-ratelimit-remaining-tokens"),
+        HeaderName::from_static("x-ratelimit-reset-tokens"),
+    ],
+];
+
+const OF_ANTHROPIC: [Names; 2] = [
+    [
+        HeaderName::from_static("anthropic-ratelimit-requests-limit"),
+        HeaderName::from_static("anthropic-ratelimit-requests-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-requests-reset"),
+    ],
+    [
+        HeaderName::from_static("anthropic-ratelimit-tokens-limit"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-remaining"),
+        HeaderName::from_static("anthropic-ratelimit-tokens-reset"),
+    ],
+];
+
 /// Puts them beside what the provider told, or in its place where ours has less left.
 pub fn put(headers: &mut HeaderMap, receipt: &Receipt) {
-    for (unit, name) in [(Unit::Requests, "requests"), (Unit::Tokens, "tokens")] {
+    if receipt.holds.is_empty() && receipt.hold_refused.is_none() {
+        return;
+    }
+    let anthropic = matches!(receipt.dialect, Dialect::AnthropicMessages | Dialect::AnthropicCountTokens);
+    let names = if anthropic { OF_ANTHROPIC } else { OF_OPENAI };
+    for (unit, [limit, remaining, reset]) in [Unit::Requests, Unit::Tokens].into_iter().zip(names) {
         let Some(stand) = tightest(receipt, unit) else { continue };
-        let anthropic = matches!(receipt.dialect, Dialect::AnthropicMessages | Dialect::AnthropicCountTokens);
-        let named = |what: &str| match anthropic {
-            true => format!("anthropic-ratelimit-{name}-{what}"),
-            false => format!("x-ratelimit-{what}-{name}"),
-        };
-        let theirs = headers.get(named("remaining")).and_then(|v| v.to_str().ok()).and_then(|text| text.parse().ok());
+        let theirs = headers.get(&remaining).and_then(|v| v.to_str().ok()).and_then(|text| text.parse().ok());
         if theirs.is_some_and(|theirs: u64| theirs <= stand.remaining) {
             continue;
         }
-        let reset = if anthropic { moment(receipt.time_ms, stand.resets_in_ms) } else { span(stand.resets_in_ms) };
-        for (what, value) in
-            [("limit", stand.limit.to_string()), ("remaining", stand.remaining.to_string()), ("reset", reset)]
-        {
-            if let Ok(name) = named(what).parse::<HeaderName>() {
-                head::put(headers, name, &value);
-            }
-        }
+        let resets = if anthropic { moment(receipt.time_ms, stand.resets_in_ms) } else { span(stand.resets_in_ms) };
+        headers.insert(limit, HeaderValue::from(stand.limit));
+        headers.insert(remaining, HeaderValue::from(stand.remaining));
+        head::put(headers, reset, &resets);
     }
 }
 

@@ -68,8 +68,8 @@ fn joined(blocks: &[Bytes], last: BytesMut) -> Bytes {
 }
 
 /// Reads so much of a body as tells whether it is an answer: all of it must be JSON, and of a conversation the member must
-/// be there that holds what was said.
-pub fn check(body: &[u8], theirs: Dialect, place: &Place) -> Result<(), Unread> {
+/// be there that holds what was said. Gives where its members are.
+pub fn check(body: &[u8], theirs: Dialect, place: &Place) -> Result<Skim, Unread> {
     let found = skim(body).map_err(|error| match error {
         SkimError::Empty => "its body is empty".to_owned(),
         SkimError::NotObject if body.trim_ascii_start().starts_with(b"<") => {
@@ -84,13 +84,13 @@ pub fn check(body: &[u8], theirs: Dialect, place: &Place) -> Result<(), Unread> 
     })?;
     let holds = if place.is_usual() { said_in(theirs) } else { &[] };
     if holds.iter().any(|name| found.raw(body, name).is_some()) {
-        return Ok(());
+        return Ok(found);
     }
     if let Some(status) = error_status(body, &found) {
         return Err(Unread::Error(status));
     }
     match holds {
-        [] => Ok(()),
+        [] => Ok(found),
         [first, ..] => Err(format!("its body holds no answer: `{first}` is missing").into()),
     }
 }
@@ -234,7 +234,12 @@ mod tests {
             (b"{\"error\":\"no\"}", Dialect::OllamaChat, error(502)),
             (b"{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}", Dialect::AnthropicMessages, error(502)),
         ] {
-            assert_eq!(check(body, theirs, &Place::default()), expected, "{}", String::from_utf8_lossy(body));
+            assert_eq!(
+                check(body, theirs, &Place::default()).map(|_| ()),
+                expected,
+                "{}",
+                String::from_utf8_lossy(body)
+            );
         }
     }
 

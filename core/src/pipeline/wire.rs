@@ -1,6 +1,8 @@
 //! A body as it came, and the JSON object by which the pipeline reads it: the body itself, the short fields of a form, or
 //! nothing, where what a provider holds is only looked up.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, header};
 
@@ -28,23 +30,23 @@ pub enum Wire {
 pub struct Came {
     /// The object by which it is read.
     pub body: Bytes,
-    pub skim: Skim,
+    pub skim: Arc<Skim>,
     pub wire: Wire,
 }
 
 pub fn read(bytes: Bytes, dialect: Dialect, place: &Place, headers: &HeaderMap) -> Result<Came, Refusal> {
     if bytes.is_empty() && (place.verb != Verb::Post || place.id.is_some()) {
-        return Ok(Came { body: Bytes::from_static(b"{}"), skim: Skim::default(), wire: Wire::Nothing });
+        return Ok(Came { body: Bytes::from_static(b"{}"), skim: Arc::default(), wire: Wire::Nothing });
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).filter(|_| takes_forms(dialect));
     let Some(boundary) = kind.and_then(form::boundary) else {
-        let skim = skim(&bytes).map_err(not_json)?;
+        let skim = Arc::new(skim(&bytes).map_err(not_json)?);
         return Ok(Came { body: bytes, skim, wire: Wire::Json });
     };
     let form = boundary.and_then(|boundary| Form::read(bytes, boundary)).map_err(no_form)?;
     let fields = form.fields().map_err(no_form)?;
     let body = Bytes::from(serde_json::Value::Object(fields).to_string());
-    let skim = skim(&body).map_err(not_json)?;
+    let skim = Arc::new(skim(&body).map_err(not_json)?);
     Ok(Came { body, skim, wire: Wire::Form(form) })
 }
 
@@ -64,9 +66,9 @@ pub fn takes_forms(dialect: Dialect) -> bool {
 
 impl Wire {
     /// The words that policies read.
-    pub fn words(&self, body: &Bytes, dialect: Dialect) -> Option<Words> {
+    pub fn words(&self, body: &Bytes, skim: &Arc<Skim>, dialect: Dialect) -> Option<Words> {
         match self {
-            Wire::Json | Wire::Form(_) => Some(Words { body: body.clone(), dialect }),
+            Wire::Json | Wire::Form(_) => Some(Words::skimmed(body.clone(), dialect, skim.clone())),
             Wire::Nothing => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::contract::Operation;
@@ -76,14 +77,17 @@ impl Feature {
     }
 }
 
+/// Asked several times a call. Its keys are those of policy authors, so a quick hash does.
+type Index<T> = HashMap<Arc<str>, T, RandomState>;
+
 /// All targets of a revision with the ways they are looked up. The order is the catalog's: it breaks ties.
 #[derive(Debug, Default)]
 pub struct Catalog {
     targets: Vec<Arc<Target>>,
-    by_id: HashMap<Arc<str>, usize>,
-    by_model: HashMap<Arc<str>, Vec<usize>>,
-    by_tier: HashMap<Arc<str>, Vec<usize>>,
-    by_family: HashMap<Arc<str>, Vec<usize>>,
+    by_id: Index<usize>,
+    by_model: Index<Vec<usize>>,
+    by_tier: Index<Vec<usize>>,
+    by_family: Index<Vec<usize>>,
     aliases: BTreeMap<Arc<str>, Arc<str>>,
 }
 
@@ -153,7 +157,7 @@ impl Catalog {
 
     fn picked<'a>(
         &'a self,
-        index: &'a HashMap<Arc<str>, Vec<usize>>,
+        index: &'a Index<Vec<usize>>,
         name: &str,
     ) -> impl Iterator<Item = &'a Arc<Target>> + use<'a> {
         index.get(name).into_iter().flatten().map(|at| &self.targets[*at])

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tollgate_core::contract::json;
 use tollgate_core::evidence::intent::{Intent, Known, hold_id};
 use tollgate_core::evidence::receipt::{Booked, Receipt};
 use tollgate_core::limits::claim::HoldId;
@@ -256,7 +257,7 @@ pub(crate) async fn write(journal: &Journal, bytes: &[u8]) -> Result<u64, Refuse
 
 pub(crate) fn encoded(line: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1_024);
-    serde_json::to_writer(&mut bytes, line).expect("a line has nothing that JSON cannot say, and memory takes it");
+    json::put(&mut bytes, line).expect("a line has nothing that JSON cannot say");
     bytes
 }
 

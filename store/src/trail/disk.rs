@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tollgate_core::contract::json;
 use tollgate_core::evidence::receipt::Receipt;
 
 use super::names;
@@ -67,7 +68,7 @@ const LINE_BYTES: usize = 3_072;
 impl Line {
     pub fn of(receipt: &Receipt, is_vouched: bool) -> Line {
         let mut bytes = Vec::with_capacity(LINE_BYTES);
-        if let Err(why) = serde_json::to_writer(&mut bytes, receipt) {
+        if let Err(why) = json::put(&mut bytes, receipt) {
             tracing::error!(call_id = %receipt.call_id, %why, "a receipt cannot be written as JSON: only its ids are");
             let left = serde_json::json!({
                 "receipt": receipt.receipt,

@@ -110,14 +110,30 @@ pub fn size(text: &[u8]) -> Size {
 /// A word: capitals that end at `capitals`, then small letters.
 fn word(text: &[u8], from: usize, capitals: usize) -> (usize, u64, u64) {
     let to = run(text, capitals, Class::Lower);
-    let length = (to - from) as u64;
-    let likely = match length {
-        0..=7 if capitals - from <= 3 => PARTS,
-        0..=10 if capitals - from <= 3 => 12,
-        _ => (length * PARTS).div_ceil(if capitals - from > 3 { 3 } else { 6 }),
-    };
-    let most = if length > 12 { length.div_ceil(2) } else { length.div_ceil(3) } * PARTS;
-    (to, likely, most.max(likely))
+    let length = to - from;
+    if let (Some((likely, most)), 0..=3) = (SHORT_WORDS.get(length), capitals - from) {
+        return (to, *likely, *most);
+    }
+    let shouted = capitals - from > 3;
+    let likely = (length as u64 * PARTS).div_ceil(if shouted { 3 } else { 6 });
+    (to, likely, most_of(length as u64).max(likely))
+}
+
+/// Words of few capitals, by their length.
+static SHORT_WORDS: [(u64, u64); 11] = {
+    let mut sizes = [(0, 0); 11];
+    let mut length = 0;
+    while length < sizes.len() {
+        let likely = if length <= 7 { PARTS } else { 12 };
+        let most = most_of(length as u64);
+        sizes[length] = (likely, if most > likely { most } else { likely });
+        length += 1;
+    }
+    sizes
+};
+
+const fn most_of(length: u64) -> u64 {
+    (if length > 12 { length.div_ceil(2) } else { length.div_ceil(3) }) * PARTS
 }
 
 /// A character by its first byte: its bytes, and what it comes to.
@@ -139,8 +155,14 @@ fn beyond_ascii(first: u8) -> (usize, u64, u64) {
     }
 }
 
+/// Where a run ends: most are short.
+#[inline]
 fn run(text: &[u8], from: usize, class: Class) -> usize {
-    text[from..].iter().position(|b| CLASSES[*b as usize] != class).map_or(text.len(), |n| from + n)
+    let mut to = from;
+    while text.get(to).is_some_and(|byte| CLASSES[usize::from(*byte)] == class) {
+        to += 1;
+    }
+    to
 }
 
 /// What a request holds, whatever its dialect.

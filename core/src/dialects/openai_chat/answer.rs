@@ -8,6 +8,7 @@ use super::finish_of;
 use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall};
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_list, is_null, is_object, loose};
+use crate::contract::skim::Skim;
 use crate::contract::usage::{OpenaiUsage, Usage};
 use crate::dialects::{Given, Notes};
 
@@ -215,23 +216,17 @@ pub fn made_id(given: &Given<'_>, at: usize) -> String {
 }
 
 /// Usage and finish reason of a JSON answer, and nothing else of it.
-pub fn glance(body: &[u8]) -> Notes {
-    #[derive(Deserialize)]
-    struct Reply {
-        #[serde(default)]
-        usage: Option<OpenaiUsage>,
-        #[serde(default)]
-        choices: Option<Vec<Ended>>,
-    }
+pub fn glance(body: &[u8], found: &Skim) -> Notes {
     #[derive(Deserialize)]
     struct Ended {
         #[serde(default)]
         finish_reason: Option<String>,
     }
-    let Ok(reply) = serde_json::from_slice::<Reply>(body) else { return Notes::default() };
+    let usage = found.raw(body, "usage").and_then(|raw| serde_json::from_slice::<Option<OpenaiUsage>>(raw).ok());
+    let choices = found.raw(body, "choices").and_then(|raw| serde_json::from_slice::<Option<Vec<Ended>>>(raw).ok());
     Notes {
-        usage: reply.usage.map(|u| u.disjoint()),
-        finish_reason: reply.choices.into_iter().flatten().find_map(|c| c.finish_reason),
+        usage: usage.flatten().map(|u| u.disjoint()),
+        finish_reason: choices.flatten().into_iter().flatten().find_map(|c| c.finish_reason),
         done: true,
         ..Notes::default()
     }

@@ -26,7 +26,7 @@ use crate::contract::canonical::answer::{Answer, Finish};
 use crate::contract::canonical::element::Element;
 use crate::contract::read::Wrong;
 use crate::contract::refusal::Refusal;
-use crate::contract::skim::Skim;
+use crate::contract::skim::{Skim, skim};
 
 pub struct OpenaiChat;
 
@@ -128,7 +128,11 @@ impl Codec for OpenaiChat {
     }
 
     fn glance(&self, body: &[u8]) -> Notes {
-        answer::glance(body)
+        skim(body).map_or_else(|_| Notes::default(), |found| answer::glance(body, &found))
+    }
+
+    fn glance_at(&self, body: &[u8], found: &Skim) -> Notes {
+        answer::glance(body, found)
     }
 
     fn note(&self, frame: &Frame<'_>, notes: &mut Notes) {
