@@ -15,7 +15,7 @@ use crate::support::redis::Redis;
 const DAY: &str = "/admin/v1/budgets/day/tenant=default";
 
 /// `tollgate budget ...` at this gateway: whether it was done, and what was told.
-fn budget(gateway: &Gateway, args: &[&str]) -> (bool, String) {
+pub(super) fn budget(gateway: &Gateway, args: &[&str]) -> (bool, String) {
     let args = [&["budget"], args, &["--operators", &gateway.operators]].concat();
     let out = tollgate(&args, &gateway.state);
     (out.status.success(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))

@@ -173,11 +173,12 @@ impl Fleet {
             change.was_sent = true;
             let outcomes = self.bring(puts, Some(change)).await?;
             match outcomes.last() {
-                Some(Outcome::Full) => {
+                // Not where it was just heard that another one has ended.
+                Some(Outcome::Full) if self.book.room(self.now_ms()).is_empty() => {
                     change.answer(Err(Undone::Full(AMENDMENTS_MAX)));
                     return Ok(());
                 }
-                Some(Outcome::Taken | Outcome::Other | Outcome::Gone) | None => {}
+                Some(Outcome::Full | Outcome::Taken | Outcome::Other | Outcome::Gone) | None => {}
             }
         }
         change.answer(Err(Undone::Unsaid(wanted.id.clone())));

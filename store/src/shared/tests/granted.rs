@@ -52,7 +52,7 @@ async fn all_have(nodes: &[Arc<SharedLedger>], rule: &Arc<Rule>, most: u64, why:
 }
 
 /// The store is there again.
-async fn amended(node: &SharedLedger, one: &Arc<Amendment>) {
+pub(super) async fn amended(node: &SharedLedger, one: &Arc<Amendment>) {
     for _ in 0..1_000 {
         match node.amend(one.clone(), 0).await {
             Err(Undone::Away | Undone::Unsaid(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -169,6 +169,37 @@ async fn an_emptied_store_is_told_again_by_who_knows() {
     all_have(&nodes, &rule, 151, "and it goes on").await;
     nodes[0].held(1, &[claim(&rule, 151)]).await.unwrap();
     assert!(late.held(2, &[claim(&rule, 1)]).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_lost_its_tail_is_told_again() {
+    let Some(server) = Server::start() else { return };
+    let nodes = three(&server).await;
+    let rule = monthly(100);
+    let old = hourly("old", 1);
+    amended(&nodes[0], &old).await;
+    amended(&nodes[1], &hourly("new", 50)).await;
+    amended(&nodes[2], &revoked(&old)).await;
+    all_have(&nodes, &rule, 150, "before").await;
+    // As a replica has it that heard of the first change alone, and takes the place of its primary.
+    server.ask(&["REPLICAOF", "127.0.0.1", "1"]);
+    eventually(|| nodes.iter().all(|node| node.state() == State::Away)).await;
+    server.ask(&["REPLICAOF", "NO", "ONE"]);
+    let text = serde_json::to_string(&*old).unwrap();
+    for words in [
+        &["HDEL", "{tollgate}:amendments", "new"][..],
+        &["HDEL", "{tollgate}:amendments:numbers", "new"],
+        &["HSET", "{tollgate}:amendments", "old", &text],
+        &["HSET", "{tollgate}:amendments:numbers", "old", "1"],
+        &["HSET", "{tollgate}:epoch", "amended", "1"],
+    ] {
+        server.ask(words);
+    }
+    eventually(|| nodes.iter().all(|node| node.state() == State::Open)).await;
+    let late = node("d", server.port).await;
+    eventually(|| late.amendments() == nodes[0].amendments()).await;
+    all_have(&[late], &rule, 150, "to one that was not there").await;
+    all_have(&nodes, &rule, 150, "after").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
