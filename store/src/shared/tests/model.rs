@@ -129,6 +129,10 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
             Step::Edit { at, limit } => {
                 model.used(*at);
                 model.rules[*at] = Arc::new(Rule { limit: *limit, ..(*model.rules[*at]).clone() });
+                // More is held for a call by the rule of the last call that its node saw: so each sees one.
+                for node in nodes {
+                    node.standing(&[claim(&model.rules[*at], 0)], 0).await;
+                }
             }
             Step::Amend { node, at, is_of_scope, what } => {
                 let Rule { name: rule, unit, .. } = (*model.rules[*at]).clone();
