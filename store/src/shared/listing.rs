@@ -42,7 +42,7 @@ impl SharedLedger {
             worst: 0,
         };
         let claims: Vec<Claim> = found.iter().take(listing.count).map(claim).collect();
-        let standings = self.standing_of(&claims, true, now_ms).await;
+        let standings = self.standing_of(&claims, now_ms).await;
         let told = claims.into_iter().zip(standings);
         Ok(told
             .map(|(claim, standing)| Balance { scope: Arc::from(&*claim.scope), rule: claim.rule, standing })

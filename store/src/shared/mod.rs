@@ -212,19 +212,18 @@ impl SharedLedger {
         release(&taken, &used);
     }
 
-    /// What was heard of a scope before is good enough, but where it `is_asked` anew.
-    async fn standing_of(&self, claims: &[Claim], is_asked: bool, now_ms: i64) -> Vec<Standing> {
+    async fn standing_of(&self, claims: &[Claim], now_ms: i64) -> Vec<Standing> {
         let mut asked = Vec::new();
         let mut cells = Vec::with_capacity(claims.len());
         for claim in claims {
             let cell = self.desk.cell(&claim.rule, &claim.scope, now_ms).await;
             if let Some(cell) = &cell {
-                let is_unknown = {
+                let is_old = {
                     let mut slice = lock(&cell.slice);
                     self.desk.advance(cell, &mut slice, Some(&claim.rule), now_ms);
-                    slice.seen.is_none()
+                    slice.is_old()
                 };
-                if is_unknown || is_asked {
+                if is_old {
                     asked.push(self.desk.ask(cell, 0));
                 }
             }
@@ -270,7 +269,7 @@ impl Taken {
 
 impl Ledger for SharedLedger {
     fn standing<'a>(&'a self, claims: &'a [Claim], now_ms: i64) -> Later<'a, Vec<Standing>> {
-        Box::pin(self.standing_of(claims, false, self.now_ms(now_ms)))
+        Box::pin(self.standing_of(claims, self.now_ms(now_ms)))
     }
 
     fn hold<'a>(&'a self, id: HoldId, claims: &'a [Claim], now_ms: i64) -> Later<'a, Result<Vec<Held>, Refused>> {

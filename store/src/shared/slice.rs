@@ -56,8 +56,8 @@ pub(super) struct Slice {
     pub plain: Arc<Rule>,
     /// What the rule says and operators changed of it, as of the last look.
     pub most: u64,
-    /// So often it fell.
-    lowered: u64,
+    /// So often operators changed it.
+    relimited: u64,
     pub frame: Frame,
     /// Another one for each period: a hold names the one that it was made in.
     pub turn: u64,
@@ -95,7 +95,7 @@ pub(super) struct Ask {
     pub turn: u64,
     pub frame: Frame,
     pub limit: i64,
-    lowered: u64,
+    relimited: u64,
     pub used: i64,
     /// What stays leased in any case.
     pub floor: i64,
@@ -120,7 +120,7 @@ impl Slice {
             rule: rule.clone(),
             plain: plain(rule),
             most: rule.limit,
-            lowered: 0,
+            relimited: 0,
             frame: Frame::of(rule, now_ms),
             turn: 0,
             lease: 0,
@@ -164,8 +164,8 @@ impl Slice {
     /// Takes another limit. Under a lower one nothing is spent of what was leased under the one before: what a call needs
     /// is asked for again.
     pub(super) fn relimit(&mut self, most: u64) {
+        self.relimited += u64::from(most != self.most);
         if most < self.most {
-            self.lowered += 1;
             self.give_up();
         }
         self.most = most;
@@ -279,7 +279,7 @@ impl Slice {
             turn: self.turn,
             frame: self.frame,
             limit: self.limit(),
-            lowered: self.lowered,
+            relimited: self.relimited,
             used: self.used,
             floor,
             min,
@@ -325,10 +325,20 @@ impl Slice {
         }
         if ask.turn == self.turn {
             (self.lease, self.seen, self.is_tight, self.is_fresh) = (lease, Some(seen), is_tight, false);
-            if self.lowered != ask.lowered {
+            if self.relimited != ask.relimited && self.limit() < ask.limit {
                 self.give_up();
             }
         }
+    }
+
+    /// It was asked for under a lower limit than operators have set since.
+    pub(super) fn was_raised_since(&self, ask: &Ask) -> bool {
+        self.relimited != ask.relimited && self.limit() > ask.limit
+    }
+
+    /// How it stands at the store was not asked lately.
+    pub(super) fn is_old(&self) -> bool {
+        self.seen.is_none() || self.told_at.elapsed() >= TELL_EVERY
     }
 
     /// As if nobody had used it for long.

@@ -86,8 +86,8 @@ async fn a_budget_is_spent_over_tls_by_a_user_with_the_rights_that_are_documente
         }
         assert_eq!(status, 200, "{user}");
         for args in [
-            &["grant", "month", "tenant=default", "1usd", "--until", "1h", "--reason", "more", "--id", "more"][..],
-            &["revoke", "month", "tenant=default", "more"],
+            &["grant", "month", "tenant=default", "1usd", "--until", "1h", "--reason", "more", "--id", password][..],
+            &["revoke", "month", "tenant=default", password],
         ] {
             let (done, told) = budget(&gateway, args);
             assert!(done, "{user}: {told}");

@@ -93,8 +93,7 @@ impl Fleet {
                 slice.answered(ask, lease, seen, is_tight);
                 match lease - ask.floor >= ask.min {
                     true => Answer::Given,
-                    // Asked for under a lower limit than there is by now.
-                    false if slice.limit() > ask.limit => Answer::Given,
+                    false if slice.was_raised_since(ask) => Answer::Given,
                     false if is_open => Answer::Spent,
                     false => Answer::Away,
                 }
