@@ -77,6 +77,7 @@ async fn a_grant_counts_on_all_gateways_until_one_of_them_revokes_it() {
     assert_eq!((held[0].limit, held[0].remaining), (150, 20));
     let refused = a.held(4, &[claim(&rule, 21)]).await.unwrap_err();
     assert_eq!((refused.limit, refused.retry_after_ms.is_some()), (150, true), "{refused:?}");
+    all_rest(&nodes).await;
     for node in &nodes {
         assert_eq!(node.amendments(), [grant.clone()], "every gateway lists it");
         assert_eq!(node.desk.local.amendments(), [grant.clone()], "and has it in its own journal");
