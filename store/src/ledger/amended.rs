@@ -180,3 +180,39 @@ impl MemoryLedger {
         self.amendments.all().into_iter().map(move |amendment| Event::Amended { amendment, at_ms })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::limits::amendment::What;
+    use tollgate_core::limits::rules::Unit;
+
+    use super::*;
+
+    #[test]
+    fn what_ended_is_known_for_a_week_and_what_was_revoked_to_its_end() {
+        const DAY_MS: i64 = 86_400_000;
+        let made = |until_days: i64, revoked_days: Option<i64>| Amendment {
+            id: "a".into(),
+            rule: "r".into(),
+            scope: None,
+            unit: Unit::Tokens,
+            what: What::Override(1),
+            made_ms: 0,
+            until_ms: until_days * DAY_MS,
+            revoked_ms: revoked_days.map(|days| days * DAY_MS),
+            by: "operator-token".into(),
+            reason: "a test".into(),
+        };
+        for (until, revoked, days, is_over, why) in [
+            (10, None, 9, false, "in force"),
+            (10, None, 16, false, "ended within a week"),
+            (10, None, 17, true, "a week ago"),
+            (10, Some(1), 9, false, "revoked a week ago: a gateway may come back that knows it in force"),
+            (10, Some(1), 10, true, "where it would have ended nobody can bring it back"),
+            (10, Some(9), 15, false, "revoked within a week"),
+            (10, Some(9), 16, true, "and not"),
+        ] {
+            assert_eq!(is_forgotten(&made(until, revoked), days * DAY_MS), is_over, "{why}");
+        }
+    }
+}

@@ -101,9 +101,13 @@ impl Fleet {
         let mut has_read = false;
         for _ in 0..ROUNDS_MAX {
             let mut owed = if has_read && self.book.is_read() { self.owed() } else { Vec::new() };
+            let is_all = owed.is_empty();
             owed.retain(|one| tried.get(&one.id).is_none_or(|tries| *tries < TRIES));
             owed.truncate(PUTS_MAX);
             if has_read && self.book.is_read() && owed.is_empty() {
+                if !is_all {
+                    break;
+                }
                 return Ok(());
             }
             let puts = owed.iter().map(|one| self.book.put(one)).collect();
