@@ -162,8 +162,10 @@ impl Fleet {
                 return Ok(());
             }
             if let Some(known) = self.desk.amendments.get(&wanted.id) {
-                let is_same = known.says_as(&wanted) && (known.made_ms, &known.by) == (wanted.made_ms, &wanted.by);
-                if !is_same && !(known.says_as(&wanted) && wanted.revoked_ms.is_none()) {
+                let says_as = known.says_as(&wanted);
+                let is_same = says_as && (known.made_ms, &known.by) == (wanted.made_ms, &wanted.by);
+                let was_made = says_as && wanted.revoked_ms.is_none();
+                if !is_same && !was_made {
                     change.answer(Err(Undone::Taken(wanted.id.clone())));
                     return Ok(());
                 }

@@ -79,8 +79,8 @@ async fn a_grant_counts_on_all_gateways_until_one_of_them_revokes_it() {
     assert_eq!((refused.limit, refused.retry_after_ms.is_some()), (150, true), "{refused:?}");
     all_rest(&nodes).await;
     for node in &nodes {
-        assert_eq!(node.amendments(), [grant.clone()], "every gateway lists it");
-        assert_eq!(node.desk.local.amendments(), [grant.clone()], "and has it in its own journal");
+        assert_eq!(node.amendments(), vec![grant.clone()], "every gateway lists it");
+        assert_eq!(node.desk.local.amendments(), vec![grant.clone()], "and has it in its own journal");
         let (rules, keep) = ([rule.clone()], |_: &Rule, _: &str| true);
         let listing = Listing { rules: &rules, keep: &keep, after: "", count: 10 };
         let listed = node.balances(listing, 0).await.unwrap();
@@ -277,7 +277,7 @@ async fn a_store_that_does_not_answer_takes_nothing_by_halves() {
     eventually(|| nodes.iter().all(|node| node.state() == State::Open)).await;
     amended(&nodes[1], &one).await;
     all_have(&nodes, &rule, 150, "once, asked for twice and at two gateways").await;
-    assert!(nodes.iter().all(|node| node.amendments() == [one.clone()]));
+    assert!(nodes.iter().all(|node| node.amendments() == vec![one.clone()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
