@@ -173,6 +173,11 @@ pub trait Ledger: Send + Sync {
         Vec::new()
     }
 
+    /// What time it is by what limits are counted by: the given one, but where several gateways go by another clock.
+    fn time_ms(&self, now_ms: i64) -> i64 {
+        now_ms
+    }
+
     /// How scopes stand, by scope.
     fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Undone>> {
         let _ = (listing, now_ms);

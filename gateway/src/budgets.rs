@@ -221,7 +221,10 @@ impl Budgets {
             return Ok(self.view(&place, &amendment, &all, true).await);
         }
         self.core.ledger.amend(amendment.clone(), self.now_ms()).await?;
-        Ok(self.came(&place, amendment, true).await)
+        // Another gateway may have come first, with the same under this id.
+        let known = self.core.ledger.amendments().into_iter().find(|one| one.id == amendment.id);
+        let is_new = known.as_ref().is_none_or(|known| *known == amendment);
+        Ok(self.came(&place, known.unwrap_or(amendment), is_new).await)
     }
 
     async fn came(&self, place: &Place, amendment: Arc<Amendment>, is_new: bool) -> Amended {
@@ -282,7 +285,8 @@ impl Budgets {
         Ok(Place { rule, scope })
     }
 
+    /// By what limits are counted by: gateways that share them go by one clock.
     fn now_ms(&self) -> i64 {
-        (self.core.clock.now_ms)()
+        self.core.ledger.time_ms((self.core.clock.now_ms)())
     }
 }

@@ -1,5 +1,6 @@
 //! What operators change of a limit while a gateway runs: a grant adds to it, an override takes its place. Each has an end.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ pub struct Amendment {
 }
 
 /// In the rule's unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
     /// So much more than the limit; below 0 so much less.
@@ -78,6 +79,24 @@ impl Amendment {
     pub fn ends_ms(&self) -> i64 {
         self.revoked_ms.map_or(self.until_ms, |revoked| revoked.min(self.until_ms))
     }
+
+    /// Is it the same change of the same limit, whoever made it and when?
+    pub fn says_as(&self, other: &Amendment) -> bool {
+        let said = |one: &Amendment| (one.unit, one.what, one.until_ms);
+        let named = |one: &Amendment| (one.rule.clone(), one.scope.clone(), one.reason.clone());
+        said(self) == said(other) && named(self) == named(other)
+    }
+
+    /// Of two that are known under one id: the one that was made last and, made once, the one that was revoked, first of all.
+    ///
+    /// Whoever compares the same two comes to the same: so gateways that tell one another what they know agree in the end.
+    pub fn or_later<'a>(self: &'a Arc<Amendment>, other: &'a Arc<Amendment>) -> &'a Arc<Amendment> {
+        let rank = |one: &'a Amendment| {
+            let place = (&*one.rule, one.scope.as_deref(), &*one.by, &*one.reason);
+            (one.made_ms, one.revoked_ms.map(Reverse), one.until_ms, one.what, place)
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
 }
 
 #[cfg(test)]
@@ -126,6 +145,23 @@ mod tests {
         ] {
             let some = all.iter().filter(|one| named.contains(&*one.id));
             assert_eq!(Limit::amended(&rule(), some, now_ms), Limit { most, until_ms }, "{named} at {now_ms}: {why}");
+        }
+    }
+
+    #[test]
+    fn of_two_under_one_id_all_choose_the_same() {
+        let first = made("a", true, What::Grant(50), (0, 10));
+        let revoked = |at| Amendment { revoked_ms: Some(at), ..first.clone() };
+        for (one, other, wins, why) in [
+            (first.clone(), first.clone(), 0, "the same"),
+            (first.clone(), revoked(5), 1, "what is revoked stays so"),
+            (revoked(7), revoked(5), 1, "since it was first"),
+            (revoked(5), Amendment { made_ms: 1, ..first.clone() }, 1, "made anew under the id of one that had ended"),
+            (first.clone(), Amendment { what: What::Grant(60), ..first.clone() }, 1, "one of them, always"),
+        ] {
+            let both = [Arc::new(one), Arc::new(other)];
+            assert_eq!(both[0].or_later(&both[1]), &both[wins], "{why}");
+            assert_eq!(both[1].or_later(&both[0]), &both[wins], "{why}: whoever asks");
         }
     }
 

@@ -28,10 +28,25 @@ pub struct Listing<'a> {
 /// Why a ledger did not do what operators asked of it; nothing changed, but where it says so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undone {
-    #[error("the ledger of this gateway lists no balances and takes no grants")]
+    #[error(
+        "a gateway that keeps to its share of each limit lists no balances and takes no grants: let gateways share limits \
+         through a store (`store.redis`), or edit limits.yaml"
+    )]
     Unable,
     #[error("{0} grants and overrides are in force, and there is room for no more: revoke some, or edit limits.yaml")]
     Full(usize),
+    #[error("the id `{0}` is of another grant or override: take another id, or leave it out")]
+    Taken(Arc<str>),
+    #[error(
+        "the store in which gateways share limits does not answer, and nothing was changed: try again when it does \
+         (the log says why; `tollgate_limits_store_state` tells)"
+    )]
+    Away,
+    #[error(
+        "the store in which gateways share limits did not say whether it took `{0}`. Either all gateways will know it or \
+         none: look at `tollgate budget show` when it answers, and do it again under this id (`--id {0}`), where it counts once"
+    )]
+    Unsaid(Arc<str>),
     #[error("the journal did not take it: {0}")]
     Journal(String),
     #[error("it acts from now on, but the disk did not confirm it in time: a power cut may undo it")]

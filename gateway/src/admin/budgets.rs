@@ -6,9 +6,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde_json::{Value, json};
+use tollgate_core::limits::balance::Undone;
 
 use super::keys::{How as Dryness, done, if_match, with_etag};
-use super::rights::Actor;
+use super::rights::{Actor, Changed};
 use super::{Admin, Failed, answer, read};
 use crate::budgets::{Amended, Asked, How, Kind, Unamended, Wanted};
 
@@ -129,8 +130,17 @@ impl Change<'_> {
             Ok(came) if came.is_new && !self.is_dry => status,
             Ok(_) | Err(_) => StatusCode::OK,
         };
+        // What may act all the same is on record too.
+        let may_act = match &came {
+            Err(why @ Unamended::NotKept(Undone::Unsaid(_) | Undone::Unconfirmed)) => Some(why.to_string()),
+            Ok(_) | Err(_) => None,
+        };
         let told = came.map(|came| -> Value { json!({ "record": came.record, "balance": came.balance }) });
-        done(told.map_err(Failed::from), status, self.is_dry)
+        let mut response = done(told.map_err(Failed::from), status, self.is_dry);
+        if let Some(why) = may_act {
+            response.extensions_mut().insert(Changed(json!({ "error": why })));
+        }
+        response
     }
 }
 
@@ -141,7 +151,12 @@ impl From<Unamended> for Failed {
             Unamended::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_budget"),
             Unamended::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             Unamended::Stale(..) => (StatusCode::PRECONDITION_FAILED, "stale"),
-            Unamended::NotKept(_) => (StatusCode::INSUFFICIENT_STORAGE, "not_kept"),
+            Unamended::NotKept(Undone::Taken(_)) => (StatusCode::CONFLICT, "conflict"),
+            Unamended::NotKept(Undone::Away) => (StatusCode::SERVICE_UNAVAILABLE, "limits_unreachable"),
+            Unamended::NotKept(Undone::Unsaid(_)) => (StatusCode::GATEWAY_TIMEOUT, "not_said"),
+            Unamended::NotKept(Undone::Unable | Undone::Full(_) | Undone::Journal(_) | Undone::Unconfirmed) => {
+                (StatusCode::INSUFFICIENT_STORAGE, "not_kept")
+            }
         };
         Failed { status, told: json!({ "error": why.to_string(), "code": code }) }
     }

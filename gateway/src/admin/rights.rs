@@ -116,7 +116,8 @@ pub async fn guard(State((admin, right)): State<(Admin, Right)>, mut request: Re
     let did = format!("{} {}", request.method(), request.uri().path());
     request.extensions_mut().insert(actor.clone());
     let response = next.run(request).await;
-    match changes && response.status().is_success() && response.extensions().get::<Dry>().is_none() {
+    let has_changed = response.status().is_success() || response.extensions().get::<Changed>().is_some();
+    match changes && has_changed && response.extensions().get::<Dry>().is_none() {
         true => admin.keep_act(actor, did, response).await,
         false => response,
     }

@@ -14,12 +14,12 @@ use super::MemoryLedger;
 use super::event::Event;
 
 /// So many are known, those that ended lately among them.
-const AMENDMENTS_MAX: usize = 4_096;
+pub(crate) const AMENDMENTS_MAX: usize = 4_096;
 /// One that ended is known for so long: a week. What comes again under its id does nothing until then.
 const ENDED_KNOWN_MS: i64 = 7 * 86_400_000;
 
 #[derive(Debug)]
-pub(super) struct Amendments {
+pub(crate) struct Amendments {
     known: RwLock<Known>,
     /// How many are known: calls look no further where there are none.
     count: AtomicUsize,
@@ -40,6 +40,12 @@ impl Default for Amendments {
     }
 }
 
+/// Is it over for so long that nobody need know it? What was revoked is known to the end that it was made with: a gateway
+/// that comes back with what it knew before would bring it back.
+pub(crate) fn is_forgotten(one: &Amendment, now_ms: i64) -> bool {
+    now_ms >= one.ends_ms().saturating_add(ENDED_KNOWN_MS).max(one.until_ms)
+}
+
 fn place(amendment: &Amendment) -> &Arc<str> {
     amendment.scope.as_ref().unwrap_or(&amendment.rule)
 }
@@ -47,6 +53,16 @@ fn place(amendment: &Amendment) -> &Arc<str> {
 impl Known {
     fn put(&mut self, amendment: Arc<Amendment>) -> Option<Arc<Amendment>> {
         self.by_id.insert(amendment.id.clone(), amendment)
+    }
+
+    fn put_if_room(&mut self, one: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Undone> {
+        if !self.by_id.contains_key(&one.id) {
+            self.forget(now_ms);
+            if self.by_id.len() >= AMENDMENTS_MAX {
+                return Err(Undone::Full(AMENDMENTS_MAX));
+            }
+        }
+        Ok(self.put(one.clone()))
     }
 
     /// What `by_id` has, by place: a change is seldom, and whatever it was they agree.
@@ -59,7 +75,7 @@ impl Known {
 
     /// Forgets what ended long ago, and for want of room what ended first.
     fn forget(&mut self, now_ms: i64) {
-        self.by_id.retain(|_, one| now_ms < one.ends_ms().saturating_add(ENDED_KNOWN_MS));
+        self.by_id.retain(|_, one| !is_forgotten(one, now_ms));
         while self.by_id.len() >= AMENDMENTS_MAX {
             let ended = self.by_id.values().filter(|one| !one.is_in_force(now_ms));
             let Some(first) = ended.min_by_key(|one| one.ends_ms()).map(|one| one.id.clone()) else { return };
@@ -78,9 +94,10 @@ impl Amendments {
         self.latest_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms)
     }
 
-    /// The limit of a scope now.
-    pub(super) fn limit(&self, rule: &Rule, scope: &str, now_ms: i64) -> Limit {
-        if self.count.load(Ordering::Acquire) == 0 {
+    /// The limit of a scope now. Where there is none, none is changed: several gateways keep a limit at their store, and count by
+    /// a rule without one what each of them used.
+    pub(crate) fn limit(&self, rule: &Rule, scope: &str, now_ms: i64) -> Limit {
+        if rule.limit == u64::MAX || self.count.load(Ordering::Acquire) == 0 {
             return Limit::of(rule);
         }
         let now_ms = self.now(now_ms);
@@ -91,12 +108,16 @@ impl Amendments {
     }
 
     /// All that are known, by id.
-    pub(super) fn all(&self) -> Vec<Arc<Amendment>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Amendment>> {
         self.read().by_id.values().cloned().collect()
     }
 
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Amendment>> {
+        self.read().by_id.get(id).cloned()
+    }
+
     /// Scopes that one in force speaks of, behind `after`.
-    pub(super) fn scopes(&self, after: &str, now_ms: i64) -> Vec<Arc<str>> {
+    pub(crate) fn scopes(&self, after: &str, now_ms: i64) -> Vec<Arc<str>> {
         let now_ms = self.now(now_ms);
         let known = self.read();
         let mut scopes: Vec<Arc<str>> = known
@@ -110,34 +131,46 @@ impl Amendments {
         scopes.sort_unstable();
         scopes
     }
-}
 
-impl MemoryLedger {
     /// Puts a grant or an override in force, or another in the place of the one of its id, which is given back.
-    pub(super) fn amend_now(&self, amendment: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Undone> {
-        let now_ms = self.amendments.now(now_ms);
-        let mut known = self.amendments.known.write().unwrap_or_else(PoisonError::into_inner);
-        if !known.by_id.contains_key(&amendment.id) {
-            known.forget(now_ms);
-            if known.by_id.len() >= AMENDMENTS_MAX {
-                return Err(Undone::Full(AMENDMENTS_MAX));
-            }
-        }
-        let before = known.put(amendment.clone());
+    fn put(&self, amendment: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Undone> {
+        let now_ms = self.now(now_ms);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.put_if_room(amendment, now_ms)?;
         known.index(now_ms);
-        self.amendments.count.store(known.by_id.len(), Ordering::Release);
+        self.count.store(known.by_id.len(), Ordering::Release);
         Ok(before)
     }
 
+    /// The same for many; for what there is room.
+    pub(crate) fn put_all(&self, some: &[Arc<Amendment>], now_ms: i64) -> Result<(), Undone> {
+        let now_ms = self.now(now_ms);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let done: Vec<_> = some.iter().map(|one| known.put_if_room(one, now_ms).map(drop)).collect();
+        known.index(now_ms);
+        self.count.store(known.by_id.len(), Ordering::Release);
+        done.into_iter().collect()
+    }
+
     /// As it was before a change that could not be kept.
-    pub(super) fn amend_back(&self, id: &str, before: Option<Arc<Amendment>>, now_ms: i64) {
-        let mut known = self.amendments.known.write().unwrap_or_else(PoisonError::into_inner);
+    fn put_back(&self, id: &str, before: Option<Arc<Amendment>>, now_ms: i64) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match before {
             Some(before) => drop(known.put(before)),
             None => drop(known.by_id.remove(id)),
         }
-        known.index(self.amendments.now(now_ms));
-        self.amendments.count.store(known.by_id.len(), Ordering::Release);
+        known.index(self.now(now_ms));
+        self.count.store(known.by_id.len(), Ordering::Release);
+    }
+}
+
+impl MemoryLedger {
+    pub(super) fn amend_now(&self, amendment: &Arc<Amendment>, now_ms: i64) -> Result<Option<Arc<Amendment>>, Undone> {
+        self.amendments.put(amendment, now_ms)
+    }
+
+    pub(super) fn amend_back(&self, id: &str, before: Option<Arc<Amendment>>, now_ms: i64) {
+        self.amendments.put_back(id, before, now_ms);
     }
 
     /// Those that are known, as changes that make them from nothing.
@@ -145,5 +178,41 @@ impl MemoryLedger {
         let at_ms =
             if self.amendments.count.load(Ordering::Acquire) == 0 { now_ms } else { self.amendments.now(now_ms) };
         self.amendments.all().into_iter().map(move |amendment| Event::Amended { amendment, at_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_core::limits::amendment::What;
+    use tollgate_core::limits::rules::Unit;
+
+    use super::*;
+
+    #[test]
+    fn what_ended_is_known_for_a_week_and_what_was_revoked_to_its_end() {
+        const DAY_MS: i64 = 86_400_000;
+        let made = |until_days: i64, revoked_days: Option<i64>| Amendment {
+            id: "a".into(),
+            rule: "r".into(),
+            scope: None,
+            unit: Unit::Tokens,
+            what: What::Override(1),
+            made_ms: 0,
+            until_ms: until_days * DAY_MS,
+            revoked_ms: revoked_days.map(|days| days * DAY_MS),
+            by: "operator-token".into(),
+            reason: "a test".into(),
+        };
+        for (until, revoked, days, is_over, why) in [
+            (10, None, 9, false, "in force"),
+            (10, None, 16, false, "ended within a week"),
+            (10, None, 17, true, "a week ago"),
+            (10, Some(1), 9, false, "revoked a week ago: a gateway may come back that knows it in force"),
+            (10, Some(1), 10, true, "where it would have ended nobody can bring it back"),
+            (10, Some(9), 15, false, "revoked within a week"),
+            (10, Some(9), 16, true, "and not"),
+        ] {
+            assert_eq!(is_forgotten(&made(until, revoked), days * DAY_MS), is_over, "{why}");
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! nowhere that could still refuse a call: a closed period is never opened again, and the new one starts at zero. What is
 //! added to it after that end counts in the new period.
 
-mod amended;
+pub(crate) mod amended;
 pub(crate) mod books;
 mod count;
 mod counter;

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
-use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused};
+use tollgate_core::limits::claim::{Claim, HoldId, Refused};
 use tollgate_core::limits::rules::{Rule, Unit};
 use tollgate_core::ports::Ledger;
 
+use super::fleet::Change;
 use super::frame::{AMOUNT_MAX, Kind};
 use super::gate::Gate;
 use super::slice::{Answer, Slice};
+use super::told::{away, refused};
+use crate::ledger::amended::Amendments;
 use crate::ledger::books::lock;
 use crate::ledger::full;
 use crate::ledger::hold::{Hold, Part};
@@ -30,8 +33,6 @@ pub(super) const HOLD_MS_MAX: i64 = 30 * 60 * 1_000;
 const TRIES: usize = 8;
 /// A call waits so long for the store: the operation under way, its own, and a new connection between them.
 pub(super) const ANSWER_MAX: Duration = Duration::from_millis(200);
-/// When a call may come again that found no store.
-const AWAY_RETRY_MS: u64 = 1_000;
 /// A scope that nobody used for so long is forgotten here, not in the store.
 const FORGET_AFTER: Duration = Duration::from_secs(60);
 
@@ -50,6 +51,10 @@ pub(super) struct Desk {
     /// This node's own ledger: what its calls hold and used, whatever others do. It keeps them, and refuses nothing.
     pub local: Arc<dyn Ledger>,
     pub gate: Gate,
+    /// What operators changed of limits, on any gateway, by the store's clock.
+    pub amendments: Amendments,
+    /// Changes of them that operators asked this gateway for, and that the store has not taken yet.
+    pub changes: Mutex<VecDeque<Change>>,
     cells: [Mutex<HashMap<Arc<str>, Arc<Cell>>>; SHARDS],
     holds: [Mutex<HashMap<HoldId, Taken>>; SHARDS],
     hasher: RandomState,
@@ -112,6 +117,8 @@ impl Desk {
         Desk {
             local,
             gate: Gate::new(),
+            amendments: Amendments::default(),
+            changes: Mutex::default(),
             cells: Default::default(),
             holds: Default::default(),
             hasher: RandomState::new(),
@@ -155,6 +162,16 @@ impl Desk {
         Some(cell)
     }
 
+    /// Brings a scope to now: its period, its rule, and what operators changed of that.
+    pub(super) fn advance(&self, cell: &Cell, slice: &mut Slice, rule: Option<&Arc<Rule>>, now_ms: i64) {
+        if let Some(rule) = rule.filter(|rule| !Arc::ptr_eq(rule, &slice.rule)) {
+            // Two revisions may count at once: what the other one leased is no less good.
+            slice.most = self.amendments.limit(rule, &cell.scope, now_ms).most;
+        }
+        slice.advance(rule, now_ms);
+        slice.relimit(self.amendments.limit(&slice.rule, &cell.scope, now_ms).most);
+    }
+
     /// Takes what all claims need, or nothing; asks the store where this node has too little.
     pub(super) async fn take(&self, claims: &[Claim], now_ms: i64) -> Result<Pending, Refused> {
         let mut wanted = Vec::with_capacity(claims.len());
@@ -181,7 +198,7 @@ impl Desk {
             };
             for at in &lacking {
                 let (cell, rule, need) = &wanted[*at];
-                if spent == Some(*at) || whole(cell) > rule.limit {
+                if spent == Some(*at) || whole(cell) > self.amendments.limit(rule, &cell.scope, now_ms).most {
                     return Err(refused(cell, rule, *need, now_ms));
                 }
             }
@@ -205,7 +222,7 @@ impl Desk {
         let mut lacking = Vec::new();
         for (at, (cell, rule, need)) in wanted.iter().enumerate() {
             let mut slice = lock(&cell.slice);
-            slice.advance(Some(rule), now_ms);
+            self.advance(cell, &mut slice, Some(rule), now_ms);
             if !slice.take(amount(*need)) {
                 lacking.push(at);
                 continue;
@@ -343,49 +360,4 @@ pub(super) fn release(taken: &Taken, used: &[u64]) {
         }
         slice.book(amount(*used));
     }
-}
-
-/// What a call is told of one claim that it holds.
-pub(super) fn held(part: &Part, cell: &Cell, now_ms: i64) -> Held {
-    let slice = lock(&cell.slice);
-    let (limit, used, taken) = (slice.limit(), slice.used_by_all(), slice.held_by_all());
-    let own = if part.rule.unit == Unit::Requests { amount(part.claimed) } else { 0 };
-    let whole = |n: i64| u64::try_from(n).unwrap_or(0);
-    Held {
-        rule: part.rule.name.clone(),
-        scope: (&*part.scope).into(),
-        held: part.claimed,
-        limit: part.rule.limit,
-        used: whole(used - own),
-        unit: part.rule.unit,
-        remaining: whole(limit - used - taken),
-        resets_in_ms: whole(slice.frame.resets_at_ms(used, limit, now_ms) - now_ms),
-        is_budget: part.rule.is_budget(),
-    }
-}
-
-fn refused(cell: &Cell, rule: &Rule, need: u64, now_ms: i64) -> Refused {
-    let slice = lock(&cell.slice);
-    let (limit, used, held) = (slice.limit(), slice.used_by_all(), slice.held_by_all());
-    let above = amount(need).saturating_add(used).saturating_add(held) - limit;
-    let whole = |n: i64| u64::try_from(n).unwrap_or(0);
-    Refused {
-        rule: rule.name.clone(),
-        scope: (&*cell.scope).into(),
-        unit: rule.unit,
-        is_budget: rule.is_budget(),
-        wanted: need,
-        limit: rule.limit,
-        used: whole(used),
-        held: whole(held),
-        resets_in_ms: whole(slice.frame.resets_at_ms(used, limit, now_ms) - now_ms),
-        retry_after_ms: if need > rule.limit { None } else { slice.frame.retry_after_ms(above, limit, now_ms) },
-        is_unreachable: false,
-    }
-}
-
-/// Nobody can say now whether there is room.
-fn away((cell, rule, need): &(Arc<Cell>, Arc<Rule>, u64)) -> Refused {
-    let refused = refused(cell, rule, *need, 0);
-    Refused { is_budget: false, is_unreachable: true, retry_after_ms: Some(AWAY_RETRY_MS), resets_in_ms: 0, ..refused }
 }

@@ -1,23 +1,29 @@
 //! The task that speaks to the store: it tells what this node used, fetches leases for calls that wait, and notices when
 //! the store is away, forgot, or is another one.
 
+mod amended;
+mod exchange;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use tollgate_core::limits::claim::Claim;
 
-use super::desk::{Cell, Desk};
+use super::desk::Desk;
 use super::fault::Fault;
 use super::frame::Kind;
 use super::gate::State;
-use super::line::{Joined, Line, Synced, Telling, Told};
-use super::slice::{Answer, Ask};
+use super::line::{Joined, Line, Telling};
+use super::slice::Answer;
 use super::{Happened, Observer, Own};
 use crate::ledger::books::lock;
 use crate::ledger::event::Event;
+use amended::{Book, Keeper};
+use exchange::tell;
+
+pub(super) use amended::Change;
 
 /// Scopes in one operation.
 const BATCH_MAX: usize = 64;
@@ -30,6 +36,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 /// A lease is renewed when a third of it is over.
 const BEATS_PER_LEASE: u32 = 3;
+/// What others changed is heard of within this time.
+const BEAT_MAX: Duration = Duration::from_millis(500);
 /// Lost holds are looked for so often.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// What is told of a store that does not get better is told so often.
@@ -40,8 +48,6 @@ const NUMBERS: i64 = 1 << 32;
 /// Until this process ends: a year.
 const NEVER: Duration = Duration::from_secs(31_536_000);
 
-type Waiter = (i64, oneshot::Sender<Answer>);
-
 pub(super) struct Fleet {
     desk: Arc<Desk>,
     /// What this node used by its own journal, at any moment.
@@ -50,6 +56,8 @@ pub(super) struct Fleet {
     lease: Duration,
     observer: Observer,
     epoch: Option<String>,
+    book: Book,
+    keeper: Keeper,
     /// Of the next operation.
     number: i64,
     is_joined: bool,
@@ -74,6 +82,8 @@ impl Fleet {
     pub(super) fn new(desk: Arc<Desk>, own: Own, line: Line, lease: Duration, observer: Observer) -> Fleet {
         let now = Instant::now();
         Fleet {
+            book: Book::default(),
+            keeper: Keeper::new(desk.local.clone()),
             desk,
             own,
             line,
@@ -104,6 +114,7 @@ impl Fleet {
             };
             if is_stopping {
                 self.give_all_back().await;
+                self.keeper.close().await;
                 let _ = stopped.send(());
                 return;
             }
@@ -133,6 +144,9 @@ impl Fleet {
         if self.desk.gate.state() == State::Waiting && Instant::now() >= self.opens_at {
             self.turn_to(State::Open);
         }
+        if let Err(why) = self.carry_changes().await {
+            return self.failed(why);
+        }
         let batch = self.desk.next_batch(BATCH_MAX);
         if batch.is_empty() && Instant::now() < self.beat_at {
             return;
@@ -152,10 +166,13 @@ impl Fleet {
         self.desk.gate.heard(now_ms);
         if self.epoch.as_ref() != Some(&epoch) {
             (self.observer)(Happened::Epoch);
-            (self.epoch, self.has_told) = (Some(epoch), false);
+            (self.epoch, self.has_told, self.book) = (Some(epoch), false, Book::default());
         }
         if !self.has_told {
             self.turn_to(State::Joining);
+        }
+        self.agree().await?;
+        if !self.has_told {
             self.remember().await;
             let all = self.desk.all();
             for some in all.chunks(BATCH_MAX) {
@@ -184,111 +201,6 @@ impl Fleet {
                 && matches!(Kind::of(&rule), Kind::Calendar | Kind::Sliding)
             {
                 self.desk.cell(&rule, &scope, now_ms).await;
-            }
-        }
-    }
-
-    /// One operation over these scopes.
-    async fn exchange(&mut self, batch: &[Arc<Cell>], telling: Telling) -> Result<(), Ended> {
-        let epoch = self.epoch.clone().unwrap_or_default();
-        let mut asks: Vec<(i64, Ask, Vec<Waiter>)> = Vec::with_capacity(batch.len());
-        for cell in batch {
-            let (ask, waiters) = self.ask_of(cell, telling).await;
-            self.number += 1;
-            asks.push((self.number, ask, waiters));
-        }
-        let told: Vec<_> = batch.iter().zip(&asks).map(|(cell, (number, ask, _))| (&*cell.key, *number, ask)).collect();
-        let asked = Instant::now();
-        let answered = self.line.sync(&epoch, &told, telling).await;
-        (self.observer)(Happened::RoundTrip);
-        match answered {
-            Ok(Synced::Done { now_ms, is_open, answers }) => {
-                self.desk.gate.heard(now_ms);
-                self.desk.gate.renew(asked, self.lease);
-                self.beat_at = asked + self.lease / BEATS_PER_LEASE;
-                self.misses = 0;
-                if !is_open && self.desk.gate.state() == State::Open {
-                    self.opens_at = Instant::now() + LOOK_EVERY;
-                    self.turn_to(State::Waiting);
-                }
-                // Numbers rise: only somebody with this node's name can have been there with a later one.
-                let has_twin = answers.contains(&Told::Stale);
-                for ((cell, (_, ask, waiters)), told) in batch.iter().zip(asks).zip(answers) {
-                    self.take_in(cell, &ask, waiters, told, is_open);
-                }
-                if has_twin { Err(Ended::Failed(Fault::Twin)) } else { Ok(()) }
-            }
-            Ok(Synced::Fenced(why)) => {
-                self.unanswered(batch, asks, true);
-                Err(Ended::Fenced(why))
-            }
-            Err(fault) => {
-                self.unanswered(batch, asks, self.misses + 1 >= MISSES_MAX);
-                Err(Ended::Failed(fault))
-            }
-        }
-    }
-
-    async fn ask_of(&self, cell: &Arc<Cell>, telling: Telling) -> (Ask, Vec<Waiter>) {
-        let now_ms = self.desk.gate.now_ms().unwrap_or_default();
-        let (kind, plain) = {
-            let slice = lock(&cell.slice);
-            (slice.frame.kind, slice.plain.clone())
-        };
-        // Of a span the node's own ledger knows what still counts.
-        let own = match kind {
-            Kind::Sliding => {
-                let claim = Claim { rule: plain, scope: (&*cell.scope).into(), worst: 0 };
-                let stands = self.desk.local.standing(std::slice::from_ref(&claim), now_ms).await;
-                Some(stands.first().map_or(0, |stands| super::desk::amount(stands.used)))
-            }
-            Kind::Calendar | Kind::Bucket | Kind::Flight => None,
-        };
-        let mut slice = lock(&cell.slice);
-        slice.advance(None, now_ms);
-        let (mut ask, waiters) = slice.ask(telling == Telling::Last, telling == Telling::Anew);
-        ask.window = own.unwrap_or(ask.window);
-        self.desk.watch(cell, &mut slice);
-        (ask, waiters)
-    }
-
-    fn take_in(&self, cell: &Arc<Cell>, ask: &Ask, waiters: Vec<Waiter>, told: Told, is_open: bool) {
-        let mut slice = lock(&cell.slice);
-        let answer = match told {
-            Told::Leased { lease, seen, is_tight } => {
-                slice.answered(ask, lease, seen, is_tight);
-                match lease - ask.floor >= ask.min {
-                    true => Answer::Given,
-                    false if is_open => Answer::Spent,
-                    false => Answer::Away,
-                }
-            }
-            // With the store's time it is another question.
-            Told::Over | Told::Stale => {
-                slice.unanswered();
-                Answer::Given
-            }
-        };
-        if !slice.waiters.is_empty() {
-            self.desk.enqueue(cell, &mut slice);
-        }
-        drop(slice);
-        tell(waiters, answer);
-    }
-
-    /// Whether the store took it is not known: it will be told again. Who waits goes on to, unless it is `given_up`.
-    fn unanswered(&self, batch: &[Arc<Cell>], asks: Vec<(i64, Ask, Vec<Waiter>)>, given_up: bool) {
-        for (cell, (_, _, waiters)) in batch.iter().zip(asks) {
-            let mut slice = lock(&cell.slice);
-            slice.unanswered();
-            match given_up {
-                true => tell(waiters, Answer::Away),
-                false => {
-                    slice.waiters.extend(waiters);
-                    if !slice.waiters.is_empty() {
-                        self.desk.enqueue(cell, &mut slice);
-                    }
-                }
             }
         }
     }
@@ -338,6 +250,9 @@ impl Fleet {
 
     /// Nobody waits for a store that is away.
     fn turn_away(&self) {
+        for change in std::mem::take(&mut *lock(&self.desk.changes)) {
+            change.turn_away();
+        }
         for cell in self.desk.next_batch(usize::MAX) {
             let waiters = {
                 let mut slice = lock(&cell.slice);
@@ -367,12 +282,5 @@ impl Fleet {
                 }
             }
         }
-    }
-}
-
-fn tell(waiters: Vec<Waiter>, answer: Answer) {
-    for (_, told) in waiters {
-        // Who has stopped waiting need not hear it.
-        let _ = told.send(answer);
     }
 }

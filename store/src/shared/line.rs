@@ -1,5 +1,6 @@
-//! The connection to the store: its two scripts, and what its answers mean. One operation at a time, each within `WAIT_MAX`.
+//! The connection to the store: its three scripts, and what its answers mean. One operation at a time, each within `WAIT_MAX`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -23,6 +24,10 @@ const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const EPOCH: &str = "{tollgate}:epoch";
 const MEMBERS: &str = "{tollgate}:members";
 const SCOPES: &str = "{tollgate}:scope";
+const AMENDMENTS: &str = "{tollgate}:amendments";
+const NUMBERS: &str = "{tollgate}:amendments:numbers";
+/// So many grants and overrides are read in one operation: each is below 1 KiB.
+const READ_MAX: usize = 256;
 
 /// Where the store is, and who this node is there.
 pub(super) struct Line {
@@ -30,6 +35,7 @@ pub(super) struct Line {
     connection: Option<MultiplexedConnection>,
     join: Script,
     sync: Script,
+    amend: Script,
     node: String,
     lease: Duration,
     trusts_store: bool,
@@ -75,6 +81,8 @@ pub(super) enum Synced {
     Done {
         now_ms: i64,
         is_open: bool,
+        /// The last change of a grant or an override.
+        amended: i64,
         answers: Vec<Told>,
     },
 }
@@ -91,6 +99,40 @@ pub(super) enum Told {
     Over,
     /// A later operation was there before.
     Stale,
+}
+
+/// A grant or an override that is brought to the store.
+#[derive(Debug)]
+pub(super) struct Put {
+    pub id: Arc<str>,
+    /// The change that this node knows it by; 0 = none.
+    pub known: i64,
+    /// Empty = it is forgotten.
+    pub text: String,
+}
+
+/// What became of it there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Taken,
+    /// Somebody changed it meanwhile,
+    Other,
+    /// or had it forgotten.
+    Gone,
+    Full,
+}
+
+#[derive(Debug)]
+pub(super) enum Amended {
+    Fenced(String),
+    Done {
+        /// Of all changes the last,
+        last: i64,
+        /// and the last of those that are told here.
+        upto: i64,
+        outcomes: Vec<Outcome>,
+        changed: Vec<(i64, String)>,
+    },
 }
 
 impl Line {
@@ -121,6 +163,7 @@ impl Line {
             connection: None,
             join: Script::new(include_str!("join.lua")),
             sync: Script::new(include_str!("sync.lua")),
+            amend: Script::new(include_str!("amend.lua")),
             node,
             lease,
             trusts_store,
@@ -182,6 +225,52 @@ impl Line {
         let answered = timeout(WAIT_MAX, call.invoke_async::<Value>(connection)).await;
         read(answered.map_err(|_| Fault::Slow)?.map_err(broken)?, asks.len())
     }
+
+    /// Brings grants and overrides to the store, which takes `most`, and reads those that changed `since`.
+    pub(super) async fn amend(&mut self, epoch: &str, since: i64, most: usize, puts: &[Put]) -> Result<Amended, Fault> {
+        let connection = self.connection.as_mut().ok_or_else(not_connected)?;
+        let mut call = self.amend.prepare_invoke();
+        call.key(EPOCH).key(NUMBERS).key(AMENDMENTS).arg(epoch).arg(since).arg(most).arg(READ_MAX);
+        for put in puts {
+            call.arg(&*put.id).arg(put.known).arg(&put.text);
+        }
+        let answered = timeout(WAIT_MAX, call.invoke_async::<Value>(connection)).await;
+        amended(answered.map_err(|_| Fault::Slow)?.map_err(broken)?, puts.len())
+    }
+}
+
+fn odd() -> Fault {
+    Fault::Broken("its answer cannot be understood".to_owned())
+}
+
+fn amended(answer: Value, wanted: usize) -> Result<Amended, Fault> {
+    let Value::Array(parts) = answer else { return Err(odd()) };
+    match (parts.first().and_then(text), &parts[..]) {
+        (Some("ok"), [_, Value::Int(last), Value::Int(upto), Value::Array(outcomes), Value::Array(changed)]) => {
+            let outcome = |value: &Value| match text(value)? {
+                "taken" => Some(Outcome::Taken),
+                "other" => Some(Outcome::Other),
+                "gone" => Some(Outcome::Gone),
+                "full" => Some(Outcome::Full),
+                _ => None,
+            };
+            let change = |value: &Value| {
+                let Value::Array(parts) = value else { return None };
+                let [Value::Int(number), said] = &parts[..] else { return None };
+                Some((*number, text(said)?.to_owned()))
+            };
+            let outcomes: Option<Vec<_>> = outcomes.iter().map(outcome).collect();
+            let changed: Option<Vec<_>> = changed.iter().map(change).collect();
+            match (outcomes, changed) {
+                (Some(outcomes), Some(changed)) if outcomes.len() == wanted => {
+                    Ok(Amended::Done { last: *last, upto: *upto, outcomes, changed })
+                }
+                (_, _) => Err(odd()),
+            }
+        }
+        (Some(why), [_]) => Ok(Amended::Fenced(why.to_owned())),
+        _ => Err(odd()),
+    }
 }
 
 fn not_connected() -> Fault {
@@ -189,13 +278,12 @@ fn not_connected() -> Fault {
 }
 
 fn read(answer: Value, wanted: usize) -> Result<Synced, Fault> {
-    let odd = || Fault::Broken("its answer cannot be understood".to_owned());
     let Value::Array(parts) = answer else { return Err(odd()) };
     match (parts.first().and_then(text), &parts[..]) {
-        (Some("ok"), [_, Value::Int(now_ms), Value::Int(is_open), Value::Int(_), scopes @ ..]) => {
+        (Some("ok"), [_, Value::Int(now_ms), Value::Int(is_open), Value::Int(amended), scopes @ ..]) => {
             let answers = scopes.iter().map(|scope| told(scope).ok_or_else(odd)).collect::<Result<Vec<_>, _>>()?;
             match answers.len() == wanted {
-                true => Ok(Synced::Done { now_ms: *now_ms, is_open: *is_open == 1, answers }),
+                true => Ok(Synced::Done { now_ms: *now_ms, is_open: *is_open == 1, amended: *amended, answers }),
                 false => Err(odd()),
             }
         }

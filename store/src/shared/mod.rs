@@ -8,7 +8,8 @@
 //! not used harms nobody. So scopes of all tenants together need nothing of their own.
 //!
 //! `slice` counts what one gateway has of one scope; `desk` takes from slices for calls; `fleet` speaks to the store, in
-//! two scripts, over `line`; `gate` says whether what is leased may be spent.
+//! three scripts, over `line`; `gate` says whether what is leased may be spent. What operators change of limits lies in the store
+//! as well (`fleet/amended`).
 
 mod desk;
 mod fault;
@@ -16,14 +17,18 @@ mod fleet;
 mod frame;
 mod gate;
 mod line;
+mod listing;
 mod safety;
 mod share;
 mod slice;
+mod told;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
+use tollgate_core::limits::amendment::Amendment;
+use tollgate_core::limits::balance::{Balance, Listing, Undone};
 use tollgate_core::limits::claim::{Claim, Held, HoldId, Refused, Standing};
 use tollgate_core::ports::{Later, Ledger, Used};
 
@@ -31,9 +36,9 @@ use crate::ledger::books::{End, lock};
 use crate::ledger::event::Event;
 use crate::ledger::hold::in_unit;
 use crate::ledger::{JournalLedger, full};
-use desk::{Desk, HOLDS_MAX, Taken, amount, held, release};
+use desk::{Desk, HOLDS_MAX, Taken, amount, release};
 use fault::Fault;
-use fleet::Fleet;
+use fleet::{Change, Fleet};
 use line::Line;
 
 pub use gate::State;
@@ -45,6 +50,10 @@ const START_MAX: Duration = Duration::from_secs(10);
 const LOOKS_MAX: usize = 4;
 /// Adjustments of one scope that wait for the store.
 const ADJUSTMENTS_MAX: usize = 1_024;
+/// Grants and overrides that wait for it.
+const CHANGES_MAX: usize = 64;
+/// So long one waits: for the store, if need be on another connection, and for the journal.
+const CHANGE_MAX: Duration = Duration::from_secs(5);
 
 /// Where the store is, and how this gateway stands to it.
 pub struct Setup {
@@ -110,6 +119,8 @@ impl SharedLedger {
         }
         let Setup { lease, observer, .. } = setup;
         let desk = Arc::new(Desk::new(local));
+        // As many as one ledger has another has room for.
+        let _ = desk.amendments.put_all(&desk.local.amendments(), i64::MIN);
         let (stop, (told, stopped)) = (Arc::new(Notify::new()), oneshot::channel());
         tokio::spawn(Fleet::new(desk.clone(), own, line, lease, observer).run(stop.clone(), told));
         let until = tokio::time::Instant::now() + START_MAX.max(lease * 2);
@@ -207,12 +218,12 @@ impl SharedLedger {
         for claim in claims {
             let cell = self.desk.cell(&claim.rule, &claim.scope, now_ms).await;
             if let Some(cell) = &cell {
-                let is_unknown = {
+                let is_old = {
                     let mut slice = lock(&cell.slice);
-                    slice.advance(Some(&claim.rule), now_ms);
-                    slice.seen.is_none()
+                    self.desk.advance(cell, &mut slice, Some(&claim.rule), now_ms);
+                    slice.is_old()
                 };
-                if is_unknown {
+                if is_old {
                     asked.push(self.desk.ask(cell, 0));
                 }
             }
@@ -223,18 +234,21 @@ impl SharedLedger {
         }
         let whole = |n: i64| u64::try_from(n).unwrap_or(0);
         let stands = |(cell, claim): (Option<Arc<desk::Cell>>, &Claim)| {
-            let Some(cell) = cell else { return Standing { limit: claim.rule.limit, ..Standing::default() } };
+            let Some(cell) = cell else {
+                let limit = self.desk.amendments.limit(&claim.rule, &claim.scope, now_ms).most;
+                return Standing { limit, ..Standing::default() };
+            };
             let slice = lock(&cell.slice);
             let (used, held) = (slice.used_by_all(), slice.held_by_all());
             let resets_at_ms = slice.frame.resets_at_ms(used, slice.limit(), now_ms);
-            Standing { limit: claim.rule.limit, used: whole(used), held: whole(held), resets_at_ms }
+            Standing { limit: slice.most, used: whole(used), held: whole(held), resets_at_ms }
         };
         cells.into_iter().zip(claims).map(stands).collect()
     }
 }
 
 fn told(taken: &Taken, now_ms: i64) -> Vec<Held> {
-    taken.parts().map(|(part, cell)| held(part, cell, now_ms)).collect()
+    taken.parts().map(|(part, cell)| told::held(part, cell, now_ms)).collect()
 }
 
 impl Taken {
@@ -288,7 +302,7 @@ impl Ledger for SharedLedger {
             let Some(cell) = self.desk.cell(&claim.rule, &claim.scope, now_ms).await else { return };
             {
                 let mut slice = lock(&cell.slice);
-                slice.advance(Some(&claim.rule), now_ms);
+                self.desk.advance(&cell, &mut slice, Some(&claim.rule), now_ms);
                 if slice.adjustments.len() >= ADJUSTMENTS_MAX {
                     tracing::error!(scope = %claim.scope, delta, "an adjustment is lost: the store took none for too long");
                     return;
@@ -298,6 +312,38 @@ impl Ledger for SharedLedger {
             }
             let _ = tokio::time::timeout(desk::ANSWER_MAX, self.desk.ask(&cell, 0)).await;
         })
+    }
+
+    /// The store first: what that took counts on every gateway, and each keeps it in its own journal. It is told as done when
+    /// this one has.
+    fn amend(&self, amendment: Arc<Amendment>, _now_ms: i64) -> Later<'_, Result<(), Undone>> {
+        Box::pin(async move {
+            let (id, (told, answer)) = (amendment.id.clone(), oneshot::channel());
+            {
+                let mut changes = lock(&self.desk.changes);
+                if changes.len() >= CHANGES_MAX {
+                    return Err(Undone::Away);
+                }
+                changes.push_back(Change { amendment, told: Some(told), was_sent: false });
+            }
+            self.desk.bell.notify_one();
+            match tokio::time::timeout(CHANGE_MAX, answer).await {
+                Ok(Ok(done)) => done,
+                Ok(Err(_)) | Err(_) => Err(Undone::Unsaid(id)),
+            }
+        })
+    }
+
+    fn amendments(&self) -> Vec<Arc<Amendment>> {
+        self.desk.amendments.all()
+    }
+
+    fn time_ms(&self, now_ms: i64) -> i64 {
+        self.now_ms(now_ms)
+    }
+
+    fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Undone>> {
+        Box::pin(self.list(listing, self.now_ms(now_ms)))
     }
 }
 

@@ -54,6 +54,10 @@ pub(super) struct Slice {
     pub rule: Arc<Rule>,
     /// The same without a bound: what this node's own ledger counts by.
     pub plain: Arc<Rule>,
+    /// What the rule says and operators changed of it, as of the last look.
+    pub most: u64,
+    /// So often operators changed it.
+    relimited: u64,
     pub frame: Frame,
     /// Another one for each period: a hold names the one that it was made in.
     pub turn: u64,
@@ -91,6 +95,7 @@ pub(super) struct Ask {
     pub turn: u64,
     pub frame: Frame,
     pub limit: i64,
+    relimited: u64,
     pub used: i64,
     /// What stays leased in any case.
     pub floor: i64,
@@ -114,6 +119,8 @@ impl Slice {
         Slice {
             rule: rule.clone(),
             plain: plain(rule),
+            most: rule.limit,
+            relimited: 0,
             frame: Frame::of(rule, now_ms),
             turn: 0,
             lease: 0,
@@ -154,8 +161,25 @@ impl Slice {
         }
     }
 
+    /// Takes another limit. Under a lower one nothing is spent of what was leased under the one before: what a call needs
+    /// is asked for again.
+    pub(super) fn relimit(&mut self, most: u64) {
+        self.relimited += u64::from(most != self.most);
+        if most < self.most {
+            self.give_up();
+        }
+        self.most = most;
+    }
+
+    fn give_up(&mut self) {
+        let kept = self.held.max(0) + self.used - self.told;
+        if kept < self.lease {
+            (self.lease, self.is_dirty) = (kept, true);
+        }
+    }
+
     pub(super) fn limit(&self) -> i64 {
-        i64::try_from(self.rule.limit).unwrap_or(AMOUNT_MAX).min(AMOUNT_MAX)
+        i64::try_from(self.most).unwrap_or(AMOUNT_MAX).min(AMOUNT_MAX)
     }
 
     /// What calls may still take of what is leased.
@@ -255,6 +279,7 @@ impl Slice {
             turn: self.turn,
             frame: self.frame,
             limit: self.limit(),
+            relimited: self.relimited,
             used: self.used,
             floor,
             min,
@@ -300,7 +325,20 @@ impl Slice {
         }
         if ask.turn == self.turn {
             (self.lease, self.seen, self.is_tight, self.is_fresh) = (lease, Some(seen), is_tight, false);
+            if self.relimited != ask.relimited && self.limit() < ask.limit {
+                self.give_up();
+            }
         }
+    }
+
+    /// It was asked for under a lower limit than operators have set since.
+    pub(super) fn was_raised_since(&self, ask: &Ask) -> bool {
+        self.relimited != ask.relimited && self.limit() > ask.limit
+    }
+
+    /// How it stands at the store was not asked lately.
+    pub(super) fn is_old(&self) -> bool {
+        self.seen.is_none() || self.told_at.elapsed() >= TELL_EVERY
     }
 
     /// As if nobody had used it for long.
@@ -315,6 +353,7 @@ impl Slice {
     }
 }
 
-fn plain(rule: &Rule) -> Arc<Rule> {
-    Arc::new(Rule { limit: u64::MAX, ladder: Vec::new(), scope: ScopeGlobs::default(), ..rule.clone() })
+/// The same without a bound.
+pub(super) fn plain(rule: &Arc<Rule>) -> Arc<Rule> {
+    Arc::new(Rule { limit: u64::MAX, ladder: Vec::new(), scope: ScopeGlobs::default(), ..(**rule).clone() })
 }

@@ -8,7 +8,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local micros = t[1] * 1000000 + t[2]
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
-local epoch = redis.call('HMGET', KEYS[1], 'id', 'server', 'opens_at')
+local epoch = redis.call('HMGET', KEYS[1], 'id', 'server', 'opens_at', 'amended')
 if not epoch[1] then return {'flushed'} end
 if epoch[2] ~= server then return {'failed_over'} end
 if epoch[1] ~= ARGV[1] then return {'other_epoch'} end
@@ -207,7 +207,7 @@ local function scope(key, a)
   return {'ok', lease, used + unknown, others, tight, table.concat(told, ',')}
 end
 
-local answers = {'ok', now, is_open and 1 or 0, nodes}
+local answers = {'ok', now, is_open and 1 or 0, tonumber(epoch[4] or 0)}
 for n = 3, #KEYS do
   local at = 4 + (n - 3) * FIELDS
   local function number(field) return tonumber(ARGV[at + field]) end

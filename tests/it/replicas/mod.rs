@@ -1,6 +1,7 @@
 //! Several gateways on one store: together they never pass a limit, whatever becomes of the store or of one of them.
 
 mod disturbed;
+mod granted;
 mod secured;
 mod starts;
 

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use super::granted::budget;
 use super::{LEASE_MS, chat, month};
 use crate::calls::post;
 use crate::support::certificates::{Authority, DAY_S};
@@ -84,6 +85,13 @@ async fn a_budget_is_spent_over_tls_by_a_user_with_the_rights_that_are_documente
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
         assert_eq!(status, 200, "{user}");
+        for args in [
+            &["grant", "month", "tenant=default", "1usd", "--until", "1h", "--reason", "more", "--id", password][..],
+            &["revoke", "month", "tenant=default", password],
+        ] {
+            let (done, told) = budget(&gateway, args);
+            assert!(done, "{user}: {told}");
+        }
         let log = secured.store.ask(&["ACL", "LOG"]);
         assert!(!log.contains("command"), "{user} was denied something: {log}");
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::granted::budget;
 use super::{LEASE_MS, chat, config, limits, month, replicas};
 use crate::calls::post;
 use crate::support::gateway::{Gateway, eventually, tollgate};
@@ -57,6 +58,9 @@ async fn a_share_of_a_limit_is_all_that_a_gateway_spends() {
         *counts.entry(post(&gateway, chat(10), &[]).await.status().as_u16()).or_insert(0) += 1;
     }
     assert_eq!(counts, BTreeMap::from([(200, 10), (429, 5)]));
+    let more = ["override", "hour", "tenant=default", "60requests", "--until", "1h", "--reason", "more"];
+    let (done, told) = budget(&gateway, &more);
+    assert!(!done && told.contains("keeps to its share of each limit"), "a part of a grant is no grant: {told}");
 }
 
 /// A start without the store: nothing under a limit is admitted, all else is, and the store is found when it comes.

@@ -1,5 +1,6 @@
 //! Several ledgers on one real store, against the reference, and through what can become of a store.
 
+mod granted;
 mod model;
 mod rebuilt;
 mod server;
@@ -36,6 +37,11 @@ fn tokens(tokens: u64) -> Used {
 }
 
 async fn node(name: &str, port: u16) -> Arc<SharedLedger> {
+    node_on(Arc::new(MemoryLedger::default()), name, port).await
+}
+
+/// On what a node knew before.
+async fn node_on(memory: Arc<MemoryLedger>, name: &str, port: u16) -> Arc<SharedLedger> {
     let setup = Setup {
         address: format!("redis://127.0.0.1:{port}"),
         password: None,
@@ -45,7 +51,6 @@ async fn node(name: &str, port: u16) -> Arc<SharedLedger> {
         trusts_store: false,
         observer: Box::new(|_| {}),
     };
-    let memory = Arc::new(MemoryLedger::default());
     let own = memory.clone();
     let own = Box::new(move |now_ms| own.told(now_ms, || ()).1);
     let ledger = SharedLedger::over(memory, own, setup).await.unwrap();

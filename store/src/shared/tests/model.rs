@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use tollgate_core::limits::amendment::What;
 
 use super::*;
 use crate::ledger::reference::{Account, Model};
@@ -20,6 +21,8 @@ enum Step {
     Lost { id: HoldId, had_left: bool },
     Adjust { id: HoldId, at: usize, delta: i64 },
     Edit { at: usize, limit: u64 },
+    Amend { node: usize, at: usize, is_of_scope: bool, what: What },
+    Revoke { node: usize, nth: usize },
 }
 
 /// Periods do not end while the test runs, spans and buckets are so long that nothing leaves them.
@@ -48,7 +51,27 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (id(), any::<bool>()).prop_map(|(id, had_left)| Step::Lost { id, had_left }),
         1 => (1_000..1_040u128, 0..RULES, 0..30i64).prop_map(|(id, at, delta)| Step::Adjust { id, at, delta }),
         1 => (0..RULES, 60..400u64).prop_map(|(at, limit)| Step::Edit { at, limit }),
+        1 => (0..NODES, 0..RULES, any::<bool>(), what()).prop_map(|(node, at, is_of_scope, what)| Step::Amend {
+            node,
+            at,
+            is_of_scope,
+            what,
+        }),
+        1 => (0..NODES, 0..20usize).prop_map(|(node, nth)| Step::Revoke { node, nth }),
     ]
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![(-90..200i64).prop_map(What::Grant), (0..400u64).prop_map(What::Override)]
+}
+
+/// One node is asked, and all have it.
+async fn amended(nodes: &[Arc<SharedLedger>], node: usize, model: &mut Model, one: Amendment) {
+    model.amendments.retain(|known| known.id != one.id);
+    model.amendments.push(one.clone());
+    super::granted::amended(&nodes[node], &Arc::new(one)).await;
+    let known = nodes[node].amendments();
+    eventually(|| nodes.iter().all(|node| node.amendments() == known)).await;
 }
 
 async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
@@ -106,9 +129,25 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
             Step::Edit { at, limit } => {
                 model.used(*at);
                 model.rules[*at] = Arc::new(Rule { limit: *limit, ..(*model.rules[*at]).clone() });
-                // Whoever asks for a rule makes it known at that gateway: an extension names no rule, and keeps to the one known.
+                // More is held for a call by the rule of the last call that its node saw: so each sees one.
                 for node in nodes {
                     node.standing(&[claim(&model.rules[*at], 0)], 0).await;
+                }
+            }
+            Step::Amend { node, at, is_of_scope, what } => {
+                let Rule { name: rule, unit, .. } = (*model.rules[*at]).clone();
+                let (id, scope) = (format!("{n}").into(), is_of_scope.then(|| rule.clone()));
+                let (made_ms, by, reason) = (model.now_ms, "operator-token".into(), "chance".into());
+                let (until_ms, revoked_ms) = (made_ms + 86_400_000, None);
+                let what = *what;
+                let one = Amendment { id, rule, scope, unit, what, made_ms, until_ms, revoked_ms, by, reason };
+                amended(nodes, *node, &mut model, one).await;
+            }
+            Step::Revoke { node, nth } => {
+                if let Some(one) = model.amendments.get(*nth).cloned() {
+                    // Nodes hear of the store's time a moment later or sooner.
+                    let revoked = Amendment { revoked_ms: one.revoked_ms.or(Some(model.now_ms - 1_000)), ..one };
+                    amended(nodes, *node, &mut model, revoked).await;
                 }
             }
         }
@@ -116,7 +155,12 @@ async fn live(nodes: &[Arc<SharedLedger>], steps: &[Step]) {
         // The last to speak knows what all have told.
         for at in 0..model.rules.len() {
             let stands = nodes[NODES - 1].standing(&[claim(&model.rules[at], 0)], 0).await[0];
-            assert_eq!((stands.used, stands.held), (model.used(at), model.held(at)), "r{at} at {n}: {step:?}");
+            let (used, held) = (model.used(at), model.held(at));
+            assert_eq!(
+                (stands.used, stands.held, stands.limit),
+                (used, held, model.limit(at).0),
+                "r{at} at {n}: {step:?}"
+            );
         }
     }
 }
