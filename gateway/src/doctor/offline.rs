@@ -64,7 +64,7 @@ pub fn certificates(config: &Config) -> Vec<Finding> {
     for (key, read) in doors::read(config, now.as_millisecond()) {
         match read {
             Err(why) => found.push(Finding::fail("listener", format!("{key}: {why}"), format!("mend `{key}`"))),
-            Ok((until_ms, warnings)) => {
+            Ok(doors::Files { until_ms, warnings }) => {
                 let remedy = || format!("put a newer one in the place of `{key}.cert`: it is taken without a restart");
                 let until = jiff::Timestamp::from_millisecond(until_ms).unwrap_or(jiff::Timestamp::MAX);
                 let said = format!("{key}: the certificate is good until {until:.0}");

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tollgate_core::pipeline::Core;
 
 use super::holders::Holders;
+use super::load::{Loaded, load};
 use super::{Door, Side};
 use crate::config::Config;
 use crate::config::tls::{Client, Tls};
@@ -44,13 +45,20 @@ impl Doors {
     }
 }
 
-/// The listeners that the config gives certificates to: where each stands there, until when its certificate is good, and
-/// what operators should know of its files; or what is wrong with them.
-pub fn read(config: &Config, now_ms: i64) -> Vec<(&'static str, Result<(i64, Vec<String>), String>)> {
+/// What the files of a listener say.
+pub struct Files {
+    /// So long its certificate is good.
+    pub until_ms: i64,
+    /// What operators should know of them.
+    pub warnings: Vec<String>,
+}
+
+/// The listeners that the config gives certificates to: where each stands there, and what its files say, or is wrong with them.
+pub fn read(config: &Config, now_ms: i64) -> Vec<(&'static str, Result<Files, String>)> {
     let listeners = [(Side::Callers, &config.listen.tls), (Side::Operators, &config.listen.operators_tls)];
     let read = |(side, tls): (Side, &Option<Tls>)| {
-        let loaded = super::load::load(tls.as_ref()?, side.name(), 1, now_ms);
-        Some((side.key(), loaded.map(|loaded| (loaded.until_ms, loaded.warnings))))
+        let loaded = load(tls.as_ref()?, side.name(), 1, now_ms);
+        Some((side.key(), loaded.map(|Loaded { until_ms, warnings, .. }| Files { until_ms, warnings })))
     };
     listeners.into_iter().filter_map(read).collect()
 }
