@@ -13,7 +13,8 @@ use tollgate_core::policy::tree::Tree;
 use super::{handles, meter, says};
 use crate::engine::Unit;
 
-/// A script may be this long.
+/// A script, or a module of one, may be this long: the parser's time grows with the square of a text in it.
+pub const SCRIPT_BYTES_MAX: usize = 64 * 1024;
 const SCRIPT_STRING_MAX: usize = 64 * 1024;
 /// Arrays and maps: every checked operation walks them, so they are kept small.
 const CONTAINER_MAX: usize = 1_000;
@@ -153,8 +154,23 @@ impl TreeResolver {
         }
         let file = format!("{}/{path}.rhai", self.folder);
         let bytes = self.tree.read(&file).ok_or_else(missing)?;
+        if bytes.len() > SCRIPT_BYTES_MAX {
+            let why = format!("`{path}.rhai` has {}", too_long(bytes.len()));
+            return Err(Box::new(EvalAltResult::ErrorInModule(
+                path.to_owned(),
+                EvalAltResult::ErrorRuntime(why.into(), at).into(),
+                at,
+            )));
+        }
         std::str::from_utf8(bytes).map_err(|_| missing())
     }
+}
+
+/// What is told of a script of so many bytes.
+pub fn too_long(bytes: usize) -> String {
+    format!(
+        "{bytes} bytes, and a script may have {SCRIPT_BYTES_MAX}: put its data into `with`, or split it into modules"
+    )
 }
 
 impl ModuleResolver for TreeResolver {
@@ -213,6 +229,7 @@ mod tests {
         let row = |what: &str, n: usize| format!("| {what} | {n} |");
         let (outside, within) = EXPRESSIONS_DEEP_MAX;
         let mut wanted = vec![
+            row("bytes of a script, and of each of its modules", SCRIPT_BYTES_MAX),
             row("bytes of a text", SCRIPT_STRING_MAX),
             row("elements of an array, a blob or a map", CONTAINER_MAX),
             row("calls in calls", CALLS_DEEP_MAX),

@@ -51,6 +51,10 @@ pub fn compile_script(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnosti
     let bytes = unit.tree.read(unit.file).unwrap_or_default();
     let text = std::str::from_utf8(bytes)
         .map_err(|_| vec![Diagnostic::error("TG0601", unit.shown, "the script is not UTF-8").at(0, 1)])?;
+    if bytes.len() > host::SCRIPT_BYTES_MAX {
+        let told = format!("it has {}", host::too_long(bytes.len()));
+        return Err(vec![Diagnostic::error("TG0601", unit.shown, told).at(0, 1)]);
+    }
     compile_on(Host::of(unit, text), text, unit)
 }
 
