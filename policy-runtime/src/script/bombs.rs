@@ -104,7 +104,7 @@ fn large_scripts_are_not_taken() {
         (format!("{}1{}; none()", "(".repeat(5_000), ")".repeat(5_000)), "brackets"),
         (format!("let a = {}1{}; none()", "[".repeat(500), "]".repeat(500)), "lists in lists"),
         (format!("let a = 1{}; none()", "+1".repeat(20_000)), "a long sum"),
-        (format!("let a = \"{}\"; none()", "x".repeat(100_000)), "a long text"),
+        (format!("let a = \"{}\"; none()", "x".repeat(140_000)), "a long text"),
         (format!("let a = {}; none()", "\"\" + ".repeat(10_000) + "1"), "many texts"),
         (format!("let a = [{}]; none()", "1,".repeat(100_000)), "a long list"),
         ("if true { ".repeat(500) + "none()" + " }".repeat(500).as_str(), "blocks in blocks"),

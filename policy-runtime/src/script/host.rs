@@ -14,7 +14,7 @@ use super::{handles, meter, says};
 use crate::engine::Unit;
 
 /// A script, or a module of one, may be this long: the parser's time grows with the square of a text in it.
-pub const SCRIPT_BYTES_MAX: usize = 96 * 1024;
+pub const SCRIPT_BYTES_MAX: usize = 128 * 1024;
 const SCRIPT_STRING_MAX: usize = 64 * 1024;
 /// Arrays and maps: every checked operation walks them, so they are kept small.
 const CONTAINER_MAX: usize = 1_000;
