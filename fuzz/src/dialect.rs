@@ -71,7 +71,7 @@ fn check_request(own: &dyn Codec, data: &[u8]) {
 }
 
 fn check_words(dialect: Dialect, data: &[u8]) {
-    let words = Words { body: Bytes::copy_from_slice(data), dialect };
+    let words = Words::of(Bytes::copy_from_slice(data), dialect);
     drop(words.prompt());
     drop(words.text());
     words.counts();
