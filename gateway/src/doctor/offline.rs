@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::policies::{self, Checkout};
 use crate::state::State;
 use crate::tls::doors;
+use crate::tls::watch::DAYS_WARNED;
 
 /// Below the first there is a warning, below the second the trail may stop at any time.
 const DISK_BYTES_WARN: u64 = 2 << 30;
@@ -23,8 +24,6 @@ const DISK_BYTES_FAIL: u64 = 200 << 20;
 const CLOCK_AHEAD_S: u64 = 60;
 /// No clock is right that shows less: 1 January 2026.
 const CLOCK_S_MIN: u64 = 1_767_225_600;
-/// A certificate that ends sooner is told of: two weeks.
-const CERTIFICATE_HOURS_WARN: i64 = 14 * 24;
 /// Besides connections: files, providers, the journal.
 const FILES_BESIDES: u64 = 256;
 
@@ -68,7 +67,7 @@ pub fn certificates(config: &Config) -> Vec<Finding> {
                 let remedy = || format!("put a newer one in the place of `{key}.cert`: it is taken without a restart");
                 let until = jiff::Timestamp::from_millisecond(until_ms).unwrap_or(jiff::Timestamp::MAX);
                 let said = format!("{key}: the certificate is good until {until:.0}");
-                found.push(match until.duration_since(now).as_hours() < CERTIFICATE_HOURS_WARN {
+                found.push(match until.duration_since(now).as_hours() < DAYS_WARNED * 24 {
                     true => Finding::warn("listener", said, remedy()),
                     false => Finding::ok("listener", said),
                 });

@@ -14,7 +14,7 @@ pub mod pinned;
 mod revoked;
 mod turns;
 mod verify;
-mod watch;
+pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

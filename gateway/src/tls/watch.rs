@@ -13,7 +13,7 @@ use super::{Door, Side};
 const LOOK: Duration = Duration::from_millis(400);
 const DAY_MS: i64 = 86_400_000;
 /// Before its end a certificate is spoken of in the log, once a day.
-const DAYS_WARNED: i64 = 14;
+pub const DAYS_WARNED: i64 = 14;
 
 /// One listener, and what was seen of its files.
 struct Watched {
