@@ -122,7 +122,7 @@ fn stand(ledger: &MemoryLedger, claim: &Claim, stands: &Value, (n, at_ms): (u128
     let (used, held) = ((1 << 64) + 2 * n, (1 << 64) + 2 * n + 1);
     ledger.apply(&Event::Adjusted { id: used, rule: rule.clone(), scope: scope.clone(), delta, at_ms });
     if rule.unit != Unit::Requests {
-        let part = Booked { rule, scope, amount: number("held") };
+        let part = Booked { rule, scope, amount: number("held"), over_ms: None };
         ledger.apply(&Event::Held { id: held, at_ms, parts: vec![part] });
     }
 }

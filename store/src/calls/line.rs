@@ -62,8 +62,12 @@ pub(crate) struct Booking {
 
 impl Booking {
     pub(crate) fn of(id: HoldId, claims: &[Claim], at_ms: i64) -> Booking {
-        let booked =
-            |claim: &Claim| Booked { rule: claim.rule.clone(), scope: Arc::from(&*claim.scope), amount: claim.worst };
+        let booked = |claim: &Claim| Booked {
+            rule: claim.rule.clone(),
+            scope: Arc::from(&*claim.scope),
+            amount: claim.worst,
+            over_ms: None,
+        };
         Booking { id, at_ms, parts: claims.iter().map(booked).collect() }
     }
 }

@@ -73,7 +73,7 @@ impl Replay {
 
 /// What a start books for a call whose end nobody saw. A request was used when it came, and nothing is in flight any more.
 pub(crate) fn booked(parts: &[Booked]) -> Vec<receipt::Booked> {
-    let counts = |part: &&Booked| matches!(part.rule.unit, Unit::Nanousd | Unit::Tokens);
+    let counts = |part: &&Booked| part.over_ms.is_none() && matches!(part.rule.unit, Unit::Nanousd | Unit::Tokens);
     let told = |part: &Booked| receipt::Booked {
         rule: part.rule.name.clone(),
         scope: (&*part.scope).into(),

@@ -73,16 +73,15 @@ impl MemoryLedger {
             let part = &hold.parts[at];
             let is_last = !hold.parts[at + 1..].iter().any(|p| p.scope == part.scope);
             let Some(amount) = in_unit(more, part.rule.unit).filter(|n| *n > 0 && is_last) else { continue };
-            let (rule, scope) = (self.rule_now(locked, part), part.scope.clone());
+            let Some(rule) = self.rule_now(locked, part) else { continue };
+            let scope = part.scope.clone();
             let Some((_, counter)) = self.counter(locked, &rule, &scope, now_ms) else { continue };
-            counter.take(amount);
-            let made_ms = counter.within(now_ms);
-            let epoch = counter.epoch;
-            if epoch == part.epoch {
+            if counter.epoch == part.epoch {
+                counter.take(amount);
                 hold.parts[at].claimed = part.claimed.saturating_add(amount);
             } else {
                 // The period that the hold was made in is over: what it holds there stays there.
-                hold.parts.push(Part { rule, scope, epoch, claimed: amount, made_ms });
+                hold.parts.push(counter.part(scope, amount, now_ms));
             }
         }
     }
@@ -99,18 +98,20 @@ impl MemoryLedger {
                 let (rule, scope, held) = (&*part.rule.name, &*part.scope, part.claimed);
                 tracing::warn!(rule, scope, held, used, "a call used more than was held for it");
             }
-            let counter = match self.of_part(&mut locked, part) {
-                Some(counter) => {
-                    if !hold.is_expired {
-                        counter.release(part.held());
-                    }
-                    Some(counter)
-                }
-                // What held nothing any more may have been forgotten, and is counted all the same.
-                None if used > 0 => self.again(&mut locked, part, now_ms),
-                None => None,
+            if !hold.is_expired
+                && let Some(counter) = self.known(&mut locked, &part.scope)
+            {
+                counter.leave(part);
+            }
+            if used == 0 {
+                continue;
+            }
+            let counter = match self.known(&mut locked, &part.scope).filter(|counter| counter.epoch == part.epoch) {
+                Some(counter) => Some(counter),
+                // What was given back may have been forgotten, and is counted all the same.
+                None => self.again(&mut locked, part, now_ms),
             };
-            if let Some(counter) = counter.filter(|_| used > 0) {
+            if let Some(counter) = counter {
                 counter.relimit(self.amendments.limit(&counter.rule, &part.scope, now_ms), now_ms);
                 counter.pass(now_ms);
                 counter.book(used);
@@ -118,27 +119,25 @@ impl MemoryLedger {
         }
     }
 
-    /// The rule that a part's scope has by now. A call that began under an older one does not bring that back.
-    pub(super) fn rule_now(&self, locked: &Locked<'_>, part: &Part) -> Arc<Rule> {
+    /// The rule that a part's scope has by now: a call that began under an older one does not bring that back. `None` = the
+    /// scope is counted in another unit since, and what the part held counts nowhere.
+    pub(super) fn rule_now(&self, locked: &Locked<'_>, part: &Part) -> Option<Arc<Rule>> {
         let counters = locked[self.shard(&part.scope)].as_ref();
-        let rule = counters.and_then(|c| c.by_scope.get(&part.scope)).map(|counter| &counter.rule);
-        rule.filter(|rule| rule.unit == part.rule.unit).unwrap_or(&part.rule).clone()
+        let known = counters.and_then(|counters| counters.by_scope.get(&part.scope));
+        let rule = known.map_or(&part.rule, |counter| &counter.rule);
+        Some(rule).filter(|rule| rule.unit == part.rule.unit).cloned()
     }
 
     /// The counter of a part's scope that counts what it counted, though it was forgotten since; `None` = its period is over.
     fn again<'l>(&self, locked: &'l mut Locked<'_>, part: &Part, now_ms: i64) -> Option<&'l mut Counter> {
-        let rule = self.rule_now(locked, part);
-        if rule.unit != part.rule.unit {
-            return None;
-        }
+        let rule = self.rule_now(locked, part)?;
         let (_, counter) = self.counter(locked, &rule, &part.scope, now_ms)?;
         Some(counter).filter(|counter| !counter.began_after(part.made_ms))
     }
 
-    /// The counter that a part was taken from; `None` where its period is over.
-    pub(super) fn of_part<'l>(&self, locked: &'l mut Locked<'_>, part: &Part) -> Option<&'l mut Counter> {
-        let counters = locked[self.shard(&part.scope)].as_mut()?;
-        counters.by_scope.get_mut(&part.scope).filter(|counter| counter.epoch == part.epoch)
+    /// The counter of a scope as it was left, where there is one.
+    fn known<'l>(&self, locked: &'l mut Locked<'_>, scope: &str) -> Option<&'l mut Counter> {
+        locked[self.shard(scope)].as_mut()?.by_scope.get_mut(scope)
     }
 
     pub(super) fn lock_shards<'s>(&self, scopes: impl Iterator<Item = &'s str>) -> Locked<'_> {
@@ -148,19 +147,24 @@ impl MemoryLedger {
         std::array::from_fn(|at| wanted[at].then(|| lock(&self.counters[at])))
     }
 
-    /// Checks that each counter holds what its live holds hold, no more and no less. Stops the ledger meanwhile.
+    /// Checks that each counter holds what its live holds hold, no more and no less, and knows how many they are. Stops the ledger meanwhile.
     pub fn check(&self) -> Result<(), String> {
         let holds: Vec<_> = self.holds.iter().map(lock).collect();
         let counters: Vec<_> = self.counters.iter().map(lock).collect();
-        let mut sums: HashMap<(&str, u64), u64> = HashMap::new();
+        let (mut sums, mut parts) = (HashMap::<(&str, u64), u64>::new(), HashMap::<&str, usize>::new());
         let live = holds.iter().flat_map(|shard| shard.by_id.values()).filter(|hold| !hold.is_expired);
         for part in live.flat_map(|hold| &hold.parts) {
             *sums.entry((&part.scope, part.epoch)).or_default() += part.held();
+            *parts.entry(&part.scope).or_default() += 1;
         }
         for (scope, counter) in counters.iter().flat_map(|shard| &shard.by_scope) {
             let sum = sums.get(&(&**scope, counter.epoch)).copied().unwrap_or(0);
             if sum != counter.held {
                 return Err(format!("`{scope}` holds {}, its live holds are {sum}", counter.held));
+            }
+            let of_scope = parts.get(&**scope).copied().unwrap_or(0);
+            if of_scope != counter.parts {
+                return Err(format!("`{scope}` knows of {} parts of live holds, there are {of_scope}", counter.parts));
             }
         }
         Ok(())

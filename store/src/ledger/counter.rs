@@ -9,6 +9,7 @@ use tollgate_core::limits::claim::Standing;
 use tollgate_core::limits::rules::{Rule, Unit, Window};
 
 use super::count::Count;
+use super::hold::Part;
 
 /// How one scope of one rule stands.
 #[derive(Debug)]
@@ -17,6 +18,9 @@ pub(super) struct Counter {
     pub epoch: u64,
     /// Invariant: the sum of what live holds of this epoch hold here.
     pub held: u64,
+    /// Invariant: how many parts of live holds are of this scope, whatever their epoch. While there is one the counter is
+    /// kept: it knows the rule that an extension of it is judged by.
+    pub parts: usize,
     /// The rule as it was seen last; an edited one is adopted with the usage kept.
     pub rule: Arc<Rule>,
     /// What the rule says and operators changed of it, as of the last look.
@@ -26,7 +30,7 @@ pub(super) struct Counter {
 
 impl Counter {
     pub(super) fn new(rule: &Arc<Rule>, limit: Limit, epoch: u64, now_ms: i64) -> Counter {
-        Counter { epoch, held: 0, rule: rule.clone(), limit, count: Count::new(rule, now_ms) }
+        Counter { epoch, held: 0, parts: 0, rule: rule.clone(), limit, count: Count::new(rule, now_ms) }
     }
 
     /// Brings the counter to `now_ms`, and to the rule and the limit as they are now. `epoch` is taken where a new count begins.
@@ -37,7 +41,7 @@ impl Counter {
         self.relimit(limit, now_ms);
         if !Arc::ptr_eq(rule, &self.rule) {
             if self.rule.unit != rule.unit || !self.count.is_of(rule) {
-                *self = Counter::new(rule, limit, epoch(), now_ms);
+                *self = Counter { parts: self.parts, ..Counter::new(rule, limit, epoch(), now_ms) };
                 return;
             }
             self.pass(now_ms);
@@ -48,7 +52,7 @@ impl Counter {
         }
         if self.count.is_over(now_ms) {
             // What is still held belongs to the period that has ended, and will be booked nowhere else.
-            *self = Counter::new(rule, limit, epoch(), now_ms);
+            *self = Counter { parts: self.parts, ..Counter::new(rule, limit, epoch(), now_ms) };
         }
         self.pass(now_ms);
     }
@@ -104,6 +108,27 @@ impl Counter {
         }
     }
 
+    /// Makes a hold's part of what is claimed, fits it or not.
+    pub(super) fn part(&mut self, scope: Arc<str>, claimed: u64, now_ms: i64) -> Part {
+        self.take(claimed);
+        self.parts += 1;
+        Part { rule: self.rule.clone(), scope, epoch: self.epoch, claimed, made_ms: self.within(now_ms) }
+    }
+
+    /// A part of a period that is over.
+    pub(super) fn part_over(&mut self, rule: &Arc<Rule>, scope: Arc<str>, claimed: u64, made_ms: i64) -> Part {
+        self.parts += 1;
+        Part { rule: rule.clone(), scope, epoch: u64::MAX, claimed, made_ms }
+    }
+
+    /// The part is no longer one of a live hold: gives back what it held here.
+    pub(super) fn leave(&mut self, part: &Part) {
+        self.parts = self.parts.saturating_sub(1);
+        if part.epoch == self.epoch {
+            self.held = self.held.saturating_sub(part.held());
+        }
+    }
+
     /// Takes `amount`, fits it or not.
     pub(super) fn take(&mut self, amount: u64) {
         match self.rule.unit {
@@ -111,11 +136,6 @@ impl Counter {
             Unit::Requests => self.book(amount),
             Unit::Nanousd | Unit::Tokens | Unit::InFlight => self.held = self.held.saturating_add(amount),
         }
-    }
-
-    /// Gives back what was held.
-    pub(super) fn release(&mut self, amount: u64) {
-        self.held = self.held.saturating_sub(amount);
     }
 
     /// Books what was used.
@@ -164,7 +184,7 @@ impl Counter {
             Count::Sliding(_) => self.used() == 0 || now_ms >= self.resets_at_ms(),
             Count::Flight => true,
         };
-        is_over && self.held == 0 && !self.count.is_ahead(now_ms)
+        is_over && self.parts == 0 && !self.count.is_ahead(now_ms)
     }
 }
 

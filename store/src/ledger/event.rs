@@ -62,8 +62,12 @@ pub enum Event {
 
 impl Event {
     pub(super) fn held(id: HoldId, claims: &[Claim], at_ms: i64) -> Event {
-        let booked =
-            |claim: &Claim| Booked { rule: claim.rule.clone(), scope: Arc::from(&*claim.scope), amount: claim.worst };
+        let booked = |claim: &Claim| Booked {
+            rule: claim.rule.clone(),
+            scope: Arc::from(&*claim.scope),
+            amount: claim.worst,
+            over_ms: None,
+        };
         Event::Held { id, at_ms, parts: claims.iter().map(booked).collect() }
     }
 
@@ -81,6 +85,10 @@ pub struct Booked {
     pub rule: Arc<Rule>,
     pub scope: Arc<str>,
     pub amount: u64,
+    /// Of a checkpoint: it was held in a period that was over then, since this moment. Nothing holds it any more, and of what the
+    /// call used it has its share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_ms: Option<i64>,
 }
 
 /// Where events go as they happen. Called once for each and in order for each id; outside of all locks, but for a hold that

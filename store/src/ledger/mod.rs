@@ -173,10 +173,8 @@ impl MemoryLedger {
             let known = self.counter(&mut locked, &claim.rule, &claim.scope, now_ms);
             let (scope, counter) = known.expect("its counter was made above, under the same lock");
             let used = counter.used();
-            counter.take(claim.worst);
-            let made_ms = counter.within(now_ms);
+            parts.push(counter.part(scope, claim.worst, now_ms));
             held.push(told(&claim.rule, &claim.scope, claim.worst, used, counter, now_ms));
-            parts.push(Part { rule: claim.rule.clone(), scope, epoch: counter.epoch, claimed: claim.worst, made_ms });
         }
         holds.by_id.insert(id, made(parts, now_ms));
         Ok(held)
@@ -198,7 +196,7 @@ impl MemoryLedger {
         for (at, part) in hold.parts.iter().enumerate() {
             let is_first = !hold.parts[..at].iter().any(|p| p.scope == part.scope);
             let Some(amount) = in_unit(more, part.rule.unit).filter(|n| *n > 0 && is_first) else { continue };
-            let rule = self.rule_now(&locked, part);
+            let Some(rule) = self.rule_now(&locked, part) else { continue };
             let Some((_, counter)) = self.counter(&mut locked, &rule, &part.scope, now_ms) else {
                 return Err(full(&[]));
             };
@@ -269,8 +267,9 @@ impl MemoryLedger {
         let mut locked = self.lock_shards(hold.parts.iter().map(|p| &*p.scope));
         let parts = hold.parts.iter();
         let told = parts.filter_map(|part| {
-            let (_, counter) = self.counter(&mut locked, &part.rule, &part.scope, now_ms)?;
-            Some(told(&part.rule, &part.scope, part.claimed, counter.used(), counter, now_ms))
+            let rule = self.rule_now(&locked, part)?;
+            let (_, counter) = self.counter(&mut locked, &rule, &part.scope, now_ms)?;
+            Some(told(&rule, &part.scope, part.claimed, counter.used(), counter, now_ms))
         });
         told.collect()
     }
@@ -369,6 +368,8 @@ pub(crate) fn full(claims: &[Claim]) -> Refused {
     }
 }
 
+#[cfg(test)]
+mod edited_tests;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

@@ -130,11 +130,6 @@ fn live(begin_ms: i64, steps: &[Step]) -> Result<(), TestCaseError> {
             }
             Step::Extend { id, step: nth, more } => {
                 let more = Used { nanousd: *more as i64, tokens: *more / 2 };
-                // Open: an extension names no rule. Where the limit was edited and its counter forgotten since, the one
-                // that the call was held by counts, and from here on the two differ.
-                if forgets_an_edit(&ledger, &model, *id) {
-                    return Ok(());
-                }
                 let extended = ledger.extend_now(*id, *nth, more, now_ms).is_ok();
                 prop_assert_eq!(extended, model.extend(*id, *nth, more), "{}: {:?}", n, step);
             }
@@ -204,14 +199,6 @@ fn live(begin_ms: i64, steps: &[Step]) -> Result<(), TestCaseError> {
         again(&ledger, &events.lock().unwrap(), &model)?;
     }
     Ok(())
-}
-
-/// Does a hold have a part whose limit was edited, and whose counter is gone?
-fn forgets_an_edit(ledger: &MemoryLedger, model: &Model, id: HoldId) -> bool {
-    let holds = lock(&ledger.holds[hold_shard(id)]);
-    let is_gone = |scope: &str| !lock(&ledger.counters[ledger.shard(scope)]).by_scope.contains_key(scope);
-    let was_edited = |part: &Part| model.rules.iter().any(|r| r.name == part.rule.name && r.limit != part.rule.limit);
-    holds.by_id.get(&id).is_some_and(|hold| hold.parts.iter().any(|part| was_edited(part) && is_gone(&part.scope)))
 }
 
 fn amended(ledger: &MemoryLedger, model: &mut Model, amendment: Amendment) {

@@ -7,7 +7,7 @@ use tollgate_core::ports::Used;
 
 use super::books::{End, lock};
 use super::event::{Booked, Event};
-use super::hold::{Holds, Part};
+use super::hold::Holds;
 use super::{MemoryLedger, hold_shard, made};
 
 impl MemoryLedger {
@@ -42,15 +42,19 @@ impl MemoryLedger {
         let mark = mark();
         let mut events = Vec::new();
         for (id, hold) in holds.iter().flat_map(|shard| &shard.by_id).filter(|(_, hold)| !hold.is_expired) {
-            // Requests were used when they came, and are among what is used. What lies in a period that is over holds nothing.
-            let lives = |part: &&Part| {
-                let counter = counters.iter().find_map(|shard| shard.by_scope.get(&part.scope));
-                part.held() > 0 && counter.is_some_and(|counter| counter.epoch == part.epoch)
-            };
-            let parts = hold.parts.iter().filter(lives);
-            let at_ms = parts.clone().map(|part| part.made_ms).max().unwrap_or(hold.made_ms);
-            let parts = parts.map(|p| Booked { rule: p.rule.clone(), scope: p.scope.clone(), amount: p.claimed });
-            events.push(Event::Held { id: *id, at_ms, parts: parts.collect() });
+            // Requests were used when they came, and are among what is used.
+            let (mut parts, mut at_ms) = (Vec::new(), None);
+            for part in hold.parts.iter().filter(|part| part.held() > 0) {
+                let known = counters.iter().find_map(|shard| shard.by_scope.get(&part.scope));
+                let lives = known.is_none_or(|counter| counter.epoch == part.epoch);
+                // What is over is put into the period that is now, so that none is opened again that was left.
+                let put_ms = known.filter(|_| !lives).map_or(part.made_ms, |counter| counter.within(now_ms));
+                at_ms = at_ms.max(Some(put_ms));
+                let (rule, scope) = (part.rule.clone(), part.scope.clone());
+                parts.push(Booked { rule, scope, amount: part.claimed, over_ms: (!lives).then_some(part.made_ms) });
+            }
+            let at_ms = at_ms.unwrap_or(hold.made_ms);
+            events.push(Event::Held { id: *id, at_ms, parts });
             if hold.step > 0 {
                 // What it was extended by is in its parts; the step is known, so that it is not taken twice.
                 events.push(Event::Extended { id: *id, step: hold.step, more: Used::default(), at_ms });
@@ -98,9 +102,10 @@ impl MemoryLedger {
         let mut held = Vec::with_capacity(parts.len());
         for part in parts {
             let Some((scope, counter)) = self.counter(&mut locked, &part.rule, &part.scope, now_ms) else { continue };
-            counter.take(part.amount);
-            let made_ms = counter.within(now_ms);
-            held.push(Part { rule: part.rule.clone(), scope, epoch: counter.epoch, claimed: part.amount, made_ms });
+            held.push(match part.over_ms {
+                None => counter.part(scope, part.amount, now_ms),
+                Some(made_ms) => counter.part_over(&part.rule, scope, part.amount, made_ms),
+            });
         }
         holds.by_id.insert(id, made(held, now_ms));
     }

@@ -23,20 +23,20 @@ pub(super) fn rule(name: &str, unit: Unit, limit: u64, window: Window) -> Arc<Ru
     })
 }
 
-fn daily(name: &str, unit: Unit, limit: u64) -> Arc<Rule> {
+pub(super) fn daily(name: &str, unit: Unit, limit: u64) -> Arc<Rule> {
     rule(name, unit, limit, Window::Calendar { every: Calendar::Day, zone: TimeZone::UTC })
 }
 
-fn claim(rule: &Arc<Rule>, worst: u64) -> Claim {
+pub(super) fn claim(rule: &Arc<Rule>, worst: u64) -> Claim {
     Claim { rule: rule.clone(), scope: (&*rule.name).into(), worst }
 }
 
-fn standing(ledger: &MemoryLedger, rule: &Arc<Rule>, now_ms: i64) -> (u64, u64) {
+pub(super) fn standing(ledger: &MemoryLedger, rule: &Arc<Rule>, now_ms: i64) -> (u64, u64) {
     let standing = ledger.standing_of(&claim(rule, 0), now_ms);
     (standing.used, standing.held)
 }
 
-fn settled(nanousd: i64, tokens: u64) -> End {
+pub(super) fn settled(nanousd: i64, tokens: u64) -> End {
     End::Settled(Some(Used { nanousd, tokens }))
 }
 
@@ -45,6 +45,21 @@ fn again(ledger: &MemoryLedger, now_ms: i64) -> MemoryLedger {
     let again = MemoryLedger::default();
     ledger.told(now_ms, || ()).1.iter().for_each(|event| again.apply(event));
     again
+}
+
+/// Held on one day, kept, and extended on the next: of what was used the first day has its share.
+#[test]
+fn a_checkpoint_knows_what_is_held_in_a_period_that_is_over() {
+    let (ledger, tokens) = (MemoryLedger::default(), daily("tokens", Unit::Tokens, 10));
+    ledger.hold_now(16, &[claim(&tokens, 10)], DAY_MS - 1).unwrap();
+    ledger.standing_of(&claim(&tokens, 0), DAY_MS);
+    for ledger in [again(&ledger, DAY_MS), again(&again(&ledger, DAY_MS), DAY_MS), ledger] {
+        assert_eq!((standing(&ledger, &tokens, DAY_MS), ledger.check()), ((0, 0), Ok(())));
+        ledger.extend_now(16, 1, Used { nanousd: 0, tokens: 5 }, DAY_MS + 1).unwrap();
+        assert_eq!((standing(&ledger, &tokens, DAY_MS + 1), ledger.check()), ((0, 5), Ok(())));
+        ledger.end(16, settled(0, 12), DAY_MS + 2);
+        assert_eq!((standing(&ledger, &tokens, DAY_MS + 2), ledger.check()), ((2, 0), Ok(())));
+    }
 }
 
 /// The clock went on to the second day and was set back to the first.
