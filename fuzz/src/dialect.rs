@@ -158,6 +158,7 @@ fn check_order(events: &[Event]) {
             Event::Logprobs { .. }
             | Event::Finish { .. }
             | Event::Usage(_)
+            | Event::Beside(_)
             | Event::ServiceTier(_)
             | Event::Error(_) => {}
         }

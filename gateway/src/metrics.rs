@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tollgate_core::contract::usage::Usage;
 use tollgate_core::evidence::intent::Intent;
 use tollgate_core::evidence::receipt::{LimitAlert, Outcome, Receipt};
 use tollgate_core::limits::claim::HoldId;
@@ -258,6 +259,23 @@ impl Metrics {
         }
     }
 
+    fn used(&self, target: &Arc<str>, usage: &Usage) {
+        for (kind, count) in [
+            ("input", usage.input),
+            ("cached_input", usage.cached_input),
+            ("cache_write", usage.cache_write),
+            ("cache_write_1h", usage.cache_write_1h),
+            ("input_audio", usage.input_audio),
+            ("output", usage.output),
+            ("reasoning", usage.reasoning),
+            ("output_audio", usage.output_audio),
+        ] {
+            if count > 0 {
+                self.tokens.get_or_create(&Tokens { target: target.clone(), kind }).inc_by(count);
+            }
+        }
+    }
+
     fn count(&self, receipt: &Receipt) {
         receipt.limit_alerts.iter().for_each(|alert| self.alert(alert, receipt));
         let operation = receipt.operation.name();
@@ -280,20 +298,8 @@ impl Metrics {
         }
         if let (Some(usage), Some(attempt)) = (receipt.usage, receipt.attempts.last()) {
             let target = label(receipt, &attempt.target);
-            for (kind, count) in [
-                ("input", usage.input),
-                ("cached_input", usage.cached_input),
-                ("cache_write", usage.cache_write),
-                ("cache_write_1h", usage.cache_write_1h),
-                ("input_audio", usage.input_audio),
-                ("output", usage.output),
-                ("reasoning", usage.reasoning),
-                ("output_audio", usage.output_audio),
-            ] {
-                if count > 0 {
-                    self.tokens.get_or_create(&Tokens { target: target.clone(), kind }).inc_by(count);
-                }
-            }
+            self.used(&target, &usage);
+            receipt.usage_beside.iter().for_each(|beside| self.used(&target, &beside.usage));
             if let Some(cost) = receipt.cost_nanousd.and_then(|c| u64::try_from(c).ok()) {
                 self.cost.get_or_create(&Target { target }).inc_by(cost);
             }

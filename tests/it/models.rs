@@ -1,9 +1,10 @@
 //! What targets cost and what there is to call: `tollgate models`, and prices that nobody knows.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::calls::{chat, post};
+use crate::calls::{chat, client, post};
 use crate::support::gateway::{Gateway, tollgate};
+use crate::support::replay::{Recorded, Replay};
 use crate::support::repository::Repository;
 
 const CATALOG: &str = "as_of: 2026-11-24
@@ -105,4 +106,78 @@ async fn what_settles_is_not_above_what_was_held() {
         let (held, cost) = (receipt["holds"][0]["held"].as_i64().unwrap(), receipt["cost_nanousd"].as_i64().unwrap());
         assert!(0 < cost && cost <= held, "{why}: {cost} of {held}");
     }
+}
+
+/// An answer of Anthropic's whose model asked another one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_model_was_asked_on_the_way_is_paid_for_at_its_own_price() {
+    let usage = json!({ "input_tokens": 2411, "output_tokens": 145, "iterations": [
+        { "type": "message", "input_tokens": 1128, "output_tokens": 135 },
+        { "type": "advisor_message", "model": "claude-opus-4-8", "input_tokens": 2543, "output_tokens": 18 },
+        { "type": "message", "input_tokens": 1283, "output_tokens": 10 },
+    ] });
+    let message = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6", "stop_reason": "end_turn",
+        "stop_sequence": null, "content": [{ "type": "text", "text": "4" }], "usage": usage
+    });
+    let event = |name: &str, mut data: Value| {
+        data["type"] = name.into();
+        format!("event: {name}\ndata: {data}\n\n")
+    };
+    let begun = json!({ "message": { "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-4-6",
+        "content": [], "stop_reason": null, "stop_sequence": null, "usage": { "input_tokens": 1128, "output_tokens": 1 } } });
+    let events = [
+        event("message_start", begun),
+        event("content_block_start", json!({ "index": 0, "content_block": { "type": "text", "text": "" } })),
+        event("content_block_delta", json!({ "index": 0, "delta": { "type": "text_delta", "text": "4" } })),
+        event("content_block_stop", json!({ "index": 0 })),
+        event(
+            "message_delta",
+            json!({ "delta": { "stop_reason": "end_turn", "stop_sequence": null }, "usage": usage }),
+        ),
+        event("message_stop", json!({})),
+    ];
+    let replay = Replay::default();
+    let config = format!(
+        "providers: {{ anthropic: {{ base_url: \"{}\", secret: {{ command: [echo, a-key] }} }} }}\n",
+        replay.serve().await
+    );
+    let repository = repository("");
+    let gateway = Gateway::with(&["--policies", repository.address()], Some(&config));
+    let asked =
+        json!({ "model": "claude-sonnet-4-6", "max_tokens": 200, "messages": [{ "role": "user", "content": "2+2?" }] });
+    let recorded = |kind: &str, body: Vec<u8>| Recorded {
+        status: 200,
+        headers: vec![("content-type".to_owned(), kind.to_owned())],
+        body,
+    };
+    for (path, stream) in [
+        ("/v1/messages", false),
+        ("/v1/messages", true),
+        ("/v1/chat/completions", false),
+        ("/v1/chat/completions", true),
+    ] {
+        replay.answer_next(match stream {
+            false => recorded("application/json", message.to_string().into_bytes()),
+            true => recorded("text/event-stream", events.concat().into_bytes()),
+        });
+        let mut body = asked.clone();
+        body["stream"] = stream.into();
+        let request = client().post(gateway.url(path)).bearer_auth(&gateway.key).body(body.to_string());
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}, stream: {stream}");
+        let id = answer.headers()["tollgate-call-id"].to_str().unwrap().to_owned();
+        answer.bytes().await.unwrap();
+        let receipt = gateway.receipt(&id);
+        assert_eq!((&receipt["usage"]["input"], &receipt["usage"]["output"]), (&json!(2411), &json!(145)), "{receipt}");
+        assert_eq!(receipt["usage_beside"][0]["model"], "claude-opus-4-8", "{path}, stream: {stream}");
+        let (own, other) = (2411 * 3_000 + 145 * 15_000, 2543 * 5_000 + 18 * 25_000);
+        assert_eq!(receipt["cost_nanousd"], own + other, "{path}, stream: {stream}");
+        let out = tollgate(&["explain", &id], &gateway.state);
+        let told = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(told.contains("used beside it, claude-opus-4-8: 2543 input") && told.contains("0.022573"), "{told}");
+    }
+    let out = tollgate(&["budget", "show", "--json", "--operators", &gateway.operators], &gateway.state);
+    let told: Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(told["budgets"][0]["used"], 4 * 22_573_000, "the budget has it: {told}");
 }

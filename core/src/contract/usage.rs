@@ -32,6 +32,15 @@ pub struct Usage {
     pub estimated: bool,
 }
 
+/// What a provider used for an answer beside what it calls the answer's use, and bills with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedBeside {
+    /// Another model of the same provider, which the answer's own asked; empty = the answer's.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub model: Box<str>,
+    pub usage: Usage,
+}
+
 impl Usage {
     pub fn input_all(&self) -> u64 {
         [self.cached_input, self.cache_write, self.cache_write_1h, self.input_audio]

@@ -41,7 +41,7 @@ use crate::contract::canonical::event::Event;
 use crate::contract::read::Wrong;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
-use crate::contract::usage::Usage;
+use crate::contract::usage::{Usage, UsedBeside};
 use frames::{Frame, Framing};
 
 /// One dialect of conversations, as a caller's and as a provider's.
@@ -105,6 +105,8 @@ pub trait Codec: Sync {
 pub struct Notes {
     /// Later tells overwrite field by field, and never add.
     pub usage: Option<Usage>,
+    /// What is billed with it, and is not in it.
+    pub beside: Vec<UsedBeside>,
     pub finish_reason: Option<String>,
     /// The provider said that it is complete.
     pub done: bool,

@@ -10,7 +10,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::contract::refusal::Refusal;
-use crate::contract::usage::Usage;
+use crate::contract::usage::{Usage, UsedBeside};
 use crate::contract::{Dialect, Operation};
 use crate::limits::claim::{Held, Refused};
 use crate::limits::rules::Unit;
@@ -75,6 +75,9 @@ pub struct Receipt {
     pub degraded: Vec<Cow<'static, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What the provider bills with it, and does not count in it: other models that it asked. The cost has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage_beside: Vec<UsedBeside>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceRow>,
     /// `None` where the price or the usage is not known: never a silent zero.
@@ -284,6 +287,7 @@ impl Receipt {
             dropped: Vec::new(),
             degraded: Vec::new(),
             usage: None,
+            usage_beside: Vec::new(),
             price: None,
             cost_nanousd: None,
             finish_reason: None,

@@ -328,6 +328,7 @@ fn whole(
     let finish = answer.choices.iter().find_map(|c| c.finish.as_ref());
     let notes = Notes {
         usage: answer.usage,
+        beside: answer.beside.clone(),
         finish_reason: finish.map(|finish| finish.name().to_owned()),
         done: true,
         ..Notes::default()

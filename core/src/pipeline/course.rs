@@ -266,6 +266,7 @@ impl Course {
             }
             match &event {
                 Event::Usage(usage) => self.notes.usage = Some(*usage),
+                Event::Beside(beside) => self.notes.beside.clone_from(beside),
                 Event::Finish { reason, .. } => self.notes.finish_reason = Some(reason.name().to_owned()),
                 Event::Done => self.notes.done = true,
                 Event::Error(error) => {

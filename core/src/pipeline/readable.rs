@@ -176,7 +176,8 @@ pub fn as_stream(
     let (mut writer, mut out) = (ours.stream_writer(given), Vec::new());
     events.iter().for_each(|event| writer.event(event, &mut out));
     let finish = answer.choices.iter().find_map(|c| c.finish.as_ref()).map(|finish| finish.name().to_owned());
-    let notes = Notes { usage: answer.usage, finish_reason: finish, done: true, ..Notes::default() };
+    let (usage, beside) = (answer.usage, answer.beside.clone());
+    let notes = Notes { usage, beside, finish_reason: finish, done: true, ..Notes::default() };
     let framing = if given.as_array { Framing::JsonArray } else { ours.framing() };
     Ok((out, notes, framing))
 }

@@ -14,7 +14,7 @@ use super::translate::voice;
 use super::{Core, body, head, rates};
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
-use crate::contract::usage::Usage;
+use crate::contract::usage::{Usage, UsedBeside};
 use crate::evidence::digest;
 use crate::evidence::intent::call_id;
 use crate::evidence::receipt::{LimitAlert, Outcome, Receipt, Recorded};
@@ -25,7 +25,7 @@ use crate::policy::revision::Revision;
 use crate::policy::schema::{Group, GroupSet};
 use crate::policy::terms::Terms;
 use crate::ports::{Beside, Kept, Used};
-use crate::routing::catalog::Target;
+use crate::routing::catalog::{Catalog, PriceRow, Target};
 
 /// What must be undone or finished when the call ends, gathered on its way.
 ///
@@ -94,6 +94,11 @@ impl After {
         }
     }
 
+    /// What is billed with it.
+    pub fn beside_of(&self, told: Vec<UsedBeside>) -> Vec<UsedBeside> {
+        if self.computes_nothing { Vec::new() } else { told }
+    }
+
     /// By what the call is metered once it is admitted: with nothing held and no cap on its cost, by nothing, and its prompt
     /// is not sized.
     pub(super) fn allow(&mut self, bound: &Bound<'_>, rung: &Rung) {
@@ -137,7 +142,7 @@ pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, a
         // The provider may have counted the prompt already: it is booked as an estimate, never as nothing.
         let tokens = crate::contract::words::tokens_estimate(receipt.body_bytes as usize);
         receipt.usage = Some(after.used(None, || Usage { input: tokens, estimated: true, ..Usage::default() }));
-        price(&mut receipt, &target);
+        price(&mut receipt, &target, &after);
     }
     let voice = voice(after.dialect);
     let status = voice.refusal_status(&refusal);
@@ -164,7 +169,8 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
         let mut used = after.maybe;
         if let (Some(usage), None) = (&receipt.usage, &receipt.replayed_from) {
             used.nanousd = used.nanousd.saturating_add(receipt.cost_nanousd.unwrap_or(0));
-            used.tokens = used.tokens.saturating_add(usage.total());
+            let beside = receipt.usage_beside.iter().map(|beside| beside.usage.total());
+            used.tokens = beside.fold(used.tokens.saturating_add(usage.total()), u64::saturating_add);
         }
         above_hold(receipt, used, after.step);
         match used == Used::default() {
@@ -204,15 +210,36 @@ fn above_hold(receipt: &mut Receipt, used: Used, steps: u32) {
     }
 }
 
-/// The cost of what was used, by the target's dated price row.
-pub fn price(receipt: &mut Receipt, target: &Target) {
+/// The cost of what was used, by the target's dated price row; what other models used beside it, by theirs.
+pub fn price(receipt: &mut Receipt, target: &Target, after: &After) {
     // A row that prices tokens need not price searches, and an unknown price is never zero.
     if let (Some(usage), Some(row)) = (&receipt.usage, &target.price)
         && row.price.knows(usage)
     {
-        receipt.cost_nanousd = Some(row.price.cost(usage));
+        let catalog = &after.revision.catalog;
+        let beside = receipt.usage_beside.iter().map(|beside| cost_beside(beside, catalog, target, row));
+        receipt.cost_nanousd = Some(beside.fold(row.price.cost(usage), i64::saturating_add));
         receipt.price = Some(row.clone());
     }
+}
+
+/// By the row of the model that was asked beside the target's: of its provider, and of its region where there are several.
+/// One that the catalog does not know is as dear as the dearest of the family.
+fn cost_beside(beside: &UsedBeside, catalog: &Catalog, target: &Target, own: &PriceRow) -> i64 {
+    let cost = |row: &PriceRow| row.price.cost(&beside.usage);
+    if beside.model.is_empty() {
+        return cost(own);
+    }
+    let of_provider = || catalog.targets().iter().filter(|other| other.provider == target.provider);
+    let is_named = |other: &&Arc<Target>| *other.model == *beside.model || *other.upstream_model == *beside.model;
+    let named =
+        of_provider().filter(is_named).filter_map(|other| Some((other.region != target.region, other.price.as_ref()?)));
+    if let Some((_, row)) = named.min_by_key(|(is_elsewhere, _)| *is_elsewhere) {
+        return cost(row);
+    }
+    let of_family =
+        of_provider().filter(|other| other.family == target.family).filter_map(|other| other.price.as_ref());
+    of_family.map(cost).fold(cost(own), i64::max)
 }
 
 /// Asks the last hook. An error is a denial, which acts only where nothing was sent yet.

@@ -38,6 +38,7 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
         LiveBody::Whole(bytes, notes) => {
             receipt.usage = Some(after.used(notes.usage, || estimate(&facts, bytes.len())));
             receipt.finish_reason = notes.finish_reason;
+            receipt.usage_beside = after.beside_of(notes.beside);
             let tenant = &facts.caller.tenant;
             if after.learns {
                 stateful::learn(core, tenant, &target, after.dialect, &bytes).await;
@@ -94,7 +95,7 @@ async fn whole(core: &Core, answer: Whole, mut receipt: Box<Receipt>, after: Aft
     let now_ms = (core.clock.steady_ms)();
     receipt.first_byte_ms = Some(now_ms.saturating_sub(after.started_ms));
     receipt.answer_bytes = bytes.len() as u64;
-    settle::price(&mut receipt, &target);
+    settle::price(&mut receipt, &target, &after);
     receipt.outcome = Outcome::Answered { status: status.as_u16() };
     if let Err(refusal) = settle::post_response(core, &mut receipt, &after, &facts, status) {
         return settle::refused(core, refusal, receipt, after, outlet).await;
@@ -253,6 +254,7 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
     }
     let usage = used(&course, &end, &going.facts);
     going.receipt.usage = Some(going.after.used(Some(usage), || usage));
+    going.receipt.usage_beside = going.after.beside_of(std::mem::take(&mut course.notes.beside));
     let kept = kept.complete(matches!(end, End::Complete), going.status, headers, &going.receipt);
     finish(core, going, end, bytes, kept, Some(course)).await;
 }
@@ -298,7 +300,7 @@ async fn next(body: &mut ReplyBody, pieces: &Pieces) -> Option<Option<Result<Byt
 async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<Kept>, mut course: Option<Course>) {
     let Going { target, facts, status, pieces, mut receipt, after } = going;
     receipt.answer_bytes = bytes as u64;
-    settle::price(&mut receipt, &target);
+    settle::price(&mut receipt, &target, &after);
     receipt.outcome = match end {
         End::Complete => Outcome::Answered { status: status.as_u16() },
         End::CallerLeft => Outcome::CallerLeft,
@@ -348,7 +350,7 @@ async fn finish(core: &Core, going: Going, end: End, bytes: usize, kept: Option<
 /// The caller left before the head of the answer.
 async fn left(core: &Core, mut receipt: Box<Receipt>, after: After, target: &Target, facts: &Arc<Facts>, bytes: usize) {
     receipt.usage = Some(after.used(None, || estimate(facts, bytes)));
-    settle::price(&mut receipt, target);
+    settle::price(&mut receipt, target, &after);
     receipt.outcome = Outcome::CallerLeft;
     settle::settle(core, &mut receipt, after, None).await;
     core.trail.record(receipt).await;

@@ -38,7 +38,7 @@ pub fn say(call: &Identified, asked: &str, text: &str) -> Option<Said> {
                 created_s: Some(given.now_s),
                 choices: vec![choice],
                 usage: Some(Usage::default()),
-                service_tier: None,
+                ..Answer::default()
             };
             (codec.write_answer(&answer, &given).body, HeaderValue::from_static("application/json"))
         }

@@ -284,6 +284,10 @@ fn end(out: &mut String, r: &Receipt) {
     if let Some(u) = &r.usage {
         let estimated = if u.estimated { " (estimated)" } else { "" };
         line(out, 1, &format!("used: {}{estimated}", kinds(u)));
+        for beside in &r.usage_beside {
+            let by = if beside.model.is_empty() { "for the same answer" } else { &*beside.model };
+            line(out, 1, &format!("used beside it, {by}: {}", kinds(&beside.usage)));
+        }
         match (&r.cost_nanousd, &r.price) {
             (Some(cost), Some(row)) => {
                 let price = if row.assumed { "no price is known; worst case, price" } else { "price" };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use serde::Deserialize;
-use tollgate_core::contract::usage::Usage;
+use tollgate_core::contract::usage::{Usage, UsedBeside};
 
 /// So many rows at most: what has no room is summed in one row more.
 pub const GROUPS_MAX: usize = 100_000;
@@ -74,6 +74,8 @@ pub struct Line<'a> {
     attempts: Vec<Attempt<'a>>,
     #[serde(default)]
     usage: Option<Usage>,
+    #[serde(default)]
+    usage_beside: Vec<UsedBeside>,
     cost_nanousd: Option<i64>,
     outcome: Ended<'a>,
     #[serde(default)]
@@ -174,18 +176,21 @@ impl Sum {
         };
         self.estimated += u64::from(used.estimated || lost);
         self.unknown += u64::from(line.cost_nanousd.is_none() && (used.total() > 0 || used.search_units > 0));
-        let counts = [
-            used.input,
-            used.cached_input,
-            used.cache_write,
-            used.cache_write_1h,
-            used.input_audio,
-            used.output,
-            used.reasoning,
-            used.output_audio,
-        ];
-        for (sum, count) in self.tokens.iter_mut().zip(counts) {
-            *sum += u128::from(count);
+        let beside = line.usage_beside.iter().map(|beside| &beside.usage);
+        for used in std::iter::once(used).chain(beside) {
+            let counts = [
+                used.input,
+                used.cached_input,
+                used.cache_write,
+                used.cache_write_1h,
+                used.input_audio,
+                used.output,
+                used.reasoning,
+                used.output_audio,
+            ];
+            for (sum, count) in self.tokens.iter_mut().zip(counts) {
+                *sum += u128::from(count);
+            }
         }
     }
 
@@ -265,7 +270,9 @@ mod tests {
             receipt("a", &format!(r#"{answered},"cost_nanousd":3,"usage":{{"input":10,"output":5,"reasoning":2}}"#)),
             receipt(
                 "a",
-                &format!(r#"{answered},"cost_nanousd":null,"usage":{{"input":1,"output":1,"estimated":true}}"#),
+                &format!(
+                    r#"{answered},"cost_nanousd":null,"usage":{{"input":1,"output":1,"estimated":true}},"usage_beside":[{{"model":"m","usage":{{"input":20,"output":30}}}}]"#
+                ),
             ),
             receipt("b", r#""outcome":{"kind":"refused","status":429},"cost_nanousd":null"#),
             receipt(
@@ -289,7 +296,7 @@ mod tests {
             ["a/support//2025-12-01 2", "b/support//2025-12-01 2", "(beyond)/(beyond)/(beyond)/(beyond) 1"]
         );
         let a = &rows[0].1;
-        assert_eq!((a.nanousd, a.estimated, a.unknown, a.tokens[0], a.tokens[5], a.tokens[6]), (3, 1, 1, 11, 6, 2));
+        assert_eq!((a.nanousd, a.estimated, a.unknown, a.tokens[0], a.tokens[5], a.tokens[6]), (3, 1, 1, 31, 36, 2));
         let b = &rows[1].1;
         assert_eq!((b.nanousd, b.refused, b.tokens[0]), (0, 1, 0), "a stored answer is not used again");
         assert_eq!((total.calls, total.nanousd), (5, i128::from(i64::MAX) + 7));

@@ -135,7 +135,7 @@ fn answer<'a>(chat: &'a Chat, asked: &'a Asked) -> Answer<'a> {
         created_s: Some(CREATED as i64),
         choices: (0..chat.choices).map(choice).collect(),
         usage: chat.usage(),
-        service_tier: None,
+        ..Answer::default()
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::part::Part;
 use crate::contract::read::Raw;
-use crate::contract::usage::Usage;
+use crate::contract::usage::{Usage, UsedBeside};
 
 #[derive(Debug, Default)]
 pub struct Answer<'a> {
@@ -18,6 +18,8 @@ pub struct Answer<'a> {
     pub created_s: Option<i64>,
     pub choices: Vec<Choice<'a>>,
     pub usage: Option<Usage>,
+    /// What is billed with it, and is not in it.
+    pub beside: Vec<UsedBeside>,
     pub service_tier: Option<Cow<'a, str>>,
 }
 

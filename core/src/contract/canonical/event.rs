@@ -6,7 +6,7 @@
 
 use super::answer::Finish;
 use super::part::Signature;
-use crate::contract::usage::Usage;
+use crate::contract::usage::{Usage, UsedBeside};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -42,6 +42,8 @@ pub enum Event {
         stop_sequence: Option<String>,
     },
     Usage(Usage),
+    /// What is billed with the usage, and is not in it; the last one counts.
+    Beside(Vec<UsedBeside>),
     ServiceTier(String),
     /// The provider broke off and said why.
     Error(StreamError),
@@ -62,6 +64,7 @@ impl Event {
             | Event::End { .. }
             | Event::Finish { .. }
             | Event::Usage(_)
+            | Event::Beside(_)
             | Event::ServiceTier(_)
             | Event::Error(_)
             | Event::Done => None,

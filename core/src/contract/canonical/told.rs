@@ -13,6 +13,9 @@ pub fn told(answer: &Answer<'_>) -> Option<Vec<Event>> {
     }
     events.extend(answer.service_tier.as_ref().map(|tier| Event::ServiceTier(tier.to_string())));
     events.extend(answer.usage.map(Event::Usage));
+    if !answer.beside.is_empty() {
+        events.push(Event::Beside(answer.beside.clone()));
+    }
     events.push(Event::Done);
     Some(events)
 }

@@ -30,6 +30,7 @@ pub fn read(body: &[u8]) -> Result<Answer<'_>, Wrong> {
                     serde_json::from_str(raw.get()).map_err(|why| r.wrong(format!("is not understood: {why}")))
                 })?;
                 answer.usage = Some(told.disjoint());
+                answer.beside = told.beside();
                 answer.service_tier = told.service_tier.map(|tier| tier_of(&tier).to_owned().into());
             }
             _ => {}
@@ -180,7 +181,8 @@ pub fn glance(body: &[u8]) -> Notes {
     }
     let Ok(message) = serde_json::from_slice::<Message>(body) else { return Notes::default() };
     Notes {
-        usage: message.usage.map(|told| told.disjoint()),
+        usage: message.usage.as_ref().map(usage::Told::disjoint),
+        beside: message.usage.as_ref().map(usage::Told::beside).unwrap_or_default(),
         finish_reason: message.stop_reason,
         done: true,
         ..Notes::default()

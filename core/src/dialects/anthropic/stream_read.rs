@@ -127,6 +127,10 @@ impl Reader {
     fn use_of(&mut self, told: &usage::Told, out: &mut Vec<Event>) {
         told.over(&mut self.usage);
         out.push(Event::Usage(self.usage));
+        let beside = told.beside();
+        if !beside.is_empty() {
+            out.push(Event::Beside(beside));
+        }
         if let Some(tier) = &told.service_tier {
             out.push(Event::ServiceTier(tier_of(tier).to_owned()));
         }
@@ -363,6 +367,10 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
         "message_start" | "message_delta" => {
             for usage in [told.message.and_then(|m| m.usage), told.usage].into_iter().flatten() {
                 usage.over(notes.usage.get_or_insert_default());
+                let beside = usage.beside();
+                if !beside.is_empty() {
+                    notes.beside = beside;
+                }
             }
             if let Some(reason) = told.delta.and_then(|d| d.stop_reason) {
                 notes.finish_reason = Some(reason);

@@ -193,6 +193,7 @@ impl StreamWriter for Writer {
             }
             Event::Usage(usage) => self.usage = *usage,
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone()),
+            Event::Beside(_) => {}
             Event::Done => {
                 self.start(out);
                 self.done(out);

@@ -178,8 +178,8 @@ fn unframed() -> impl Iterator<Item = (String, Vec<Vec<u8>>)> {
     })
 }
 
-/// What is written for a caller, read again, is what was read, but for blocks that only this dialect knows, and for usage
-/// and tier, of which the last counts.
+/// What is written for a caller, read again, is what was read, but for blocks that only this dialect knows, for what is
+/// billed beside the answer, and for usage and tier, of which the last counts.
 pub fn comparable(events: Vec<Event>) -> (Vec<Event>, Option<Usage>, Option<String>) {
     let (mut kept, mut usage, mut tier) = (Vec::new(), None, None);
     let mut numbers: Vec<(u64, Option<u64>)> = Vec::new();
@@ -190,6 +190,7 @@ pub fn comparable(events: Vec<Event>) -> (Vec<Event>, Option<Usage>, Option<Stri
         match event {
             Event::Usage(told) => usage = Some(told),
             Event::ServiceTier(told) => tier = Some(told),
+            Event::Beside(_) => {}
             Event::Begin { part, kind, .. } => {
                 let native = matches!(kind, Begins::Native(_));
                 let number = (!native).then(|| next.next().unwrap());

@@ -265,6 +265,7 @@ impl StreamWriter for Writer {
             | Event::End { .. }
             | Event::Logprobs { .. }
             | Event::Finish { .. }
+            | Event::Beside(_)
             | Event::ServiceTier(_) => return,
         }
         match event {
@@ -275,7 +276,7 @@ impl StreamWriter for Writer {
             Event::Finish { reason, .. } => self.finish = Some(reason.clone()),
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Done => self.done(out),
-            Event::Start { .. } | Event::Error(_) | Event::ServiceTier(_) => {}
+            Event::Start { .. } | Event::Error(_) | Event::Beside(_) | Event::ServiceTier(_) => {}
         }
     }
 

@@ -198,6 +198,7 @@ impl StreamWriter for Writer {
             | Event::End { .. }
             | Event::Logprobs { .. }
             | Event::Finish { .. }
+            | Event::Beside(_)
             | Event::ServiceTier(_) => {}
         }
     }

@@ -270,6 +270,7 @@ impl StreamWriter for Writer {
             }
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::ServiceTier(tier) => self.service_tier = Some(tier.clone()),
+            Event::Beside(_) => {}
             // Said by `refusal`: the pipeline makes one of it.
             Event::Error(_) => {}
             Event::Done => {

@@ -208,7 +208,12 @@ fn in_order(id: &str, events: &[Event]) {
             Event::Delta { choice, part, .. } => assert!(open.contains(&(*choice, *part)), "{id}: said without begin"),
             Event::End { choice, part } => assert!(open.remove(&(*choice, *part)), "{id}: ended without begin"),
             Event::Finish { choice, .. } => assert!(!open.iter().any(|(c, _)| c == choice), "{id}: a part is open"),
-            Event::Logprobs { .. } | Event::Usage(_) | Event::ServiceTier(_) | Event::Error(_) | Event::Done => {}
+            Event::Logprobs { .. }
+            | Event::Usage(_)
+            | Event::Beside(_)
+            | Event::ServiceTier(_)
+            | Event::Error(_)
+            | Event::Done => {}
         }
     }
 }
@@ -229,7 +234,11 @@ fn said(events: &[Event]) -> Vec<String> {
             Event::Delta { choice, part, delta: Delta::Text(text) | Delta::Arguments(text) } => {
                 parts.get_mut(&(*choice, *part)).unwrap().push_str(text);
             }
-            Event::Delta { .. } | Event::End { .. } | Event::Logprobs { .. } | Event::ServiceTier(_) => {}
+            Event::Delta { .. }
+            | Event::End { .. }
+            | Event::Logprobs { .. }
+            | Event::Beside(_)
+            | Event::ServiceTier(_) => {}
             Event::Finish { .. } | Event::Start { .. } | Event::Error(_) | Event::Done => {
                 rest.push(format!("{event:?}"));
             }

@@ -279,6 +279,7 @@ impl StreamWriter for Writer {
             }
             Event::Usage(usage) => self.told.usage = Some(*usage),
             Event::ServiceTier(tier) => self.told.service_tier = Some(tier.clone()),
+            Event::Beside(_) => {}
             // Said by `refusal`: the pipeline makes one of it.
             Event::Error(_) => {}
             Event::Done => self.done(out),

@@ -65,7 +65,7 @@ fn in_order(id: &str, events: &[Event]) {
             Event::End { choice, part } => assert!(open.remove(&(*choice, *part)), "{id}: ended without begin"),
             Event::Finish { choice, .. } => assert!(!open.iter().any(|(c, _)| c == choice), "{id}: a part is open"),
             Event::Error(_) | Event::Done => assert_eq!(at + 1, events.len(), "{id}: something behind the end"),
-            Event::Logprobs { .. } | Event::Usage(_) | Event::ServiceTier(_) => {}
+            Event::Logprobs { .. } | Event::Usage(_) | Event::Beside(_) | Event::ServiceTier(_) => {}
         }
     }
 }
@@ -89,7 +89,7 @@ fn said(events: &[Event]) -> Vec<String> {
                 }
             }
             Event::End { .. } => {}
-            Event::Usage(_) | Event::ServiceTier(_) => {}
+            Event::Usage(_) | Event::Beside(_) | Event::ServiceTier(_) => {}
             Event::Finish { .. } | Event::Start { .. } | Event::Error(_) | Event::Done | Event::Logprobs { .. } => {
                 rest.push(format!("{event:?}"));
             }

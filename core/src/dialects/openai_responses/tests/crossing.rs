@@ -114,7 +114,12 @@ fn first(told: Vec<Event>) -> Vec<Event> {
         | Event::End { choice, .. }
         | Event::Logprobs { choice, .. }
         | Event::Finish { choice, .. } => *choice == 0,
-        Event::Start { .. } | Event::Usage(_) | Event::ServiceTier(_) | Event::Error(_) | Event::Done => true,
+        Event::Start { .. }
+        | Event::Usage(_)
+        | Event::Beside(_)
+        | Event::ServiceTier(_)
+        | Event::Error(_)
+        | Event::Done => true,
     };
     told.into_iter().filter(of).collect()
 }

@@ -75,7 +75,7 @@ pub fn in_order(id: &str, events: &[Event]) {
             }
             Event::Finish { .. } => assert!(open.is_empty(), "{id}: a part is open"),
             Event::Error(_) | Event::Done => assert_eq!(at + 1, events.len(), "{id}: something after the end"),
-            Event::Logprobs { .. } | Event::Usage(_) | Event::ServiceTier(_) => {}
+            Event::Logprobs { .. } | Event::Usage(_) | Event::Beside(_) | Event::ServiceTier(_) => {}
         }
     }
 }
@@ -106,7 +106,7 @@ pub fn said(events: &[Event]) -> Vec<String> {
             Event::Usage(usage) => rest.push(format!("{usage:?}")),
             Event::Start { model, created_s, .. } => rest.push(format!("{model} {created_s:?}")),
             Event::Logprobs { json, .. } => rest.push(json.clone()),
-            Event::End { .. } | Event::ServiceTier(_) | Event::Error(_) | Event::Done => {}
+            Event::End { .. } | Event::Beside(_) | Event::ServiceTier(_) | Event::Error(_) | Event::Done => {}
         }
     }
     // Usage may stand anywhere.
