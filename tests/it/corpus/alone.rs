@@ -22,11 +22,6 @@ const WRONG: &[(&str, &[Talk], &str)] = &[
         &[Talk::Gemini, Talk::Ollama],
         "a second message begins within a call: calls stand whole there, and half of one is left out or told as a failure",
     ),
-    (
-        "google/google-stream-no-args-tool-call.chunks.txt",
-        &[Talk::Chat],
-        "arguments that Vertex streams in pieces (`partialArgs`) are not gathered: calls without a name come of them",
-    ),
 ];
 
 /// As exchanges; those that are no answer in a conversation are left out.

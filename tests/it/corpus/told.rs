@@ -205,13 +205,23 @@ fn messages(body: &Value) -> Result<Told, String> {
     Ok(told)
 }
 
+/// A piece of a member of a call's arguments; the recordings have texts only, and no member within another.
+fn gathered(arguments: &mut String, piece: &Value) {
+    let mut all: Value = serde_json::from_str(arguments).unwrap_or_else(|_| serde_json::json!({}));
+    let member = &mut all[text(&piece["jsonPath"]).trim_start_matches("$.")];
+    *member = Value::String(format!("{}{}", text(member), text(&piece["stringValue"])));
+    *arguments = all.to_string();
+}
+
 /// Of a whole answer, or of one chunk.
 pub fn gemini_parts(told: &mut Told, body: &Value) {
     let first = |c: &&Value| c["index"].as_u64().unwrap_or(0) == 0;
     let Some(candidate) = items(&body["candidates"]).find(first) else { return };
     for part in items(&candidate["content"]["parts"]) {
         let function = &part["functionCall"];
-        if function.is_object() {
+        if let (true, Value::Null, Some(last)) = (function.is_object(), &function["name"], told.calls.last_mut()) {
+            items(&function["partialArgs"]).for_each(|piece| gathered(&mut last.arguments, piece));
+        } else if function.is_object() {
             told.calls.push(call(&function["id"], &function["name"], &function["args"]));
         } else if part["thought"] == true {
             told.reasoning.push_str(text(&part["text"]));

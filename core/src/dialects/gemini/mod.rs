@@ -11,6 +11,7 @@ mod grounding;
 mod link;
 mod logprobs;
 mod names;
+mod partial;
 pub mod predict;
 mod read_parts;
 mod read_request;

@@ -9,6 +9,9 @@ use crate::contract::canonical::part::{
 };
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_object};
 
+/// The kind of a part that is a piece of a call (see `partial`).
+pub const CALL_PIECE: &str = "functionCall";
+
 /// One content. Results of tools become messages of their own, in the order in which they stand.
 pub fn content<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Vec<Message<'a>>, Wrong> {
     let (mut role, mut parts) = (Role::User, Vec::new());
@@ -84,7 +87,10 @@ pub fn part<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Part<'a>>, W
                 return Ok(true);
             }
             "inlineData" | "fileData" => Kind::Media(media(r, inner)?),
-            "functionCall" => Kind::ToolCall(call(r, inner)?),
+            "functionCall" => match call(r, inner)? {
+                Some(call) => Kind::ToolCall(call),
+                None => Kind::Native { kind: CALL_PIECE.into(), json: inner },
+            },
             "functionResponse" => Kind::ToolResult(result(r, inner)?),
             "executableCode" | "codeExecutionResult" | "toolCall" | "toolResponse" => {
                 Kind::Native { kind: name.to_owned().into(), json: raw }
@@ -199,20 +205,23 @@ pub fn mime_of_uri(uri: &str) -> Option<&'static str> {
     })
 }
 
-/// Ids are rare: an empty one is filled by `link`, or by who reads an answer.
-fn call<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<ToolCall<'a>, Wrong> {
+/// Ids are rare: an empty one is filled by `link`, or by who reads an answer. `None` = it is a piece of a call in a stream.
+fn call<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<ToolCall<'a>>, Wrong> {
     let mut call = ToolCall { id: "".into(), name: "".into(), arguments: "{}".into() };
+    let mut is_piece = false;
     each(r, raw, |r, name, raw| {
         match name {
             "id" => call.id = r.text(raw)?,
             "name" => call.name = r.text(raw)?,
             "args" if is_object(raw) => call.arguments = compact(raw.get()),
             "args" => return Err(r.wrong("must be an object")),
+            "partialArgs" => is_piece = true,
+            "willContinue" => is_piece |= r.bool(raw)?,
             _ => return Ok(false),
         }
         Ok(true)
     })?;
-    Ok(call)
+    Ok((!is_piece && !call.name.is_empty()).then_some(call))
 }
 
 /// The service indents its JSON by lines; as the text of a call's arguments that would cost tokens for nothing.

@@ -6,6 +6,8 @@ use super::error::error_of;
 use super::grounding::{Offsets, citations};
 use super::logprobs;
 use super::names::finish_of;
+use super::partial::{Arguments, Piece};
+use super::read_parts::CALL_PIECE;
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::{Kind, Part, Signature};
@@ -34,6 +36,8 @@ struct Choice {
     calls: u64,
     /// The text or the thoughts under way.
     open: Option<Open>,
+    /// The call under way, where its arguments come in pieces.
+    gathering: Option<(u64, Arguments)>,
     finish: Option<Finish>,
     offsets: Offsets,
 }
@@ -101,6 +105,10 @@ impl Choice {
         if let Some(Open { part, .. }) = self.open.take() {
             out.push(Event::End { choice, part });
         }
+        if let Some((part, arguments)) = self.gathering.take() {
+            out.push(Event::Delta { choice, part, delta: Delta::Arguments(arguments.into_json()) });
+            out.push(Event::End { choice, part });
+        }
     }
 
     fn part(
@@ -124,18 +132,7 @@ impl Choice {
                 self.say(at, !of_text, reasoning.text.into_owned(), signature, out);
             }
             Kind::ToolCall(call) => {
-                if self.calls == CALLS_MAX {
-                    return Err(Unreadable(format!("more than {CALLS_MAX} calls of tools in one answer")));
-                }
-                self.close(at, out);
-                let id = match call.id.is_empty() {
-                    true => call_id(reply_id, given, at, self.calls),
-                    false => call.id.into_owned(),
-                };
-                self.calls += 1;
-                let part = self.next();
-                let kind = Begins::ToolCall { id, name: call.name.into_owned() };
-                out.push(Event::Begin { choice: at, part, kind });
+                let part = self.begin_call(at, (&call.id, &call.name), (reply_id, given), out)?;
                 let arguments = Delta::Arguments(call.arguments.into_owned());
                 out.push(Event::Delta { choice: at, part, delta: arguments });
                 if let Some(signature) = signature {
@@ -144,8 +141,56 @@ impl Choice {
                 out.push(Event::End { choice: at, part });
             }
             Kind::Media(media) => self.native(at, media.mime.into_owned(), out),
+            Kind::Native { kind, json } if kind == CALL_PIECE => {
+                self.piece(at, json.get(), signature, (reply_id, given), out)?;
+            }
             Kind::Native { kind, .. } => self.native(at, kind.into_owned(), out),
             Kind::ToolResult(_) => self.native(at, "functionResponse".to_owned(), out),
+        }
+        Ok(())
+    }
+
+    fn begin_call(
+        &mut self,
+        at: u64,
+        (id, name): (&str, &str),
+        (reply_id, given): (&str, &str),
+        out: &mut Vec<Event>,
+    ) -> Result<u64, Unreadable> {
+        if self.calls == CALLS_MAX {
+            return Err(Unreadable(format!("more than {CALLS_MAX} calls of tools in one answer")));
+        }
+        self.close(at, out);
+        let id = if id.is_empty() { call_id(reply_id, given, at, self.calls) } else { id.to_owned() };
+        self.calls += 1;
+        let part = self.next();
+        out.push(Event::Begin { choice: at, part, kind: Begins::ToolCall { id, name: name.to_owned() } });
+        Ok(part)
+    }
+
+    /// A piece of a call: a name begins one, and what says not that it goes on ends it.
+    fn piece(
+        &mut self,
+        at: u64,
+        json: &str,
+        seal: Option<Signature<'static>>,
+        ids: (&str, &str),
+        out: &mut Vec<Event>,
+    ) -> Result<(), Unreadable> {
+        let wrong = |why: String| Unreadable(format!("a call cannot be read: {why}"));
+        let piece: Piece = serde_json::from_str(json).map_err(|why| wrong(why.to_string()))?;
+        if !piece.name.is_empty() {
+            let part = self.begin_call(at, (&piece.id, &piece.name), ids, out)?;
+            self.gathering = Some((part, Arguments::default()));
+        }
+        let Some((part, arguments)) = &mut self.gathering else { return Ok(()) };
+        if let Some(seal) = seal {
+            out.push(Event::Delta { choice: at, part: *part, delta: Delta::Signature(seal) });
+        }
+        let goes_on = piece.will_continue;
+        arguments.take(piece).map_err(wrong)?;
+        if !goes_on {
+            self.close(at, out);
         }
         Ok(())
     }

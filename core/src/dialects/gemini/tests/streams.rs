@@ -74,6 +74,37 @@ fn seals_stay_on_their_parts() {
     assert!(told.contains(&Event::Finish { choice: 0, reason: Finish::ToolCalls, stop_sequence: None }));
 }
 
+/// As Google streams them where arguments come in pieces.
+#[test]
+fn calls_come_whole_though_their_arguments_come_in_pieces() {
+    let chunk = |parts: &str| format!(r#"{{"responseId":"r","candidates":[{{"content":{{"parts":[{parts}]}}}}]}}"#);
+    let path = |value: &str| format!(r#"{{"functionCall":{{"partialArgs":[{value}],"willContinue":true}}}}"#);
+    let chunks = [
+        chunk(r#"{"functionCall":{"name":"theme"},"thoughtSignature":"S1"}"#),
+        chunk(r#"{"functionCall":{"name":"screen","willContinue":true},"thoughtSignature":"S2"}"#),
+        chunk(&path(r#"{"jsonPath":"$.id","stringValue":"A","willContinue":true}"#)),
+        chunk(&path(r#"{"jsonPath":"$.id","stringValue":""}"#)),
+        chunk(r#"{"functionCall":{}}"#),
+        chunk(r#"{"functionCall":{"name":"screen","willContinue":true}}"#),
+        chunk(&path(r#"{"jsonPath":"$.id","stringValue":"B"}"#)),
+        r#"{"candidates":[{"finishReason":"STOP"}]}"#.to_owned(),
+    ];
+    let told = stream(&chunks.each_ref().map(String::as_str));
+    let parts: Vec<String> = said(&told).into_iter().filter(|part| part.starts_with("0 ToolCall")).collect();
+    assert_eq!(parts.len(), 3, "{parts:?}");
+    for (part, begin, end, seal) in [
+        (&parts[0], "\"theme\" }: {}", "", "S1"),
+        (&parts[1], "\"screen\" }:", "{\"id\":\"A\"}", "S2"),
+        (&parts[2], "\"screen\" }:", "{\"id\":\"B\"}", ""),
+    ] {
+        assert!(part.contains(begin) && part.contains(end) && part.contains(seal), "{part}");
+    }
+    assert!(told.contains(&Event::Finish { choice: 0, reason: Finish::ToolCalls, stop_sequence: None }));
+    let nowhere = r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","partialArgs":[{"jsonPath":"$.a[5]","stringValue":"x"}]}}]}}]}"#;
+    let text = format!("data: {nowhere}\r\n\r\n");
+    assert!(events(&Gemini, &given("m"), text.as_bytes()).is_err());
+}
+
 fn write(told: &[Event]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = Gemini.stream_writer(&given("m"));
