@@ -292,6 +292,24 @@ async fn a_short_lived_key_has_some_of_the_rights_and_ends_with_its_key() {
     assert_eq!(call(&gateway, &ticket).await, refused("revoked_key"), "it ends with its key");
 }
 
+/// Neither what the key says nor what the call says: a receipt has users as digests only.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_for_another_user_names_neither() {
+    let (gateway, _folder) = with_tenants(TENANTS);
+    let (_, key) = made(&gateway, json!({ "tenant": "acme", "user": "ann@acme.example" })).await;
+    let bearer = format!("Bearer {key}");
+    let mut body = chat("sim/sim-1");
+    body["user"] = "bob@acme.example".into();
+    let answer = post(&gateway, body.to_string(), &[("authorization", &bearer)]).await;
+    assert_eq!(answer.status(), 403);
+    let id = answer.headers()["tollgate-call-id"].to_str().unwrap().to_owned();
+    let (told, receipt) = (answer.text().await.unwrap(), gateway.receipt(&id).to_string());
+    for text in [&told, &receipt] {
+        assert!(text.contains("the call says another user than its key"), "{text}");
+        assert!(!text.contains("ann@") && !text.contains("bob@"), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_put_in_a_key_s_place_is_anything_but_a_wrong_key() {
     let (gateway, _folder) = with_tenants(TENANTS);

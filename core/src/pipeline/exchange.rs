@@ -100,11 +100,12 @@ fn name(what: &'static str, known: &Arc<str>, source: Source, wanted: String) ->
         }
         Source::Absent => Ok(wanted.into()),
         Source::Verified | Source::Asserted if wanted.is_empty() || **known == *wanted => Ok(known.clone()),
-        Source::Verified | Source::Asserted => Err(Refusal::new(
-            Category::Permission,
-            "identity_mismatch",
-            format!("the key is of {what} `{known}`: a short-lived key of it is for no other"),
-        )),
+        Source::Verified | Source::Asserted => {
+            // The refusal is kept, and a user's name nowhere in the clear.
+            let of = if what == "user" { "another user".to_owned() } else { format!("{what} `{known}`") };
+            let told = format!("the key is of {of}: a short-lived key of it is for no other");
+            Err(Refusal::new(Category::Permission, "identity_mismatch", told))
+        }
     }
 }
 

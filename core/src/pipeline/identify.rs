@@ -245,11 +245,13 @@ fn assert_identity(declared: &Declared, said: &BodySays<'_>, caller: &mut Caller
             Source::Absent => (*field, *source) = (value.into(), Source::Asserted),
             Source::Asserted | Source::Verified if **field == *value => {}
             Source::Asserted | Source::Verified => {
-                return Err(Refusal::new(
-                    Category::Permission,
-                    "identity_mismatch",
-                    format!("the call says {name} `{value}`, its key says `{field}`: leave it out, or use another key"),
-                ));
+                // The refusal stands in the receipt, and a user's name nowhere in the clear.
+                let told = match name {
+                    "user" => "the call says another user than its key".to_owned(),
+                    _ => format!("the call says {name} `{value}`, its key says `{field}`"),
+                };
+                let told = format!("{told}: leave it out, or use another key");
+                return Err(Refusal::new(Category::Permission, "identity_mismatch", told));
             }
         }
     }
