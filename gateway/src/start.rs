@@ -91,12 +91,15 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     let metrics = Arc::new(Metrics::new());
     let hangups = signals::hangups().map_err(Ended::failed)?;
     let (active, watch) = policies(&config, &args.places, &state, &pepper, &metrics)?;
-    let alerts = Arc::new(Alerts::start(&config.alerts, metrics.clone(), clock().now_ms).map_err(Ended::usage)?);
-    let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
-    let (providers, found) = upstreams::kept_fresh(&config, &keeping, hangups.clone()).await?;
+    // What is wrong in the config is told before anything is opened for it.
+    upstreams::configured(&config)?;
     let now_ms = clock().now_ms;
     let limits = Limits::open(&config.store, &state, &metrics, now_ms.clone()).await?;
     let ledger = limits.journal.clone();
+    let alerts = Alerts::start(&config.alerts, ledger.keyed(), metrics.clone(), now_ms.clone());
+    let alerts = Arc::new(alerts.map_err(Ended::usage)?);
+    let keeping = secrets::keeping(&pepper, metrics.clone(), alerts.clone());
+    let (providers, found) = upstreams::kept_fresh(&config, &keeping, hangups.clone()).await?;
     let (trail, counted) = open_trail(&config, &state, &ledger, (&metrics, &alerts), now_ms()).await?;
     let shelf = Arc::new(KeptShelf::open(ledger.keyed(), now_ms.clone()).map_err(|why| Ended::usage(why.to_string()))?);
     let kept = (limits.ledger.clone(), shelf.clone());
@@ -136,7 +139,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     side.abort();
     watch.stop();
     if !alerts.close(ALERTS_MAX).await {
-        tracing::warn!("alerts were left: the webhook did not take them in time (receipts have them)");
+        tracing::warn!("alerts were left: the webhook did not take them in time, the next start tries again");
     }
     end(drained, &shelf, &trail, &limits, now_ms()).await
 }

@@ -214,3 +214,30 @@ async fn a_refused_secret_rings_and_waiting_alerts_are_sent_at_the_end() {
     assert!(gateway.stop().0.success(), "a pause of a minute does not hold up the end");
     assert_eq!(hook.got().len(), 2, "what waited for its turn had it");
 }
+
+/// Killed while an alert waits for its next attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_outlives_a_kill_and_what_was_told_is_not_told_again() {
+    let hook = Hook::default();
+    *hook.answers.lock().unwrap() = vec![503];
+    let config = config(&hook.serve().await, ", backoff_ms: 60000, on: [limit_passed]");
+    let (gateway, folder) = begun(STEPS, "[]", &config);
+    calls(&gateway, 6).await;
+    eventually("the first attempt", || (hook.got().len() == 1).then_some(()));
+    // The state file is written beside the calls.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let state = gateway.state.clone();
+    let kept = gateway.kill();
+    let policies = folder.path().to_str().unwrap();
+    let gateway = Gateway::on(kept, state.clone(), &["--policies", policies], Some(&config));
+    eventually("an attempt after the restart", || (hook.got().len() == 2).then_some(()));
+    let got = hook.got();
+    assert_eq!((&got[0].0["webhook-id"], &got[0].1), (&got[1].0["webhook-id"], &got[1].1), "the same message");
+    calls(&gateway, 6).await;
+    let (status, kept) = gateway.stop();
+    assert!(status.success());
+    let gateway = Gateway::on(kept, state, &["--policies", policies], Some(&config));
+    calls(&gateway, 6).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(hook.got().len(), 2, "it was told, and nothing waits");
+}

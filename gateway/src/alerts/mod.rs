@@ -2,6 +2,7 @@
 //!
 //! The same alert is told once in its period. A call never waits for it: it is put into a bounded queue, or dropped and counted.
 
+mod kept;
 mod signed;
 mod webhook;
 
@@ -9,14 +10,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tollgate_core::evidence::receipt::{LimitAlert, Receipt};
 use tollgate_core::policy::Mode;
 use tollgate_core::policy::effect::{Effect, Severity};
+use tollgate_store::keyed::Keyed;
 
 use crate::config;
 use crate::metrics::Metrics;
+use kept::{Kept, Row};
 pub use webhook::address;
 use webhook::{Delivery, Message};
 
@@ -24,7 +27,7 @@ use webhook::{Delivery, Message};
 const SEEN_MAX: usize = 10_000;
 
 /// What raised it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The effect `alert` of a policy that is enforced.
@@ -64,25 +67,32 @@ struct Raised {
 pub struct Alerts {
     on: Option<Vec<Kind>>,
     repeat_ms: i64,
-    seen: Mutex<HashMap<String, i64>>,
+    seen: Mutex<HashMap<Arc<str>, i64>>,
+    kept: Kept,
     delivery: Option<Delivery>,
     metrics: Arc<Metrics>,
     now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
 
 impl Alerts {
-    /// Begins to deliver, where there is a webhook. A wrong address is an error; a secret that is not there is told when it is needed.
+    /// Begins to deliver, where there is a webhook, with what waited before a restart. A wrong address is an error; a secret that
+    /// is not there is told when it is needed.
     pub fn start(
         config: &config::alerts::Alerts,
+        keyed: Arc<Keyed>,
         metrics: Arc<Metrics>,
         now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
     ) -> Result<Alerts, String> {
         let webhook = config.webhook.as_ref();
-        let delivery = webhook.map(|hook| Delivery::start(hook, metrics.clone())).transpose()?;
+        let (kept, rows) = Kept::open(keyed, now_ms()).map_err(|why| why.to_string())?;
+        let seen = rows.iter().map(|row| (row.same.clone(), row.until_ms)).collect();
+        let waiting = rows.into_iter().filter_map(Message::again).collect();
+        let delivery = webhook.map(|hook| Delivery::start(hook, waiting, kept.clone(), metrics.clone())).transpose()?;
         Ok(Alerts {
             on: webhook.and_then(|hook| hook.on.clone()),
             repeat_ms: webhook.map_or(86_400_000, |hook| i64::from(hook.repeat_s.get()) * 1_000),
-            seen: Mutex::default(),
+            seen: Mutex::new(seen),
+            kept,
             delivery,
             metrics,
             now_ms,
@@ -130,12 +140,14 @@ impl Alerts {
         });
     }
 
-    /// Waits at most so long for what is in the queue; `false` where something was left.
+    /// Waits at most so long for what is in the queue; `false` where there was no time for all. What is left the next start tries.
     pub async fn close(&self, at_most: Duration) -> bool {
-        match &self.delivery {
+        let is_empty = match &self.delivery {
             Some(delivery) => delivery.close(at_most).await,
             None => true,
-        }
+        };
+        self.kept.close(at_most).await;
+        is_empty
     }
 
     /// The host that alerts go to, and how many wait.
@@ -145,7 +157,7 @@ impl Alerts {
 
     fn raise(&self, raised: Raised) {
         let (kind, now_ms) = (raised.kind, (self.now_ms)());
-        let same = format!("{}|{}", kind.name(), raised.same);
+        let same: Arc<str> = format!("{}|{}", kind.name(), raised.same).into();
         let until_ms = raised.until_ms.unwrap_or(now_ms.saturating_add(self.repeat_ms));
         if !self.is_first(&same, until_ms, now_ms) {
             self.metrics.alert_came_to(kind.name(), "repeated");
@@ -157,15 +169,16 @@ impl Alerts {
             self.metrics.alert_came_to(kind.name(), "logged");
             return;
         };
-        let queued = Message::new(kind, body(&raised, now_ms)).map(|message| delivery.put(message));
-        if !matches!(queued, Ok(true)) {
+        let row = Row { same: same.clone(), raised_ms: now_ms, until_ms, waits: None };
+        let made = Message::new(kind, same.clone(), body(&raised, now_ms));
+        if !made.is_ok_and(|message| delivery.put(message, row)) {
             // It was told to nobody: the next call that raises it may.
             self.seen.lock().expect("no code panics while it holds the alerts").remove(&same);
             self.metrics.alert_came_to(kind.name(), "dropped");
         }
     }
 
-    fn is_first(&self, same: &str, until_ms: i64, now_ms: i64) -> bool {
+    fn is_first(&self, same: &Arc<str>, until_ms: i64, now_ms: i64) -> bool {
         let mut seen = self.seen.lock().expect("no code panics while it holds the alerts");
         if seen.get(same).is_some_and(|until| now_ms < *until) {
             return false;
@@ -174,7 +187,7 @@ impl Alerts {
             seen.retain(|_, until| now_ms < *until);
         }
         if seen.len() < SEEN_MAX {
-            seen.insert(same.to_owned(), until_ms);
+            seen.insert(same.clone(), until_ms);
         }
         true
     }
@@ -243,7 +256,7 @@ fn severity(severity: Severity) -> &'static str {
 }
 
 /// `type`, `timestamp` and `data` as the Standard Webhooks have them, and the `text` that chats show.
-fn body(raised: &Raised, now_ms: i64) -> Vec<u8> {
+fn body(raised: &Raised, now_ms: i64) -> String {
     let time = jiff::Timestamp::from_millisecond(now_ms).map(|time| time.to_string()).unwrap_or_default();
     let mut data = raised.data.clone();
     data.insert("kind".to_owned(), json!(raised.kind.name()));
@@ -256,7 +269,7 @@ fn body(raised: &Raised, now_ms: i64) -> Vec<u8> {
         "text": format!("{mark}{}", plain(&raised.text)),
         "data": data,
     });
-    told.to_string().into_bytes()
+    told.to_string()
 }
 
 /// Chats take `<!channel>` and links out of texts: names of callers must not ring for everybody.
@@ -268,17 +281,20 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn alerts() -> (Alerts, Arc<Mutex<i64>>) {
+    fn alerts(dir: &tempfile::TempDir) -> (Alerts, Arc<Mutex<i64>>) {
+        let keyed = Arc::new(Keyed::open(&dir.path().join("state.redb")).unwrap());
         let clock = Arc::new(Mutex::new(0));
         let read = clock.clone();
         let now_ms = Arc::new(move || *read.lock().unwrap());
-        (Alerts::start(&config::alerts::Alerts::default(), Arc::new(Metrics::new()), now_ms).unwrap(), clock)
+        let config = config::alerts::Alerts::default();
+        (Alerts::start(&config, keyed, Arc::new(Metrics::new()), now_ms).unwrap(), clock)
     }
 
     /// Each row follows on the row before.
-    #[test]
-    fn the_same_alert_is_told_once_in_its_period() {
-        let (alerts, clock) = alerts();
+    #[tokio::test]
+    async fn the_same_alert_is_told_once_in_its_period() {
+        let dir = tempfile::tempdir().unwrap();
+        let (alerts, clock) = alerts(&dir);
         for (at_ms, same, until_ms, first, why) in [
             (0, "tenant-month|80", 1_000, true, "it is the first"),
             (10, "tenant-month|80", 1_000, false, "it was told"),
@@ -288,13 +304,13 @@ mod tests {
             (1_000, "tenant-month|80", 2_000, true, "the next period"),
         ] {
             *clock.lock().unwrap() = at_ms;
-            assert_eq!(alerts.is_first(same, until_ms, at_ms), first, "{why}");
+            assert_eq!(alerts.is_first(&same.into(), until_ms, at_ms), first, "{why}");
         }
         for n in 0..SEEN_MAX + 10 {
-            let _ = alerts.is_first(&n.to_string(), 5_000, 1_000);
+            let _ = alerts.is_first(&n.to_string().into(), 5_000, 1_000);
         }
         assert!(alerts.seen.lock().unwrap().len() <= SEEN_MAX, "what is remembered has a bound");
-        assert!(alerts.is_first("new", 9_000, 5_000), "and makes room when it ends");
+        assert!(alerts.is_first(&"new".into(), 9_000, 5_000), "and makes room when it ends");
         assert!(alerts.seen.lock().unwrap().len() < 10);
     }
 
@@ -308,7 +324,7 @@ mod tests {
             text: "tenant <!channel> & co".to_owned(),
             data: Map::new(),
         };
-        let told: Value = serde_json::from_slice(&body(&raised, 1_767_225_600_000)).unwrap();
+        let told: Value = serde_json::from_str(&body(&raised, 1_767_225_600_000)).unwrap();
         assert_eq!(told["text"], "[critical] tenant &lt;!channel&gt; &amp; co");
         assert_eq!(told["data"]["text"], "tenant <!channel> & co");
         assert_eq!((&told["type"], &told["timestamp"]), (&json!("tollgate.policy"), &json!("2026-01-01T00:00:00Z")));

@@ -12,6 +12,7 @@ use tollgate_core::identity::record::hex;
 use tollgate_providers::client::{Client, client};
 use tollgate_providers::{SecretSource, is_loopback};
 
+use super::kept::{Kept, Row, Waits};
 use super::{Kind, signed};
 use crate::config::alerts::Webhook;
 use crate::metrics::Metrics;
@@ -26,14 +27,29 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// One message, the same in all attempts.
 pub struct Message {
     kind: Kind,
+    /// What is the same alert.
+    same: Arc<str>,
     /// By which its receiver knows a repetition.
     id: String,
     body: Bytes,
 }
 
 impl Message {
-    pub fn new(kind: Kind, body: Vec<u8>) -> Result<Message, String> {
-        Ok(Message { kind, id: format!("msg_{}", hex::encode(&state::random::<16>()?)), body: body.into() })
+    pub fn new(kind: Kind, same: Arc<str>, body: String) -> Result<Message, String> {
+        let id = format!("msg_{}", hex::encode(&state::random::<16>()?));
+        Ok(Message { kind, same, id, body: body.into() })
+    }
+
+    /// One that waited before a restart.
+    pub fn again(row: Row) -> Option<Message> {
+        let Waits { kind, id, body } = row.waits?;
+        Some(Message { kind, same: row.same, id, body: body.into() })
+    }
+
+    /// How it is kept until the webhook has it.
+    fn waits(&self) -> Waits {
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        Waits { kind: self.kind, id: self.id.clone(), body }
     }
 }
 
@@ -43,6 +59,7 @@ pub struct Delivery {
     queue: mpsc::Sender<Message>,
     stop: watch::Sender<bool>,
     task: Mutex<Option<JoinHandle<()>>>,
+    kept: Kept,
     metrics: Arc<Metrics>,
 }
 
@@ -62,12 +79,19 @@ struct Sender {
     attempts_max: u32,
     backoff: Duration,
     stop: watch::Receiver<bool>,
+    kept: Kept,
     metrics: Arc<Metrics>,
 }
 
 impl Delivery {
-    pub fn start(hook: &Webhook, metrics: Arc<Metrics>) -> Result<Delivery, String> {
+    /// Begins with what waits already.
+    pub fn start(hook: &Webhook, before: Vec<Message>, kept: Kept, metrics: Arc<Metrics>) -> Result<Delivery, String> {
         let (url, host) = address(&hook.url)?;
+        let (over, before) = newest(before, hook.queue_max.get());
+        for message in over {
+            metrics.alert_came_to(message.kind.name(), "dropped");
+            kept.ended(message.same, message.id);
+        }
         let (queue, waiting) = mpsc::channel(hook.queue_max.get());
         let (stop, stopped) = watch::channel(false);
         let sender = Sender {
@@ -77,20 +101,21 @@ impl Delivery {
             attempts_max: hook.attempts_max.get(),
             backoff: Duration::from_millis(hook.backoff_ms.get()),
             stop: stopped,
+            kept: kept.clone(),
             metrics: metrics.clone(),
         };
-        let task = Mutex::new(Some(tokio::spawn(sender.run(waiting))));
-        Ok(Delivery { host, queue, stop, task, metrics })
+        let task = Mutex::new(Some(tokio::spawn(sender.run(before, waiting))));
+        Ok(Delivery { host, queue, stop, task, kept, metrics })
     }
 
-    /// `false` = the queue is full.
-    pub fn put(&self, message: Message) -> bool {
+    /// `false` = the queue is full. The message is kept before anybody can tell that it came.
+    pub fn put(&self, message: Message, row: Row) -> bool {
+        let Ok(room) = self.queue.try_reserve() else { return false };
         let kind = message.kind;
-        let put = self.queue.try_send(message).is_ok();
-        if put {
-            self.metrics.alert_came_to(kind.name(), "queued");
-        }
-        put
+        self.kept.raised(Row { waits: Some(message.waits()), ..row });
+        room.send(message);
+        self.metrics.alert_came_to(kind.name(), "queued");
+        true
     }
 
     pub fn host(&self) -> &str {
@@ -112,6 +137,12 @@ impl Delivery {
     }
 }
 
+/// What there is no room for, and the newest that there is room for.
+fn newest(mut before: Vec<Message>, room: usize) -> (Vec<Message>, Vec<Message>) {
+    let kept = before.split_off(before.len().saturating_sub(room));
+    (before, kept)
+}
+
 /// The address, and its host: the path may be a secret of its own, and is never told.
 pub fn address(text: &str) -> Result<(Uri, String), String> {
     let wrong = |why: &str| format!("alerts.webhook.url: {why}");
@@ -130,7 +161,10 @@ pub fn address(text: &str) -> Result<(Uri, String), String> {
 }
 
 impl Sender {
-    async fn run(mut self, mut waiting: mpsc::Receiver<Message>) {
+    async fn run(mut self, before: Vec<Message>, mut waiting: mpsc::Receiver<Message>) {
+        for message in before {
+            self.deliver(&message).await;
+        }
         loop {
             let is_stopping = *self.stop.borrow();
             let message = match is_stopping {
@@ -151,7 +185,10 @@ impl Sender {
             // Where the gateway ends, what waits for its turn has it now, and no other.
             let is_last = attempt > 0 && !self.wait(attempt).await;
             let why = match self.attempt(message).await {
-                Came::Taken => return self.metrics.alert_came_to(message.kind.name(), "sent"),
+                Came::Taken => {
+                    self.kept.ended(message.same.clone(), message.id.clone());
+                    return self.metrics.alert_came_to(message.kind.name(), "sent");
+                }
                 Came::Later(why) => why,
                 Came::Never(why) => {
                     told = why;
@@ -161,10 +198,16 @@ impl Sender {
             self.metrics.alert_came_to(message.kind.name(), "again");
             tracing::debug!(%why, attempt, id = message.id, "an alert is tried again");
             told = why;
-            if is_last {
-                break;
+            if is_last || *self.stop.borrow() {
+                tracing::warn!(
+                    why = told,
+                    id = message.id,
+                    "an alert did not reach the webhook: the next start tries again"
+                );
+                return;
             }
         }
+        self.kept.ended(message.same.clone(), message.id.clone());
         self.metrics.alert_came_to(message.kind.name(), "failed");
         tracing::error!(why = told, id = message.id, "an alert did not reach the webhook and is given up");
     }
