@@ -1,7 +1,5 @@
 //! The scope of a count: the rule's name and the values that it counts by, as the ledger has it and as people write it.
 
-use std::fmt::Write;
-
 use super::rules::{Per, Rule};
 
 /// What stands for the one scope of a rule that counts all together.
@@ -16,7 +14,8 @@ pub fn key<'v>(rule: &Rule, value: impl Fn(Per) -> &'v str) -> Box<str> {
     for per in &rule.per {
         let value = value(*per);
         // Length first: no value can pretend to be two.
-        write!(text, "|{}={}:{value}", per.name(), value.len()).expect("writing to a text cannot fail");
+        let mut length = itoa::Buffer::new();
+        ["|", per.name(), "=", length.format(value.len()), ":", value].into_iter().for_each(|part| text.push_str(part));
     }
     text.into()
 }
