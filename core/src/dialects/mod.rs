@@ -19,6 +19,7 @@ pub mod openai_responses;
 pub mod paths;
 #[cfg(test)]
 mod pieces;
+mod plainly;
 #[cfg(test)]
 mod recorded;
 #[cfg(test)]

@@ -41,7 +41,10 @@ impl Words {
 
     /// What a bound rests on: texts and declarations are not sized apart, the body's own size has them.
     pub fn counts_for_bound(&self) -> Counts {
-        self.weighed(false, &|_| ()).0
+        match self.plain_messages() {
+            Some(messages) => Counts { body: size(&self.body), messages, ..Counts::default() },
+            None => self.weighed(false, &|_| ()).0,
+        }
     }
 
     /// The counts, with texts and declarations sized apart or not, and more that is told of the same reading.

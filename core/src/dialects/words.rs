@@ -26,7 +26,7 @@ pub struct Words {
     pub body: Bytes,
     pub dialect: Dialect,
     /// Of the body, where somebody has skimmed it.
-    skimmed: Option<Arc<Skim>>,
+    pub(super) skimmed: Option<Arc<Skim>>,
 }
 
 /// The members of a request that tell about its prompt.

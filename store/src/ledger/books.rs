@@ -9,7 +9,7 @@ use tollgate_core::ports::Used;
 
 use super::counter::Counter;
 use super::hold::{Hold, Part, in_unit};
-use super::{MemoryLedger, SHARDS};
+use super::{MemoryLedger, Quick, SHARDS};
 
 /// How often a shard is swept of what is over.
 pub(super) const SWEEP_EVERY_MS: i64 = 60_000;
@@ -18,7 +18,7 @@ const SWEEP_FULL_MS: i64 = 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub by_scope: HashMap<Arc<str>, Counter>,
+    pub by_scope: HashMap<Arc<str>, Counter, Quick>,
     swept_ms: i64,
 }
 

@@ -7,6 +7,8 @@ use tollgate_core::limits::claim::HoldId;
 use tollgate_core::limits::rules::{Rule, Unit};
 use tollgate_core::ports::Used;
 
+use super::Quick;
+
 /// So many of a shard's last ended holds and adjustments are known: what comes again for one of them does nothing.
 const ENDED_MAX: usize = 4_096;
 
@@ -77,9 +79,9 @@ impl Hold {
 
 #[derive(Debug, Default)]
 pub(super) struct Holds {
-    pub by_id: HashMap<HoldId, Hold>,
+    pub by_id: HashMap<HoldId, Hold, Quick>,
     pub swept_ms: i64,
-    ended: HashSet<HoldId>,
+    ended: HashSet<HoldId, Quick>,
     /// The same, the oldest first.
     ended_order: VecDeque<HoldId>,
 }

@@ -37,9 +37,11 @@ use hold::{Hold, Holds, Part, in_unit};
 
 pub use journalled::{JournalLedger, LedgerError, Started};
 
-/// Nobody may know beforehand which scopes share a shard: else one could be filled with invented names.
+/// Several times a call for each of its limits, so it is a quick one. Its seeds are of this process: nobody may know beforehand
+/// which scopes share a shard, or a place in one, else one could be filled with invented names.
+type Quick = foldhash::quality::RandomState;
 #[cfg(not(test))]
-type Hasher = std::collections::hash_map::RandomState;
+type Hasher = Quick;
 #[cfg(test)]
 type Hasher = crate::simulation::Chance;
 
