@@ -64,10 +64,10 @@ impl Reader {
         }
     }
 
-    /// Begins a part. What is open ends before it, but calls beside calls.
+    /// Begins a part. What is open ends before it, but for calls: more of their arguments may come.
     fn begin(&mut self, index: u64, kind: Kinds, begins: Begins, out: &mut Vec<Event>) -> Result<u64, Unreadable> {
         self.start(out);
-        self.close(|open| kind != Kinds::Call || open.kind != Kinds::Call || open.index == index, out);
+        self.close(|open| open.kind != Kinds::Call || open.index == index, out);
         if self.open.len() == OPEN_MAX {
             return Err(Unreadable(format!("more than {OPEN_MAX} blocks are open at once")));
         }
