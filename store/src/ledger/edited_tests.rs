@@ -2,7 +2,7 @@
 
 use tollgate_core::limits::rules::{Calendar, Window};
 
-use super::tests::{claim, daily, rule, settled, standing};
+use super::tests::{again, claim, daily, rule, settled, standing};
 use super::*;
 
 const DAY_MS: i64 = 86_400_000;
@@ -46,6 +46,7 @@ fn a_call_does_not_bring_back_the_unit_that_it_began_in() {
             if is_extended {
                 ledger.extend_now(16, 1, more(5), 3).unwrap();
             }
+            assert_eq!(standing(&again(&ledger, 4), &now, 4), (90, 0), "{why}, from a checkpoint");
             ledger.end(16, settled(0, 10), 4);
             assert_eq!(standing(&ledger, &now, 5), (90, 0), "{why}, extended: {is_extended}");
             assert_eq!(ledger.check(), Ok(()));

@@ -46,11 +46,16 @@ impl MemoryLedger {
             let (mut parts, mut at_ms) = (Vec::new(), None);
             for part in hold.parts.iter().filter(|part| part.held() > 0) {
                 let known = counters.iter().find_map(|shard| shard.by_scope.get(&part.scope));
+                // By the rule of now, as for an extension: what is counted in another unit since counts nowhere.
+                let rule = known.map_or(&part.rule, |counter| &counter.rule).clone();
+                if rule.unit != part.rule.unit {
+                    continue;
+                }
                 let lives = known.is_none_or(|counter| counter.epoch == part.epoch);
                 // What is over is put into the period that is now, so that none is opened again that was left.
                 let put_ms = known.filter(|_| !lives).map_or(part.made_ms, |counter| counter.within(now_ms));
                 at_ms = at_ms.max(Some(put_ms));
-                let (rule, scope) = (part.rule.clone(), part.scope.clone());
+                let scope = part.scope.clone();
                 parts.push(Booked { rule, scope, amount: part.claimed, over_ms: (!lives).then_some(part.made_ms) });
             }
             let at_ms = at_ms.unwrap_or(hold.made_ms);

@@ -41,7 +41,7 @@ pub(super) fn settled(nanousd: i64, tokens: u64) -> End {
 }
 
 /// A ledger that a checkpoint made of another.
-fn again(ledger: &MemoryLedger, now_ms: i64) -> MemoryLedger {
+pub(super) fn again(ledger: &MemoryLedger, now_ms: i64) -> MemoryLedger {
     let again = MemoryLedger::default();
     ledger.told(now_ms, || ()).1.iter().for_each(|event| again.apply(event));
     again
