@@ -21,6 +21,11 @@ pub trait Program: Send + Sync {
     /// Asks once. Only hooks that the program was compiled for are asked.
     fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop>;
 
+    /// Is all that it looks at told to `memo`? Then its answers may be remembered.
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     /// For authors: which parts of the program these facts reach. Nothing is noted where that cannot be told.
     fn cover(&self, _hook: Hook, _facts: &Arc<Facts>, _covered: &mut Covered) {}
 

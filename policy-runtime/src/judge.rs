@@ -14,6 +14,7 @@ use tollgate_core::policy::{Hook, Mode, OnError};
 
 use crate::engine::{Program, Stop};
 use crate::engines::Selector;
+use crate::memo::Memo;
 use crate::selectors::Scope;
 use crate::switches::{Switch, Switches};
 use crate::trouble::Trouble;
@@ -34,6 +35,7 @@ pub struct Seat {
     /// The groups listed in `reads`; `None` = all but `text`.
     pub reads: Option<GroupSet>,
     pub program: Arc<dyn Program>,
+    pub memo: Memo,
     /// For whom it only observes, until when.
     pub waivers: Vec<(Scope, Arc<Lowered>)>,
     /// Counted where live calls are decided; absent in replays.
@@ -210,13 +212,15 @@ impl Seat {
         if let Some(what) = self.trouble.as_ref().and_then(|trouble| trouble.holds(tenant, now_ms)) {
             return self.failed(hook, mode, Stop { kind: FailureKind::Quarantine, what, at: At::default(), ops: 0 });
         }
-        let answer = match self.when.as_ref().map_or(Ok(true), |when| when.matches(facts)) {
-            Ok(true) => self.program.decide(hook, facts),
-            Ok(false) => return self.verdict(hook, mode, Outcome::NotMatched("when".into()), 0),
-            Err(stop) => Err(stop),
-        };
+        let answer = self.memo.answer(hook, facts, || {
+            match self.when.as_ref().map_or(Ok(true), |when| when.matches(facts))? {
+                true => self.program.decide(hook, facts).map(Some),
+                false => Ok(None),
+            }
+        });
         match answer {
-            Ok(answer) => {
+            Ok(None) => self.verdict(hook, mode, Outcome::NotMatched("when".into()), 0),
+            Ok(Some(answer)) => {
                 if self.trouble.as_ref().is_some_and(|trouble| trouble.decided(tenant)) {
                     tracing::warn!(policy = &*self.standing.name, %tenant, "the policy decides again: its quarantine has ended");
                 }

@@ -20,6 +20,7 @@ pub mod layers;
 mod listing;
 pub mod load;
 pub mod manifest;
+pub mod memo;
 mod overlap;
 pub mod params;
 pub mod reading;

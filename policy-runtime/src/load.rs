@@ -24,6 +24,7 @@ use crate::layers::{self, Folder};
 pub use crate::listing::PolicyInfo;
 use crate::listing::{info, standing};
 use crate::manifest::{self, Day, Entry, Manifest, Program as Where};
+use crate::memo::Memo;
 use crate::overlap;
 use crate::reading::{MANIFEST, Reading};
 use crate::switches::Switches;
@@ -230,6 +231,7 @@ impl<'t> Loader<'t> {
             scope: entry.scope.clone(),
             when,
             reads: entry.reads,
+            memo: Memo::of(&*program),
             program,
             waivers: Vec::new(),
             trouble: self.live.as_ref().map(|_| Trouble::default()),

@@ -72,6 +72,10 @@ impl Program for Table {
         Ok(answer)
     }
 
+    fn is_watched(&self) -> bool {
+        true
+    }
+
     fn cover(&self, _hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
         let mut reached = true;
         for rule in &self.rules {

@@ -11,11 +11,12 @@ use std::sync::{Arc, LazyLock};
 use tollgate_core::contract::glob::Glob;
 use tollgate_core::policy::effect::StickyBy;
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::schema::{FactValue, Field, LimitField};
+use tollgate_core::policy::schema::{FactValue, Field, Group, LimitField};
 use tollgate_core::policy::verdict::FailureKind;
 
 use super::{Fault, thread_cpu};
 use crate::engine::Bounds;
+use crate::memo;
 
 /// One environment for all expressions: it is large, and nothing of it changes.
 pub(super) static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -182,6 +183,7 @@ impl VariableResolver for Reader<'_> {
         Some(match slot {
             Slot::Fact(field) => {
                 let fact = (field.get)(self.facts);
+                memo::fact(field, &fact);
                 self.charge(&fact);
                 value(fact)
             }
@@ -189,17 +191,24 @@ impl VariableResolver for Reader<'_> {
             // As when operations are spent: the evaluation ends with an error.
             Slot::Turn(_) => return None,
             Slot::Limit { rate, rule, field } => {
-                let table = if *rate { &self.facts.rate } else { &self.facts.budget };
-                match table.get(rule) {
-                    Some(fact) => value((field.get)(fact)),
-                    None => value((field.get)(&Default::default())),
-                }
+                let (group, table) = match rate {
+                    true => (Group::Rate, &self.facts.rate),
+                    false => (Group::Budget, &self.facts.budget),
+                };
+                let limit = table.get(rule).cloned().unwrap_or_default();
+                memo::rule(group, rule, &limit);
+                value((field.get)(&limit))
             }
             Slot::Param(_, known) => CowVal::Borrowed(&**known),
-            Slot::Bucket { name, by } => CowVal::owned(CelInt::from(i64::from(self.facts.bucket(name, *by)))),
+            Slot::Bucket { name, by } => {
+                let bucket = self.facts.bucket(name, *by);
+                memo::bucket(name, *by, bucket);
+                CowVal::owned(CelInt::from(i64::from(bucket)))
+            }
             Slot::Regex(field, regex) => truth(text_of(field, self.facts).is_some_and(|t| regex.is_match(&t))),
             Slot::Glob(field, glob) => truth(text_of(field, self.facts).is_some_and(|t| glob.matches(&t))),
             Slot::TextContains(words) => {
+                memo::words();
                 let parts = self.facts.text();
                 let bytes: usize = parts.iter().map(|p| p.text.len()).sum();
                 // A long text costs: a kilobyte counts as one read more.
@@ -211,7 +220,9 @@ impl VariableResolver for Reader<'_> {
 }
 
 fn text_of<'f>(field: &'static Field, facts: &'f Facts) -> Option<std::borrow::Cow<'f, str>> {
-    match (field.get)(facts) {
+    let fact = (field.get)(facts);
+    memo::fact(field, &fact);
+    match fact {
         FactValue::Text(text) => Some(text),
         FactValue::Int(_) | FactValue::Float(_) | FactValue::Bool(_) | FactValue::TextList(_) => None,
     }

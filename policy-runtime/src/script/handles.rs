@@ -11,6 +11,7 @@ use tollgate_core::policy::schema::{FIELDS, FactValue, Field, Group, LIMIT_FIELD
 
 use super::host::{Told, seen};
 use super::meter;
+use crate::memo;
 
 /// `facts`
 #[derive(Debug, Clone)]
@@ -67,7 +68,11 @@ fn groups(engine: &mut Engine) {
             FIELDS.iter().filter(|f| f.name == name).map(|f| (f.group, f)).collect();
         engine.register_get(name, move |handle: &mut GroupHandle| -> Told<Dynamic> {
             match of.get(&handle.group) {
-                Some(field) => Ok(value((field.get)(&handle.facts))),
+                Some(field) => {
+                    let fact = (field.get)(&handle.facts);
+                    memo::fact(field, &fact);
+                    Ok(value(fact))
+                }
                 None => Err(format!("`{}` has no fact `{name}`", handle.group.name()).into()),
             }
         });
@@ -75,30 +80,38 @@ fn groups(engine: &mut Engine) {
 }
 
 fn limits(engine: &mut Engine) {
-    let find =
-        |table: &BTreeMap<String, LimitFact>, name: &str| LimitHandle(table.get(name).cloned().unwrap_or_default());
+    let find = |group: Group, table: &BTreeMap<String, LimitFact>, name: &str| {
+        let limit = table.get(name).cloned().unwrap_or_default();
+        memo::rule(group, name, &limit);
+        LimitHandle(limit)
+    };
     engine.register_fn("budget", move |context: NativeCallContext<'_>, facts: FactsHandle, name: ImmutableString| {
         seen(&context);
-        find(&facts.0.budget, &name)
+        find(Group::Budget, &facts.0.budget, &name)
     });
     engine.register_fn("rate", move |context: NativeCallContext<'_>, facts: FactsHandle, name: ImmutableString| {
         seen(&context);
-        find(&facts.0.rate, &name)
+        find(Group::Rate, &facts.0.rate, &name)
     });
     for field in LIMIT_FIELDS {
         engine.register_get(field.name, move |limit: &mut LimitHandle| value((field.get)(&limit.0)));
     }
-    engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString| {
-        i64::from(facts.0.bucket(&name, StickyBy::Sticky))
-    });
+    engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString| bucket(&facts.0, &name, StickyBy::Sticky));
     engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString, by: ImmutableString| -> Told<i64> {
-        Ok(i64::from(facts.0.bucket(&name, sticky_by(&by)?)))
+        Ok(bucket(&facts.0, &name, sticky_by(&by)?))
     });
+}
+
+fn bucket(facts: &Facts, name: &str, by: StickyBy) -> i64 {
+    let bucket = facts.bucket(name, by);
+    memo::bucket(name, by, bucket);
+    i64::from(bucket)
 }
 
 /// The words stay with the host: scripts ask about them, and pay for the bytes.
 fn text(engine: &mut Engine) {
     fn all(handle: &TextHandle) -> Told<usize> {
+        memo::words();
         let bytes = handle.0.text().iter().map(|p| p.text.len()).sum();
         if meter::charge(bytes) { Ok(bytes) } else { Err("the text is larger than the policy may read".into()) }
     }

@@ -97,6 +97,10 @@ impl Program for Script {
         self.names.clone()
     }
 
+    fn is_watched(&self) -> bool {
+        true
+    }
+
     fn cover(&self, hook: Hook, facts: &Arc<Facts>, covered: &mut Covered) {
         self.run_covered(hook, facts, covered);
     }

@@ -51,6 +51,10 @@ impl Program for Guest {
         })?;
         self.read(said, hook).map(|effects| Answer { effects, ops }).map_err(|what| stop(FailureKind::Error, what))
     }
+
+    fn is_watched(&self) -> bool {
+        true
+    }
 }
 
 impl Guest {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tollgate_core::policy::facts::{Facts, LimitFact};
 use tollgate_core::policy::parse;
 use tollgate_core::policy::schema::{FIELDS, FactValue, Field, Group, Kind, LIMIT_FIELDS, LimitField};
+use tollgate_policy_runtime::memo;
 use wasmtime::component::{ComponentType, Lift, Linker, LinkerInstance, Lower, Resource, ResourceType};
 use wasmtime::{Engine, Result, StoreContextMut, bail};
 
@@ -86,7 +87,9 @@ fn give<T: ComponentType + Lower + 'static>(
     to.func_wrap(&name, move |mut store: Store<'_>, (_,): (Borrowed,)| {
         let asked = store.data_mut();
         asked.read(field.group)?;
-        let value = take((field.get)(&asked.facts));
+        let fact = (field.get)(&asked.facts);
+        memo::fact(field, &fact);
+        let value = take(fact);
         // The list of facts has a test of its own that this cannot be.
         let Some(value) = value else { bail!("the fact `{}` is of another kind than its list says", field.name) };
         asked.pay(weigh(&value))?;
@@ -103,7 +106,9 @@ fn limit(to: &mut Instance<'_>, group: Group, table: fn(&Facts) -> &Table, field
         let asked = store.data_mut();
         asked.rule(group, &rule)?;
         let facts = asked.facts.clone();
-        Ok(table(&facts).get(&rule).map_or_else(|| (field.get)(&LimitFact::default()), field.get))
+        let limit = table(&facts).get(&rule).cloned().unwrap_or_default();
+        memo::rule(group, &rule, &limit);
+        Ok((field.get)(&limit))
     };
     let other = move || wasmtime::format_err!("`{}` is of another kind than its list says", field.name);
     match field.kind {
@@ -127,7 +132,9 @@ fn asides(to: &mut Instance<'_>) -> Result<()> {
         asked.bucket()?;
         asked.pay(name.len())?;
         let by = parse::sticky_by(by.name()).map_err(wasmtime::Error::msg)?;
-        Ok((u32::from(asked.facts.bucket(&name, by)),))
+        let bucket = asked.facts.bucket(&name, by);
+        memo::bucket(&name, by, bucket);
+        Ok((u32::from(bucket),))
     })?;
     param(to, "param-text", |value| value.as_str().map(str::to_owned))?;
     param(to, "param-whole", Value::as_i64)?;
@@ -212,6 +219,7 @@ fn words(to: &mut Instance<'_>) -> Result<()> {
 fn read(store: &mut Store<'_>) -> Result<Arc<Facts>> {
     let asked = store.data_mut();
     asked.read(Group::Text)?;
+    memo::words();
     Ok(asked.facts.clone())
 }
 

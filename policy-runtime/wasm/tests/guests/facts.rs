@@ -10,7 +10,8 @@ use tollgate_core::policy::effect::Effect;
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::schema::{EFFECTS, FIELDS, FactValue, Group, Kind, LIMIT_FIELDS};
 use tollgate_core::policy::verdict::Engine;
-use tollgate_policy_runtime::engine::Program;
+use tollgate_policy_runtime::engine::{Answer, Program, Stop};
+use tollgate_policy_runtime::memo::Memo;
 use tollgate_policy_wasm::{Wasm, wit};
 
 use crate::conformance::{digest_at, text_at};
@@ -169,18 +170,40 @@ fn literal(value: &FactValue<'_>) -> String {
     }
 }
 
-/// All three say the same of these facts; a guest says nothing of facts that are not there.
-fn agree(guest: &dyn Program, cel: &str, rhai: &str, hook: Hook) {
+/// All three say the same of these facts; a guest says nothing of facts that are not there. Remembered answers, too.
+fn agree(guest: Arc<dyn Program>, cel: &str, rhai: &str, hook: Hook) {
     let facts = sample();
     let table = format!("rules:\n  - when: '{cel}'\n    tag: {{ is: \"yes\" }}\n");
     let script = format!("fn {}(facts) {{ if {rhai} {{ tag(\"is\", \"yes\") }} else {{ none() }} }}", hook.function());
-    let said = digest_at(Engine::Wasm, guest, hook, &facts);
-    let table = digest_at(Engine::Cel, &*text_at("rules.yaml", &table, hook), hook, &facts);
-    let script = digest_at(Engine::Rhai, &*text_at("policy.rhai", &script, hook), hook, &facts);
-    assert_eq!(said, table, "a guest and a rule: {cel} at {}", hook.name());
-    assert_eq!(said, script, "a guest and a script: {rhai} at {}", hook.name());
-    let nothing = guest.decide(hook, &Arc::new(Facts::default())).unwrap();
-    assert!(nothing.effects.is_empty(), "{cel}: the guest does not look at the fact");
+    let (table, script) = (text_at("rules.yaml", &table, hook), text_at("policy.rhai", &script, hook));
+    let table = digest_at(Engine::Cel, &Remembering::of(table.into()), hook, &facts);
+    let (guest, script) = (Remembering::of(guest), Remembering::of(script.into()));
+    for what in ["asked", "remembered"] {
+        let said = digest_at(Engine::Wasm, &guest, hook, &facts);
+        assert_eq!(said, table, "a guest, {what}, and a rule: {cel} at {}", hook.name());
+        let said = digest_at(Engine::Rhai, &script, hook, &facts);
+        assert_eq!(said, table, "a script, {what}, and a rule: {rhai} at {}", hook.name());
+        for program in [&guest, &script] {
+            let nothing = program.decide(hook, &Arc::new(Facts::default())).unwrap();
+            assert!(nothing.effects.is_empty(), "{cel}: {what}, it does not look at the fact");
+        }
+    }
+}
+
+/// A program, asked as the policies of a revision are.
+struct Remembering(Memo, Arc<dyn Program>);
+
+impl Remembering {
+    fn of(program: Arc<dyn Program>) -> Remembering {
+        assert!(program.is_watched());
+        Remembering(Memo::of(&*program), program)
+    }
+}
+
+impl Program for Remembering {
+    fn decide(&self, hook: Hook, facts: &Arc<Facts>) -> Result<Answer, Stop> {
+        self.0.answer(hook, facts, || self.1.decide(hook, facts).map(Some)).map(Option::unwrap)
+    }
 }
 
 #[test]
@@ -194,7 +217,7 @@ fn every_fact_is_the_same_in_three_languages_at_every_hook_that_knows_it() {
         for hook in Hook::ALL.into_iter().filter(|hook| group.known_at(*hook)) {
             let cel = format!("{}.{} == {}", group.name(), field.name, literal(&value));
             let rhai = format!("facts.{in_script}.{} == {}", field.name, literal(&value));
-            agree(&*guest, &cel, &rhai, hook);
+            agree(guest.clone(), &cel, &rhai, hook);
             tried += 1;
         }
     }
@@ -207,7 +230,7 @@ fn every_fact_is_the_same_in_three_languages_at_every_hook_that_knows_it() {
             for hook in Hook::ALL.into_iter().filter(|hook| group.known_at(*hook)) {
                 let cel = format!("{name}[\"{rule}\"].{} == {}", field.name, literal(&value));
                 let rhai = format!("facts.{name}(\"{rule}\").{} == {}", field.name, literal(&value));
-                agree(&*guest, &cel, &rhai, hook);
+                agree(guest.clone(), &cel, &rhai, hook);
                 tried += 1;
             }
         }
