@@ -59,7 +59,7 @@ impl Replay {
                     booked.amount = booked.amount.saturating_add(more);
                 }
             }
-            Event::Held { .. } | Event::Adjusted { .. } | Event::Amended { .. } => {}
+            Event::Held { .. } | Event::Adjusted { .. } | Event::Passed { .. } | Event::Amended { .. } => {}
         }
     }
 

@@ -56,6 +56,8 @@ pub enum Event {
         delta: i64,
         at_ms: i64,
     },
+    /// Of a checkpoint: so late it was, and what said nothing any more was forgotten. What begins anew begins no sooner.
+    Passed { at_ms: i64 },
     /// A grant or an override as it is from now on: made, or revoked.
     Amended { amendment: Arc<Amendment>, at_ms: i64 },
 }

@@ -1,6 +1,7 @@
 //! The same balances again: changes applied as they were made, and the list of changes that makes what there is now.
 
 use std::sync::Mutex;
+use std::sync::atomic::Ordering;
 
 use tollgate_core::limits::claim::HoldId;
 use tollgate_core::ports::Used;
@@ -27,6 +28,7 @@ impl MemoryLedger {
             Event::Adjusted { id, rule, scope, delta, at_ms } => {
                 self.adjust_now(*id, rule, scope, *delta, *at_ms);
             }
+            Event::Passed { at_ms } => drop(self.latest_ms.fetch_max(*at_ms, Ordering::Relaxed)),
             Event::Amended { amendment, at_ms } => {
                 if let Err(why) = self.amend_now(amendment, *at_ms) {
                     tracing::error!(id = &*amendment.id, %why, "a grant or an override of the journal is not in force");
@@ -40,6 +42,8 @@ impl MemoryLedger {
         let holds: Vec<_> = self.holds.iter().map(lock).collect();
         let counters: Vec<_> = self.counters.iter().map(lock).collect();
         let mark = mark();
+        // Last of all: what is told begins when it did.
+        let latest_ms = self.latest_ms.load(Ordering::Relaxed).max(now_ms);
         let mut events = Vec::new();
         for (id, hold) in holds.iter().flat_map(|shard| &shard.by_id).filter(|(_, hold)| !hold.is_expired) {
             // Requests were used when they came, and are among what is used.
@@ -79,9 +83,14 @@ impl MemoryLedger {
         // The oldest first: a budget that is new to a ledger begins at the latest time which that was told.
         events.sort_by_key(|event| match event {
             Event::Held { at_ms, .. } | Event::Extended { at_ms, .. } | Event::Adjusted { at_ms, .. } => *at_ms,
-            Event::Settled { .. } | Event::Voided { .. } | Event::Expired { .. } | Event::Amended { .. } => i64::MAX,
+            Event::Settled { .. }
+            | Event::Voided { .. }
+            | Event::Expired { .. }
+            | Event::Passed { .. }
+            | Event::Amended { .. } => i64::MAX,
         });
         events.splice(0..0, self.amendments_told(now_ms));
+        events.push(Event::Passed { at_ms: latest_ms });
         (mark, events)
     }
 

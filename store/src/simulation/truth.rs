@@ -129,11 +129,6 @@ impl Truth {
         }
     }
 
-    /// Was a period, by its end, over before the clock was set back?
-    pub(super) fn has_left(&self, ends_ms: i64) -> bool {
-        ends_ms > 0 && ends_ms <= self.latest_ms
-    }
-
     /// It was made: all that was held before has left room for it.
     pub(super) fn held(&mut self, id: HoldId, claims: &[Claim], held: &[Held], now_ms: i64, written: Option<Span>) {
         let mut parts = Vec::new();
