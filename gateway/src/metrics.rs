@@ -1,5 +1,7 @@
 //! What `/metrics` tells. Labels are bounded: never a user, a key, a request or a caller's text.
 
+mod near;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -20,6 +22,7 @@ use tollgate_store::shared::{Happened, State};
 
 use crate::alerts::Alerts;
 use crate::tls;
+use near::Near;
 
 /// Upper bounds of the time buckets, in seconds.
 const SECONDS: [f64; 13] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
@@ -97,13 +100,13 @@ struct Stands {
 /// All meters of the process.
 pub struct Metrics {
     registry: Registry,
-    calls: Family<Call, Counter>,
-    duration: Family<Operation, Histogram>,
-    first_byte: Family<Operation, Histogram>,
-    tokens: Family<Tokens, Counter>,
-    cost: Family<Target, Counter<u64, AtomicU64>>,
-    attempts: Family<Attempt, Counter>,
-    decisions: Family<Decision, Counter>,
+    calls: Near<Call, Counter>,
+    duration: Near<Operation, Histogram>,
+    first_byte: Near<Operation, Histogram>,
+    tokens: Near<Tokens, Counter>,
+    cost: Near<Target, Counter<u64, AtomicU64>>,
+    attempts: Near<Attempt, Counter>,
+    decisions: Near<Decision, Counter>,
     loads: Family<Load, Counter>,
     limit_alerts: Family<Limit, Counter>,
     above_hold: Family<Limit, Counter<u64, AtomicU64>>,
@@ -124,13 +127,13 @@ impl Metrics {
         }
         let mut metrics = Metrics {
             registry: Registry::with_prefix("tollgate"),
-            calls: Family::default(),
-            duration: Family::new_with_constructor(seconds),
-            first_byte: Family::new_with_constructor(seconds),
-            tokens: Family::default(),
-            cost: Family::default(),
-            attempts: Family::default(),
-            decisions: Family::default(),
+            calls: Near::of(Counter::default),
+            duration: Near::of(seconds),
+            first_byte: Near::of(seconds),
+            tokens: Near::of(Counter::default),
+            cost: Near::of(Counter::default),
+            attempts: Near::of(Counter::default),
+            decisions: Near::of(Counter::default),
             loads: Family::default(),
             limit_alerts: Family::default(),
             above_hold: Family::default(),
@@ -143,23 +146,23 @@ impl Metrics {
             in_flight: Gauge::default(),
         };
         let r = &mut metrics.registry;
-        r.register("calls", "Calls by how they ended", metrics.calls.clone());
+        r.register("calls", "Calls by how they ended", metrics.calls.family());
         r.register_with_unit(
             "call_duration",
             "From arrival to the end of the answer",
             Unit::Seconds,
-            metrics.duration.clone(),
+            metrics.duration.family(),
         );
         r.register_with_unit(
             "first_byte",
             "From arrival to the first byte of the answer",
             Unit::Seconds,
-            metrics.first_byte.clone(),
+            metrics.first_byte.family(),
         );
-        r.register("tokens", "Tokens used, by kind", metrics.tokens.clone());
-        r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.clone());
-        r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.clone());
-        r.register("policy_decisions", "What policies decided", metrics.decisions.clone());
+        r.register("tokens", "Tokens used, by kind", metrics.tokens.family());
+        r.register("cost_nanousd", "Cost in nano-dollars, where the price is known", metrics.cost.family());
+        r.register("attempts", "Attempts at targets, by HTTP status or `fault`", metrics.attempts.family());
+        r.register("policy_decisions", "What policies decided", metrics.decisions.family());
         r.register("secrets", "What happened to secrets of providers", metrics.secrets.clone());
         r.register("alerts", "Alerts by what became of them", metrics.alerts.clone());
         r.register("policy_loads", "Revisions taken and rejected", metrics.loads.clone());
@@ -271,7 +274,7 @@ impl Metrics {
             ("output_audio", usage.output_audio),
         ] {
             if count > 0 {
-                self.tokens.get_or_create(&Tokens { target: target.clone(), kind }).inc_by(count);
+                self.tokens.at(&Tokens { target: target.clone(), kind }, by(count));
             }
         }
     }
@@ -287,21 +290,21 @@ impl Metrics {
             Outcome::CallerLeft => ("caller_left", ""),
             Outcome::Unknown { .. } => ("unknown", ""),
         };
-        self.calls.get_or_create(&Call { operation, outcome, category }).inc();
-        self.duration.get_or_create(&Operation { operation }).observe(receipt.latency_ms as f64 / 1e3);
+        self.calls.at(&Call { operation, outcome, category }, by(1));
+        self.duration.at(&Operation { operation }, |times| times.observe(receipt.latency_ms as f64 / 1e3));
         if let Some(ms) = receipt.first_byte_ms {
-            self.first_byte.get_or_create(&Operation { operation }).observe(ms as f64 / 1e3);
+            self.first_byte.at(&Operation { operation }, |times| times.observe(ms as f64 / 1e3));
         }
         for attempt in &receipt.attempts {
             let status = attempt.status.map_or(Cow::Borrowed("fault"), status);
-            self.attempts.get_or_create(&Attempt { target: label(receipt, &attempt.target), status }).inc();
+            self.attempts.at(&Attempt { target: label(receipt, &attempt.target), status }, by(1));
         }
         if let (Some(usage), Some(attempt)) = (receipt.usage, receipt.attempts.last()) {
             let target = label(receipt, &attempt.target);
             self.used(&target, &usage);
             receipt.usage_beside.iter().for_each(|beside| self.used(&target, &beside.usage));
             if let Some(cost) = receipt.cost_nanousd.and_then(|c| u64::try_from(c).ok()) {
-                self.cost.get_or_create(&Target { target }).inc_by(cost);
+                self.cost.at(&Target { target }, by(cost));
             }
         }
         for verdict in receipt.verdicts.iter().filter(|v| v.matched()) {
@@ -320,8 +323,14 @@ impl Metrics {
                 tollgate_core::policy::Mode::Enforce => "enforce",
             };
             let policy = verdict.policy.name.clone();
-            self.decisions.get_or_create(&Decision { policy, hook: verdict.hook.name(), mode, outcome }).inc();
+            self.decisions.at(&Decision { policy, hook: verdict.hook.name(), mode, outcome }, by(1));
         }
+    }
+}
+
+fn by(count: u64) -> impl FnOnce(&Counter) {
+    move |counter| {
+        counter.inc_by(count);
     }
 }
 

@@ -29,7 +29,15 @@ pub fn text(out: &mut Vec<u8>, value: &str) {
     }
 }
 
+/// The name of a member or a variant, which stands in our sources: none there needs an escape.
+#[inline]
+fn word(out: &mut Vec<u8>, name: &'static str) {
+    debug_assert!(is_plain(name.as_bytes()), "the name {name:?} needs an escape");
+    out.extend_from_slice(name.as_bytes());
+}
+
 /// A text that needs no escape.
+#[inline]
 fn plain(out: &mut Vec<u8>, value: &str) {
     out.reserve(value.len() + 2);
     out.push(b'"');
@@ -110,20 +118,22 @@ struct Inside<'a> {
     out: &'a mut Vec<u8>,
     /// Nothing stands before.
     is_first: bool,
-    close: &'static [u8],
+    close: u8,
+    /// It is the value of a variant: `}` closes that too.
+    is_variant: bool,
 }
 
 impl<'a> To<'a> {
-    fn open(self, open: u8, close: &'static [u8]) -> Inside<'a> {
+    fn open(self, open: u8, close: u8, is_variant: bool) -> Inside<'a> {
         self.0.push(open);
-        Inside { out: self.0, is_first: true, close }
+        Inside { out: self.0, is_first: true, close, is_variant }
     }
 
     /// `{"variant":`, behind which the value is to come.
-    fn variant(&mut self, variant: &str) {
-        self.0.push(b'{');
-        text(self.0, variant);
-        self.0.push(b':');
+    fn variant(&mut self, variant: &'static str) {
+        self.0.extend_from_slice(b"{\"");
+        word(self.0, variant);
+        self.0.extend_from_slice(b"\":");
     }
 
     fn number(self, number: impl itoa::Integer) -> Result<(), Unwritable> {
@@ -153,14 +163,20 @@ impl Inside<'_> {
     }
 
     fn member(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
-        self.comma();
-        text(self.out, name);
-        self.out.push(b':');
+        match std::mem::replace(&mut self.is_first, false) {
+            true => self.out.push(b'"'),
+            false => self.out.extend_from_slice(b",\""),
+        }
+        word(self.out, name);
+        self.out.extend_from_slice(b"\":");
         value.serialize(To(self.out))
     }
 
     fn close(self) -> Result<(), Unwritable> {
-        self.out.extend_from_slice(self.close);
+        self.out.push(self.close);
+        if self.is_variant {
+            self.out.push(b'}');
+        }
         Ok(())
     }
 }
@@ -233,7 +249,10 @@ impl<'a> ser::Serializer for To<'a> {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Unwritable> {
-        self.serialize_str(variant)
+        self.0.push(b'"');
+        word(self.0, variant);
+        self.0.push(b'"');
+        Ok(())
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Unwritable> {
@@ -254,15 +273,15 @@ impl<'a> ser::Serializer for To<'a> {
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Inside<'a>, Unwritable> {
-        Ok(self.open(b'[', b"]"))
+        Ok(self.open(b'[', b']', false))
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Inside<'a>, Unwritable> {
-        Ok(self.open(b'[', b"]"))
+        Ok(self.open(b'[', b']', false))
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unwritable> {
-        Ok(self.open(b'[', b"]"))
+        Ok(self.open(b'[', b']', false))
     }
 
     fn serialize_tuple_variant(
@@ -273,15 +292,15 @@ impl<'a> ser::Serializer for To<'a> {
         _: usize,
     ) -> Result<Inside<'a>, Unwritable> {
         self.variant(variant);
-        Ok(self.open(b'[', b"]}"))
+        Ok(self.open(b'[', b']', true))
     }
 
     fn serialize_map(self, _: Option<usize>) -> Result<Inside<'a>, Unwritable> {
-        Ok(self.open(b'{', b"}"))
+        Ok(self.open(b'{', b'}', false))
     }
 
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Inside<'a>, Unwritable> {
-        Ok(self.open(b'{', b"}"))
+        Ok(self.open(b'{', b'}', false))
     }
 
     fn serialize_struct_variant(
@@ -292,7 +311,7 @@ impl<'a> ser::Serializer for To<'a> {
         _: usize,
     ) -> Result<Inside<'a>, Unwritable> {
         self.variant(variant);
-        Ok(self.open(b'{', b"}}"))
+        Ok(self.open(b'{', b'}', true))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smallvec::SmallVec;
 
 /// The line that said it: `policies/tiers/policy.rhai:12:5`, which is also how it is written down. The revision is known
 /// from the receipt.
@@ -27,11 +28,14 @@ impl Serialize for At {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.line {
             0 => to.serialize_str(&self.file),
-            // Through one text: a formatter would hand it on in five pieces, and receipts have many places.
+            // Through one text, seldom on the heap: a formatter would hand it on in five pieces, and receipts have many places.
             line => {
-                let (mut line_digits, mut column_digits) = (itoa::Buffer::new(), itoa::Buffer::new());
-                let (line, column) = (line_digits.format(line), column_digits.format(self.column));
-                to.serialize_str(&[&*self.file, ":", line, ":", column].concat())
+                let mut text = SmallVec::<[u8; 128]>::from_slice(self.file.as_bytes());
+                for number in [line, self.column] {
+                    text.push(b':');
+                    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                }
+                to.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
             }
         }
     }

@@ -99,8 +99,12 @@ pub fn call_id(id: HoldId) -> String {
 
 /// The same back; `None` = it is none of ours.
 pub fn hold_id(call_id: &str) -> Option<HoldId> {
-    let digits: String = call_id.split('-').collect();
-    (digits.len() == 32).then(|| HoldId::from_str_radix(&digits, 16).ok())?
+    let (mut id, mut digits): (HoldId, _) = (0, 0);
+    for letter in call_id.chars().filter(|letter| *letter != '-') {
+        id = id << 4 | HoldId::from(letter.to_digit(16)?);
+        digits += 1;
+    }
+    (digits == 32).then_some(id)
 }
 
 #[cfg(test)]

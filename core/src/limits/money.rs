@@ -16,14 +16,20 @@ pub fn nanousd_from_usd(text: &str) -> Result<i64, String> {
 
 /// As people read it: `0.000150`, at least six decimals, no more than needed.
 pub fn usd_text(nanousd: i64) -> String {
-    let sign = if nanousd < 0 { "-" } else { "" };
     let whole = nanousd.unsigned_abs();
     let (dollars, nanos) = (whole / NANOUSD as u64, whole % NANOUSD as u64);
-    let mut decimals = format!("{nanos:09}");
-    while decimals.len() > 6 && decimals.ends_with('0') {
-        decimals.pop();
+    let mut text = String::with_capacity(24);
+    if nanousd < 0 {
+        text.push('-');
     }
-    format!("{sign}{dollars}.{decimals}")
+    let mut digits = itoa::Buffer::new();
+    text.push_str(digits.format(dollars));
+    text.push('.');
+    // With one digit more before them, all nine are written.
+    text.push_str(&digits.format(NANOUSD as u64 + nanos)[1..]);
+    let needed = text.trim_end_matches('0').len().max(text.len() - 3);
+    text.truncate(needed);
+    text
 }
 
 /// A decimal text times 10^`digits`, exactly.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::identify::Identified;
 use super::plan::Planned;
 use super::settle::After;
@@ -16,6 +18,7 @@ use crate::routing::catalog::Target;
 
 /// An idempotency key may be this long.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
+static IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A call that may leave.
 pub struct Admitted {
@@ -70,7 +73,7 @@ pub async fn admit(
 
 /// Scoped by tenant and key: nobody meets another's answers.
 fn idempotency_key(call: &Identified, caller: &Caller) -> Result<Option<String>, Refusal> {
-    let Some(value) = call.head.headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = call.head.headers.get(&IDEMPOTENCY_KEY) else { return Ok(None) };
     // What only looks changes nothing when it is repeated, and shall see what is there now.
     if call.place.verb == Verb::Get {
         return Ok(None);

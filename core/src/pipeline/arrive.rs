@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 
 use crate::contract::meta::{Declared, Field};
 use crate::contract::packed::{Coding, PackedError, Unpacked};
@@ -24,7 +24,13 @@ use crate::ports::Beside;
 const REQUEST_ID_MAX: usize = 128;
 
 /// The headers that may carry a credential, in the order in which they are named to people.
-pub const CREDENTIAL_HEADERS: [&str; 4] = ["authorization", "x-api-key", "api-key", "x-goog-api-key"];
+pub static CREDENTIAL_HEADERS: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
+static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request body as it comes in.
 pub type Incoming = Pin<Box<dyn Stream<Item = Result<Bytes, BodyFault>> + Send>>;
@@ -121,8 +127,9 @@ impl Arrival {
 pub fn credential(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Credential>, Refusal> {
     let auth = |code, reason: String| Err(Refusal::new(Category::Auth, code, reason));
     let mut found: Option<Credential> = None;
-    for name in CREDENTIAL_HEADERS {
-        for value in headers.get_all(name) {
+    for header in &CREDENTIAL_HEADERS {
+        let name = header.as_str();
+        for value in headers.get_all(header) {
             let Ok(text) = value.to_str() else {
                 return auth("wrong_credential", format!("header `{name}` is no plain text"));
             };
@@ -191,7 +198,7 @@ pub fn request_id(headers: &HeaderMap, ours: &Arc<str>) -> Arc<str> {
 
 /// The caller's request id, where it sent one that can be echoed.
 pub fn sent_request_id(headers: &HeaderMap) -> Option<&str> {
-    let sent = headers.get("x-request-id")?.to_str().ok()?;
+    let sent = headers.get(&REQUEST_ID)?.to_str().ok()?;
     let fits = !sent.is_empty() && sent.len() <= REQUEST_ID_MAX && sent.bytes().all(|b| b.is_ascii_graphic());
     fits.then_some(sent)
 }

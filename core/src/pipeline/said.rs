@@ -1,6 +1,7 @@
 //! What a call says of itself, in headers and in its body: the members that later stages need, and the metadata.
 
 use bytes::Bytes;
+use http::HeaderName;
 use serde_json::value::RawValue;
 
 use super::arrive::Head;
@@ -96,10 +97,13 @@ fn text(raw: &[u8], name: &'static str) -> Result<Option<String>, Refusal> {
     serde_json::from_slice::<Option<String>>(raw).map_err(wrong)
 }
 
+static X_SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");
+static SESSION_ID: HeaderName = HeaderName::from_static("session-id");
+
 /// The metadata of a call: headers and `tollgate` object first, then what SDKs can set.
 pub fn metadata(declared: &Declared, said: &BodySays<'_>, head: &Head) -> Result<Meta, Refusal> {
     let text = |field: Field| declared.get(field).unwrap_or_default().to_owned();
-    let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let header = |name: &HeaderName| head.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let data_class = match declared.get(Field::DataClass) {
         None => DataClass::Unstated,
         Some("public") => DataClass::Public,
@@ -120,8 +124,8 @@ pub fn metadata(declared: &Declared, said: &BodySays<'_>, head: &Head) -> Result
     let session = declared
         .get(Field::Session)
         .map(str::to_owned)
-        .or_else(|| header("x-session-id"))
-        .or_else(|| header("session-id"))
+        .or_else(|| header(&X_SESSION_ID))
+        .or_else(|| header(&SESSION_ID))
         .or_else(|| said.session())
         .unwrap_or_default();
     Ok(Meta {

@@ -10,7 +10,7 @@ pub mod tests;
 
 use std::sync::LazyLock;
 
-use axum::http::header;
+use axum::http::{HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tollgate_core::contract::VERSION;
@@ -47,7 +47,7 @@ fn document() -> Value {
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "http://127.0.0.1:4000", "description": "Where a gateway listens that was told nothing else." }],
-        "security": CREDENTIAL_HEADERS.into_iter().chain([CERTIFICATE]).map(|name| json!({ name: [] })).collect::<Vec<_>>(),
+        "security": CREDENTIAL_HEADERS.iter().map(HeaderName::as_str).chain([CERTIFICATE]).map(|name| json!({ name: [] })).collect::<Vec<_>>(),
         "paths": paths::paths(),
         "components": {
             "schemas": schemas,
@@ -81,7 +81,7 @@ fn credentials() -> Map<String, Value> {
         name => json!({ "type": "apiKey", "in": "header", "name": name }),
     };
     let certificate = json!({ "type": "mutualTLS", "description": "Where the gateway asks for client certificates." });
-    let headers = CREDENTIAL_HEADERS.iter().map(|name| ((*name).to_owned(), scheme(name)));
+    let headers = CREDENTIAL_HEADERS.iter().map(|name| (name.as_str().to_owned(), scheme(name.as_str())));
     headers.chain([(CERTIFICATE.to_owned(), certificate)]).collect()
 }
 
