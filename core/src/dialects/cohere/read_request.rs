@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{documents, message, tools};
 use crate::contract::canonical::part::{Kind, Message, Role, ToolResult};
 use crate::contract::canonical::{Format, Logprobs, ReasoningAsk, Request, Tool, ToolChoice};
-use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_null};
+use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_null, is_object};
 use crate::contract::skim::Skim;
 use crate::dialects::sealed;
 
@@ -125,7 +125,10 @@ fn read_format<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Format<'a
             "type" => kind = Some(r.within("type", |r| r.text(raw))?),
             // `schema` is what it was called first.
             "json_schema" | "schema" if !is_null(raw) => {
-                r.within(name, |r| r.object(raw).map(drop))?;
+                // What stands in it is for the provider alone to judge.
+                if !is_object(raw) {
+                    return r.within(name, |r| Err(r.wrong("must be an object")));
+                }
                 schema = Some(raw);
             }
             _ => r.extra(&name, raw),

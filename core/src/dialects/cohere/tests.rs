@@ -198,6 +198,10 @@ fn wrong_requests_name_their_place() {
         (r#"{"tool_choice":"required"}"#, "`tool_choice` must be `REQUIRED`"),
         (r#"{"thinking":{"type":"maybe"}}"#, "`thinking` must have the `type`"),
         (r#"{"response_format":{"type":"text","json_schema":{}}}"#, "`response_format` must have the `type`"),
+        (
+            r#"{"response_format":{"type":"json_object","json_schema":7}}"#,
+            "`response_format.json_schema` must be an object",
+        ),
         (r#"{"documents":[{"id":"x"}],"messages":[{"role":"user","content":""}]}"#, "`documents[0]` must have `data`"),
         (r#"{"tools":[{"type":"function"}]}"#, "`tools[0]` must have a `function`"),
         (r#"{"k":-1}"#, "`k` must be a whole number"),
