@@ -57,6 +57,8 @@ struct File {
     /// As a power cut would leave it at the least.
     disk: Vec<u8>,
     dirty: BTreeSet<usize>,
+    /// As it is called now; whoever has it open shares this.
+    name: Arc<Mutex<String>>,
     /// Its name is on disk.
     is_named: bool,
     /// Removed in the kernel, and not yet on disk.
@@ -228,10 +230,11 @@ impl Storage for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn Segment>> {
+        let shared = Arc::new(Mutex::new(name.to_owned()));
         let made = |inner: &mut Inner| match inner.files.get(name) {
             Some(file) if !file.is_removed => Err(io::Error::other("it is there")),
             Some(_) | None => {
-                inner.files.insert(name.to_owned(), File::default());
+                inner.files.insert(name.to_owned(), File { name: shared.clone(), ..File::default() });
                 Ok(())
             }
         };
@@ -239,12 +242,17 @@ impl Storage for Disk {
             // The file is made, and who asked for it does not know.
             let _ = made(inner);
         })?;
-        Ok(Arc::new(Handle { disk: self.clone(), name: name.to_owned() }))
+        Ok(Arc::new(Handle { disk: self.clone(), name: shared }))
     }
 
-    fn open(&self, name: &str) -> io::Result<Arc<dyn Segment>> {
-        self.call(|inner| inner.files.get(name).map(drop).ok_or(io::ErrorKind::NotFound.into()), |_| ())?;
-        Ok(Arc::new(Handle { disk: self.clone(), name: name.to_owned() }))
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let named = |inner: &mut Inner| {
+            let file = inner.files.remove(from).filter(|file| !file.is_removed).ok_or(io::ErrorKind::NotFound)?;
+            to.clone_into(&mut file.name.lock().unwrap());
+            inner.files.insert(to.to_owned(), File { is_named: false, ..file });
+            Ok(())
+        };
+        self.call(named, |_| ())
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
@@ -273,13 +281,13 @@ impl Storage for Disk {
 
 struct Handle {
     disk: Disk,
-    name: String,
+    name: Arc<Mutex<String>>,
 }
 
 impl Handle {
     fn call(&self, done: impl FnOnce(&mut File), half: impl FnOnce(&mut File)) -> io::Result<()> {
-        let name = &self.name;
-        let of = |inner: &mut Inner, change: &mut dyn FnMut(&mut File)| match inner.files.get_mut(name) {
+        let name = self.name.lock().unwrap().clone();
+        let of = |inner: &mut Inner, change: &mut dyn FnMut(&mut File)| match inner.files.get_mut(&name) {
             Some(file) => {
                 change(file);
                 Ok(())

@@ -4,6 +4,7 @@
 //! confirmed them. After a sync that failed, nothing is known of what the disk has: the file is left for good, and what
 //! it did not confirm is written again to a new segment, which says how far the old one can be believed.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::chain::Links;
 use super::damage::{Cut, ReadError, Wrong};
 use super::record::{self, HEAD_BYTES, Head, PAYLOAD_BYTES_MAX};
 use super::scan::{Scan, UNSYNCED_BYTES_MAX, damage};
-use super::segment::{HEADER_BYTES, Header};
+use super::segment::{self, HEADER_BYTES, Header};
 use super::storage::{Segment, Storage};
 
 pub(crate) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -42,7 +43,7 @@ struct State {
 }
 
 /// An end of what is there, and its place in the newest segment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Tail {
     head: Head,
     bytes: u64,
@@ -65,41 +66,46 @@ pub(super) struct Standing {
 }
 
 impl Log {
-    /// Reads the newest segment, and begins another behind its end. Its torn tail, if it has one, is never read again.
+    /// Reads the newest segment, and begins another behind what its disk surely has. What lies behind that is written again
+    /// there: the kernel may show bytes that its disk failed to take and that no later sync would write. A torn tail is
+    /// never read again.
     pub(super) fn open(
         storage: Arc<dyn Storage>,
         bounds: Bounds,
         now_ms: NowMs,
         known: Option<Head>,
     ) -> Result<(Log, Recovered), OpenError> {
+        for name in storage.list()?.iter().filter(|name| segment::is_unfinished(name)) {
+            storage.remove(name)?;
+        }
         let links = Links::read(&*storage)?;
         let mut segments = Vec::with_capacity(links.headers.len() + 1);
         for (at, header) in links.headers.iter().enumerate() {
             segments.push(Kept { header: *header, bytes: links.limit(at).unwrap_or(0) });
         }
-        let (mut tail, cut) = match links.headers.last() {
-            Some(newest) => last_segment(&*storage, newest, known)?,
-            None => (Tail { head: Head::default(), bytes: 0 }, None),
+        let mut last = match links.headers.last() {
+            Some(newest) => Last::read(&*storage, newest, known)?,
+            None => Last::default(),
         };
-        if let Some(known) = known.filter(|known| known.next > tail.head.next) {
+        let end = last.end;
+        if let Some(known) = known.filter(|known| known.next > end.head.next) {
             let segment = links.headers.last().map_or_else(|| ".".to_owned(), Header::name);
             let wrong = Wrong::Anchor { known: known.next };
-            return Err(ReadError::from(damage(&segment, tail.bytes, tail.head.next, wrong)).into());
+            return Err(ReadError::from(damage(&segment, end.bytes, end.head.next, wrong)).into());
         }
         if let Some(newest) = segments.last_mut() {
-            newest.bytes = tail.bytes;
-            // Records that only the kernel has must be on disk before the next segment says that they are there.
-            storage.open(&newest.header.name())?.sync()?;
+            newest.bytes = last.sure.bytes;
+            // Its name must be on disk before the next segment says that it is there.
             storage.sync_folder()?;
         }
-        let empty = take_empty(&mut segments, &mut tail);
-        let recovered = Recovered { head: tail.head, cut, strays: links.strays };
+        let empty = take_empty(&mut segments, &mut last.sure);
+        let recovered = Recovered { head: end.head, cut: last.cut, strays: links.strays };
         let state = State {
             file: None,
-            written: tail,
-            synced: tail,
+            written: end,
+            synced: last.sure,
             syncing: Vec::new(),
-            unsynced: Vec::new(),
+            unsynced: last.unsure,
             segments,
             ordinal_max: links.ordinal_max,
             keep_from: 0,
@@ -240,16 +246,17 @@ impl Log {
             (header, state.unsynced.clone())
         };
         bytes.splice(..0, header.write());
-        let name = header.name();
-        let file = self.storage.create(&name)?;
-        // Head and records in one go: a process that ends here leaves both, or a file without a head.
-        let made = file.append(&bytes).and_then(|()| file.sync()).and_then(|()| self.storage.sync_folder());
+        let (name, unfinished) = (header.name(), header.unfinished_name());
+        let file = self.storage.create(&unfinished)?;
+        // It gets its name when the disk has all of it: what a segment says of the one before holds as soon as it is seen.
+        let named = || self.storage.rename(&unfinished, &name).and_then(|()| self.storage.sync_folder());
+        let made = file.append(&bytes).and_then(|()| file.sync()).and_then(|()| named());
         match made {
             Ok(()) => Ok((file, header, bytes.len() as u64)),
             Err(why) => {
                 // Where it stays, the next segment does not name it, and nobody reads it.
                 let _ = file.cut(0);
-                let _ = self.storage.remove(&name);
+                let _ = self.storage.remove(&unfinished).or_else(|_| self.storage.remove(&name));
                 Err(why)
             }
         }
@@ -317,31 +324,57 @@ impl Log {
     }
 }
 
-/// The end of the newest segment, and what a crash left behind it.
-fn last_segment(storage: &dyn Storage, newest: &Header, known: Option<Head>) -> Result<(Tail, Option<Cut>), ReadError> {
-    let mut scan = Scan::begin(storage, newest, None)?;
-    loop {
-        if let Some(known) = known.filter(|known| known.next == scan.head.next && *known != scan.head) {
-            let wrong = Wrong::Anchor { known: known.next };
-            return Err(damage(&newest.name(), scan.offset, known.next, wrong).into());
-        }
-        if scan.next()?.is_none() {
-            return Ok((Tail { head: scan.head, bytes: scan.offset }, scan.cut));
+/// How the newest segment ends.
+#[derive(Default)]
+struct Last {
+    /// Behind its last whole record.
+    end: Tail,
+    /// Up to here its disk has it, whatever the kernel shows: a record that was written later says so, or a checkpoint.
+    sure: Tail,
+    /// The records between the two.
+    unsure: Vec<u8>,
+    /// What a crash left behind the end.
+    cut: Option<Cut>,
+}
+
+impl Last {
+    fn read(storage: &dyn Storage, newest: &Header, known: Option<Head>) -> Result<Last, ReadError> {
+        let mut scan = Scan::begin(storage, newest, None)?;
+        let begins = Tail { head: scan.head, bytes: scan.offset };
+        let mut last = Last { end: begins, sure: begins, ..Last::default() };
+        let mut ends = VecDeque::new();
+        loop {
+            if let Some(known) = known.filter(|known| known.next == scan.head.next && *known != scan.head) {
+                let wrong = Wrong::Anchor { known: known.next };
+                return Err(damage(&newest.name(), scan.offset, known.next, wrong).into());
+            }
+            if scan.next()?.is_none() {
+                last.cut = scan.cut;
+                return Ok(last);
+            }
+            last.end = Tail { head: scan.head, bytes: scan.offset };
+            last.unsure.extend_from_slice(scan.record());
+            ends.push_back(last.end);
+            let synced = scan.synced.max(known.map_or(0, |known| known.next));
+            while let Some(end) = ends.pop_front_if(|end| end.head.next <= synced) {
+                last.unsure.drain(..(end.bytes - last.sure.bytes) as usize);
+                last.sure = end;
+            }
         }
     }
 }
 
-/// Takes a newest segment without records out of the chain, so that starts do not pile up empty files. The one before
-/// is followed by the next one in its place.
-fn take_empty(segments: &mut Vec<Kept>, tail: &mut Tail) -> Option<String> {
+/// Takes a newest segment without a record that is surely there out of the chain, so that starts do not pile up empty
+/// files, and for its head may not be on disk. The one before is followed by the next one in its place.
+fn take_empty(segments: &mut Vec<Kept>, sure: &mut Tail) -> Option<String> {
     let header = segments.last()?.header;
     // One whose predecessors retention removed is the only one that knows of them.
     let is_known_otherwise = segments.len() > 1 || header.is_very_first();
-    if header.begins != tail.head || !is_known_otherwise {
+    if header.begins != sure.head || !is_known_otherwise {
         return None;
     }
     segments.pop();
-    tail.bytes = header.previous_bytes;
+    sure.bytes = header.previous_bytes;
     Some(header.name())
 }
 

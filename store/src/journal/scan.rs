@@ -24,6 +24,10 @@ pub(super) struct Scan {
     pub offset: u64,
     /// The end of the records that were read.
     pub head: Head,
+    /// All records before this sequence were on disk once, by the word of those that were read.
+    pub synced: u64,
+    /// The length of the last record.
+    last: usize,
     /// Where the next segment says that this one ends; `None` = it is the newest.
     limit: Option<u64>,
     /// What was found behind the last whole record of the newest segment.
@@ -68,7 +72,8 @@ impl Scan {
         let mut head = [0; HEADER_BYTES];
         source.read_exact(&mut head).map_err(ReadError::disk(&name))?;
         let offset = HEADER_BYTES as u64;
-        Ok(Scan { name, source, buffer: Vec::new(), taken: 0, offset, head: header.begins, limit, cut: None })
+        let (head, synced) = (header.begins, header.begins.next);
+        Ok(Scan { name, source, buffer: Vec::new(), taken: 0, offset, head, synced, last: 0, limit, cut: None })
     }
 
     /// The next record: its sequence and what it carries. `None` = the end, torn or not.
@@ -81,10 +86,10 @@ impl Scan {
             self.fill(wanted)?;
         }
         let sequence = self.head.next;
-        let (bytes, after, chain, found) = match record::parse(self.rest()) {
+        let (bytes, after, chain, found, synced) = match record::parse(self.rest()) {
             Parsed::Whole(framed) => {
                 let after = self.head.then(&record::digest(framed.payload), framed.synced);
-                (framed.bytes(), after, framed.chain, framed.sequence)
+                (framed.bytes(), after, framed.chain, framed.sequence, framed.synced)
             }
             Parsed::Short(_) | Parsed::Length(_) | Parsed::Checksum => return self.not_whole().map(|()| None),
         };
@@ -99,9 +104,16 @@ impl Scan {
         }
         let begin = self.taken + record::HEAD_BYTES;
         self.taken += bytes;
+        self.last = bytes;
         self.offset += bytes as u64;
         self.head = after;
+        self.synced = self.synced.max(synced);
         Ok(Some((sequence, &self.buffer[begin..self.taken])))
+    }
+
+    /// The record that was read last, as it lies in the file.
+    pub(super) fn record(&self) -> &[u8] {
+        &self.buffer[self.taken - self.last..self.taken]
     }
 
     /// Bytes that lie behind the end which the next segment names: torn ones, or some that were written again there.

@@ -6,6 +6,8 @@ use super::record::{Chain, Head, take};
 const MAGIC: [u8; 8] = *b"tgjrnl\0\x01";
 pub(super) const HEADER_BYTES: usize = 96;
 const ENDING: &str = ".journal";
+/// Behind the name of a file of which the disk has not confirmed the first bytes.
+const UNFINISHED: &str = ".new";
 
 /// What a segment says of itself and of the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +26,17 @@ pub(super) struct Header {
     pub created_ms: i64,
 }
 
+pub(super) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(UNFINISHED).is_some_and(|name| parse_name(name).is_some())
+}
+
 impl Header {
     pub(super) fn name(&self) -> String {
         format!("{:010}-{:020}{ENDING}", self.ordinal, self.begins.next)
+    }
+
+    pub(super) fn unfinished_name(&self) -> String {
+        self.name() + UNFINISHED
     }
 
     pub(super) fn is_very_first(&self) -> bool {

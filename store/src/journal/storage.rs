@@ -15,8 +15,8 @@ pub trait Storage: Send + Sync {
     /// A new file. That it is there survives a power cut after `sync_folder`.
     fn create(&self, name: &str) -> io::Result<Arc<dyn Segment>>;
 
-    /// A file that is there, to be synced.
-    fn open(&self, name: &str) -> io::Result<Arc<dyn Segment>>;
+    /// Another name for a file; whoever has it open goes on with it. It survives a power cut as a new file's does.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     /// From its first byte.
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>>;
@@ -85,8 +85,8 @@ impl Storage for Folder {
         Ok(Arc::new(options.open(self.path.join(name))?))
     }
 
-    fn open(&self, name: &str) -> io::Result<Arc<dyn Segment>> {
-        Ok(Arc::new(File::options().append(true).open(self.path.join(name))?))
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn read(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {

@@ -42,8 +42,7 @@ impl MemoryLedger {
         let holds: Vec<_> = self.holds.iter().map(lock).collect();
         let counters: Vec<_> = self.counters.iter().map(lock).collect();
         let mark = mark();
-        // Last of all: what is told begins when it did.
-        let latest_ms = self.latest_ms.load(Ordering::Relaxed).max(now_ms);
+        let latest_ms = self.latest_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms);
         let mut events = Vec::new();
         for (id, hold) in holds.iter().flat_map(|shard| &shard.by_id).filter(|(_, hold)| !hold.is_expired) {
             // Requests were used when they came, and are among what is used.
@@ -90,6 +89,7 @@ impl MemoryLedger {
             | Event::Amended { .. } => i64::MAX,
         });
         events.splice(0..0, self.amendments_told(now_ms));
+        // Last of all: what is told begins when it did.
         events.push(Event::Passed { at_ms: latest_ms });
         (mark, events)
     }

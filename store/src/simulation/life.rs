@@ -99,6 +99,7 @@ impl World {
             disk: self.disk.clone(),
             time: self.tasks.time.clone(),
             control: self.control,
+            is_strict: self.is_strict,
         };
         let provider =
             Provider { time: self.tasks.time.clone(), random: self.random.clone(), quirks: Quirks::default() };
@@ -162,6 +163,7 @@ impl World {
                 let is_confirmed = life.ledger.journal().head() == life.ledger.journal().written();
                 if is_confirmed && !self.disk.has_ended() {
                     self.tell("checkpoint".to_owned());
+                    lock(&self.truth).asked(self.now_ms());
                     life.ledger.checkpoint(self.now_ms()).map_err(|why| why.to_string())?;
                 }
             }

@@ -26,6 +26,8 @@ pub(super) struct Witness {
     pub disk: Disk,
     pub time: Time,
     pub control: Control,
+    /// Calls leave when the disk has their intents.
+    pub is_strict: bool,
 }
 
 impl Witness {
@@ -141,10 +143,12 @@ impl Ledger for Witness {
         }
         let end = if had_left { End::Lost } else { End::Voided };
         lock(&self.truth).asked(now_ms);
-        let is_first = lock(&self.truth).ends(id, end, self.next());
+        let from = self.next();
+        let is_first = lock(&self.truth).ends(id, end, from);
         self.ledger.lost(id, had_left, now_ms);
-        // Where it was lost while its end waited for the journal, that may be written or not.
-        if is_first && !self.disk.has_ended() {
+        // Where it was lost while its end waited for the journal, that may be written or not; and a journal that begins a
+        // segment just now takes nothing, and nothing waits for it here.
+        if is_first && !self.disk.has_ended() && self.next() > from {
             lock(&self.truth).has_ended(id, self.next());
         }
         self.tell(format!("lost {id:x}: {had_left}"));
@@ -162,7 +166,9 @@ impl Trail for Witness {
             let kept = self.trail.intend(intent).await;
             self.tell(format!("intent {:x}: {}", intent.id, kept.is_ok()));
             if kept.is_ok() {
-                lock(&self.truth).went_out(intent.id, self.next());
+                // Where calls wait for the disk it has the intent, and nothing behind what it confirmed need be there.
+                let confirmed = if self.is_strict { self.ledger.journal().head().next } else { self.next() };
+                lock(&self.truth).went_out(intent.id, confirmed);
             }
             kept
         })

@@ -5,7 +5,7 @@
 //! was written is taken over by the next start, and one that was not is made again.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use tollgate_core::evidence::receipt::Receipt;
@@ -17,6 +17,8 @@ use crate::calls::{Calls, Mark, Receipts, Told};
 pub(super) const LINE_BYTES_MAX: u64 = 32 << 20;
 /// Receipts of one record.
 const TAKEN_MAX: usize = 4_096;
+/// Written again at once.
+const BLOCK: usize = 256 << 10;
 
 /// Takes over what lies behind the mark, and gives the receipts of calls whose end nobody saw: to be recorded before
 /// others are. To be called before a trail is opened in the folder.
@@ -47,6 +49,7 @@ pub fn take_over(dir: &Path, calls: &Calls, now_ms: i64) -> io::Result<Vec<Recei
 
 /// The lines of one file from a place on.
 fn file(dir: &Path, from: Mark, calls: &Calls, now_ms: i64) -> io::Result<usize> {
+    confirm(&dir.join(&*from.file), from.bytes)?;
     let mut lines = Lines::open(&dir.join(&*from.file), from.bytes)?;
     let (mut group, mut begin, mut taken) = (Vec::new(), from.bytes, 0);
     loop {
@@ -68,6 +71,23 @@ fn file(dir: &Path, from: Mark, calls: &Calls, now_ms: i64) -> io::Result<usize>
         if is_end {
             return Ok(taken);
         }
+    }
+}
+
+/// Writes what stands behind a place again where it stands, and has the disk confirm it: the kernel may show bytes that its
+/// disk failed to take, and no sync would write those.
+fn confirm(path: &Path, from: u64) -> io::Result<()> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    let (mut block, mut at) = (vec![0; BLOCK], from);
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let bytes = file.read(&mut block)?;
+        if bytes == 0 {
+            return if at > from { file.sync_data() } else { Ok(()) };
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&block[..bytes])?;
+        at += bytes as u64;
     }
 }
 
