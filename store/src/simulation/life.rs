@@ -77,7 +77,13 @@ impl World {
 
     fn begin(&mut self, ledger: Arc<JournalLedger>) -> std::io::Result<Life> {
         let dir = self.dir.path().join("trail");
-        let unknown = take_over(&dir, &ledger.calls(), self.now_ms())?;
+        let taken = take_over(&dir, &ledger.calls(), self.now_ms());
+        // It has the disk confirm what it vouches for.
+        for name in crate::trail::files(&dir)? {
+            let bytes = dir.join(&name).metadata()?.len();
+            self.trail_kept.borrow_mut().insert(name, bytes);
+        }
+        let unknown = taken?;
         if std::mem::take(&mut self.is_closed) && !unknown.is_empty() {
             return Err(std::io::Error::other("a gateway that was closed left calls behind"));
         }
