@@ -32,7 +32,6 @@ const PATIENCE: u32 = 64;
 const SELDOM: u32 = 64;
 
 /// What a policy saw.
-#[derive(Debug, PartialEq)]
 enum Seen {
     Text(Box<str>),
     Int(i64),
@@ -86,9 +85,7 @@ impl Look {
     fn stands(&self, facts: &Facts) -> bool {
         match self {
             Look::Fact(field, seen) => seen.is(&(field.get)(facts)),
-            Look::Limit(group, rule, seen) => {
-                limit(facts, *group, rule).map_or(*seen == LimitFact::default(), |l| l == seen)
-            }
+            Look::Limit(group, rule, seen) => found(facts, *group, rule) == *seen,
             Look::Bucket(name, by, seen) => facts.bucket(name, *by) == *seen,
         }
     }
@@ -101,9 +98,10 @@ impl Look {
     }
 }
 
-fn limit<'f>(facts: &'f Facts, group: Group, rule: &str) -> Option<&'f LimitFact> {
+/// A rule of `budget` or `rate`; one that does not apply reads as nothing used, without limit.
+fn found(facts: &Facts, group: Group, rule: &str) -> LimitFact {
     let table = if group == Group::Rate { &facts.rate } else { &facts.budget };
-    table.get(rule)
+    table.get(rule).cloned().unwrap_or_default()
 }
 
 /// What the policy that runs on this thread looked at.
@@ -132,22 +130,28 @@ fn look(is_known: impl Fn(&Look) -> bool, at: impl FnOnce() -> Look) {
     });
 }
 
-/// An engine gave this fact to the policy that runs.
-pub fn fact(field: &'static Field, value: &FactValue<'_>) {
+/// A fact, for the policy that runs: engines read facts through here, so that none is read unnoticed.
+pub fn fact<'f>(facts: &'f Facts, field: &'static Field) -> FactValue<'f> {
+    let value = (field.get)(facts);
     let is_known = |look: &Look| matches!(look, Look::Fact(known, _) if std::ptr::eq(*known, field));
-    look(is_known, || Look::Fact(field, Seen::of(value)));
+    look(is_known, || Look::Fact(field, Seen::of(&value)));
+    value
 }
 
 /// The same, one rule of `budget` or `rate`.
-pub fn rule(group: Group, rule: &str, seen: &LimitFact) {
+pub fn limit(facts: &Facts, group: Group, rule: &str) -> LimitFact {
+    let limit = found(facts, group, rule);
     let is_known = |look: &Look| matches!(look, Look::Limit(of, known, _) if *of == group && **known == *rule);
-    look(is_known, || Look::Limit(group, rule.into(), seen.clone()));
+    look(is_known, || Look::Limit(group, rule.into(), limit.clone()));
+    limit
 }
 
 /// The same, a bucket.
-pub fn bucket(name: &str, by: StickyBy, seen: u16) {
+pub fn bucket(facts: &Facts, name: &str, by: StickyBy) -> u16 {
+    let bucket = facts.bucket(name, by);
     let is_known = |look: &Look| matches!(look, Look::Bucket(known, of, _) if **known == *name && *of == by);
-    look(is_known, || Look::Bucket(name.into(), by, seen));
+    look(is_known, || Look::Bucket(name.into(), by, bucket));
+    bucket
 }
 
 /// An engine let the policy that runs at words of the prompt.
@@ -167,7 +171,6 @@ struct Kept {
 }
 
 /// The answers of one policy of a revision.
-#[derive(Default)]
 pub struct Memo {
     /// The newest first; `None` = nothing is remembered, for the program does not tell what it looks at.
     kept: Option<ArcSwap<Vec<Arc<Kept>>>>,

@@ -47,9 +47,7 @@ impl Counted {
 
 fn ask(facts: &Facts, name: &str) -> String {
     let field = FIELDS.iter().find(|field| field.group == Group::Caller && field.name == name).unwrap();
-    let value = (field.get)(facts);
-    fact(field, &value);
-    format!("{value:?}")
+    format!("{:?}", fact(facts, field))
 }
 
 impl Program for Counted {

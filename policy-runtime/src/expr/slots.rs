@@ -182,8 +182,7 @@ impl VariableResolver for Reader<'_> {
         }
         Some(match slot {
             Slot::Fact(field) => {
-                let fact = (field.get)(self.facts);
-                memo::fact(field, &fact);
+                let fact = memo::fact(self.facts, field);
                 self.charge(&fact);
                 value(fact)
             }
@@ -191,18 +190,12 @@ impl VariableResolver for Reader<'_> {
             // As when operations are spent: the evaluation ends with an error.
             Slot::Turn(_) => return None,
             Slot::Limit { rate, rule, field } => {
-                let (group, table) = match rate {
-                    true => (Group::Rate, &self.facts.rate),
-                    false => (Group::Budget, &self.facts.budget),
-                };
-                let limit = table.get(rule).cloned().unwrap_or_default();
-                memo::rule(group, rule, &limit);
-                value((field.get)(&limit))
+                let group = if *rate { Group::Rate } else { Group::Budget };
+                value((field.get)(&memo::limit(self.facts, group, rule)))
             }
             Slot::Param(_, known) => CowVal::Borrowed(&**known),
             Slot::Bucket { name, by } => {
-                let bucket = self.facts.bucket(name, *by);
-                memo::bucket(name, *by, bucket);
+                let bucket = memo::bucket(self.facts, name, *by);
                 CowVal::owned(CelInt::from(i64::from(bucket)))
             }
             Slot::Regex(field, regex) => truth(text_of(field, self.facts).is_some_and(|t| regex.is_match(&t))),
@@ -220,9 +213,7 @@ impl VariableResolver for Reader<'_> {
 }
 
 fn text_of<'f>(field: &'static Field, facts: &'f Facts) -> Option<std::borrow::Cow<'f, str>> {
-    let fact = (field.get)(facts);
-    memo::fact(field, &fact);
-    match fact {
+    match memo::fact(facts, field) {
         FactValue::Text(text) => Some(text),
         FactValue::Int(_) | FactValue::Float(_) | FactValue::Bool(_) | FactValue::TextList(_) => None,
     }

@@ -68,11 +68,7 @@ fn groups(engine: &mut Engine) {
             FIELDS.iter().filter(|f| f.name == name).map(|f| (f.group, f)).collect();
         engine.register_get(name, move |handle: &mut GroupHandle| -> Told<Dynamic> {
             match of.get(&handle.group) {
-                Some(field) => {
-                    let fact = (field.get)(&handle.facts);
-                    memo::fact(field, &fact);
-                    Ok(value(fact))
-                }
+                Some(field) => Ok(value(memo::fact(&handle.facts, field))),
                 None => Err(format!("`{}` has no fact `{name}`", handle.group.name()).into()),
             }
         });
@@ -80,32 +76,23 @@ fn groups(engine: &mut Engine) {
 }
 
 fn limits(engine: &mut Engine) {
-    let find = |group: Group, table: &BTreeMap<String, LimitFact>, name: &str| {
-        let limit = table.get(name).cloned().unwrap_or_default();
-        memo::rule(group, name, &limit);
-        LimitHandle(limit)
-    };
     engine.register_fn("budget", move |context: NativeCallContext<'_>, facts: FactsHandle, name: ImmutableString| {
         seen(&context);
-        find(Group::Budget, &facts.0.budget, &name)
+        LimitHandle(memo::limit(&facts.0, Group::Budget, &name))
     });
     engine.register_fn("rate", move |context: NativeCallContext<'_>, facts: FactsHandle, name: ImmutableString| {
         seen(&context);
-        find(Group::Rate, &facts.0.rate, &name)
+        LimitHandle(memo::limit(&facts.0, Group::Rate, &name))
     });
     for field in LIMIT_FIELDS {
         engine.register_get(field.name, move |limit: &mut LimitHandle| value((field.get)(&limit.0)));
     }
-    engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString| bucket(&facts.0, &name, StickyBy::Sticky));
-    engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString, by: ImmutableString| -> Told<i64> {
-        Ok(bucket(&facts.0, &name, sticky_by(&by)?))
+    engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString| {
+        i64::from(memo::bucket(&facts.0, &name, StickyBy::Sticky))
     });
-}
-
-fn bucket(facts: &Facts, name: &str, by: StickyBy) -> i64 {
-    let bucket = facts.bucket(name, by);
-    memo::bucket(name, by, bucket);
-    i64::from(bucket)
+    engine.register_fn("bucket", |facts: FactsHandle, name: ImmutableString, by: ImmutableString| -> Told<i64> {
+        Ok(i64::from(memo::bucket(&facts.0, &name, sticky_by(&by)?)))
+    });
 }
 
 /// The words stay with the host: scripts ask about them, and pay for the bytes.

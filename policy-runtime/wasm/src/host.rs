@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use memchr::memmem;
 use serde_json::Value;
-use tollgate_core::policy::facts::{Facts, LimitFact};
+use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::parse;
 use tollgate_core::policy::schema::{FIELDS, FactValue, Field, Group, Kind, LIMIT_FIELDS, LimitField};
 use tollgate_policy_runtime::memo;
@@ -45,8 +45,8 @@ pub fn linker(engine: &Engine) -> Result<Linker<Asked>> {
         fact(&mut facts, field)?;
     }
     for field in LIMIT_FIELDS {
-        limit(&mut facts, Group::Budget, |facts| &facts.budget, field)?;
-        limit(&mut facts, Group::Rate, |facts| &facts.rate, field)?;
+        limit(&mut facts, Group::Budget, field)?;
+        limit(&mut facts, Group::Rate, field)?;
     }
     asides(&mut facts)?;
     words(&mut facts)?;
@@ -87,9 +87,7 @@ fn give<T: ComponentType + Lower + 'static>(
     to.func_wrap(&name, move |mut store: Store<'_>, (_,): (Borrowed,)| {
         let asked = store.data_mut();
         asked.read(field.group)?;
-        let fact = (field.get)(&asked.facts);
-        memo::fact(field, &fact);
-        let value = take(fact);
+        let value = take(memo::fact(&asked.facts, field));
         // The list of facts has a test of its own that this cannot be.
         let Some(value) = value else { bail!("the fact `{}` is of another kind than its list says", field.name) };
         asked.pay(weigh(&value))?;
@@ -97,18 +95,13 @@ fn give<T: ComponentType + Lower + 'static>(
     })
 }
 
-type Table = std::collections::BTreeMap<String, LimitFact>;
-
 /// One field of the rules of `budget` or `rate`. A rule that does not apply reads as ratio 0 without limit.
-fn limit(to: &mut Instance<'_>, group: Group, table: fn(&Facts) -> &Table, field: &'static LimitField) -> Result<()> {
+fn limit(to: &mut Instance<'_>, group: Group, field: &'static LimitField) -> Result<()> {
     let name = method(&wit::accessor(group, field.name));
     let find = move |store: &mut Store<'_>, rule: String| -> Result<FactValue<'static>> {
         let asked = store.data_mut();
         asked.rule(group, &rule)?;
-        let facts = asked.facts.clone();
-        let limit = table(&facts).get(&rule).cloned().unwrap_or_default();
-        memo::rule(group, &rule, &limit);
-        Ok((field.get)(&limit))
+        Ok((field.get)(&memo::limit(&asked.facts, group, &rule)))
     };
     let other = move || wasmtime::format_err!("`{}` is of another kind than its list says", field.name);
     match field.kind {
@@ -132,9 +125,7 @@ fn asides(to: &mut Instance<'_>) -> Result<()> {
         asked.bucket()?;
         asked.pay(name.len())?;
         let by = parse::sticky_by(by.name()).map_err(wasmtime::Error::msg)?;
-        let bucket = asked.facts.bucket(&name, by);
-        memo::bucket(&name, by, bucket);
-        Ok((u32::from(bucket),))
+        Ok((u32::from(memo::bucket(&asked.facts, &name, by)),))
     })?;
     param(to, "param-text", |value| value.as_str().map(str::to_owned))?;
     param(to, "param-whole", Value::as_i64)?;

@@ -49,8 +49,9 @@ pub fn take_over(dir: &Path, calls: &Calls, now_ms: i64) -> io::Result<Vec<Recei
 
 /// The lines of one file from a place on.
 fn file(dir: &Path, from: Mark, calls: &Calls, now_ms: i64) -> io::Result<usize> {
-    confirm(&dir.join(&*from.file), from.bytes)?;
-    let mut lines = Lines::open(&dir.join(&*from.file), from.bytes)?;
+    let path = dir.join(&*from.file);
+    confirm(&path, from.bytes)?;
+    let mut lines = Lines::open(&path, from.bytes)?;
     let (mut group, mut begin, mut taken) = (Vec::new(), from.bytes, 0);
     loop {
         let at = lines.at;
