@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use memchr::memchr2;
 use smallvec::SmallVec;
 
 /// Nesting beyond this is refused; the deepest real tool schemas need about 20.
@@ -18,6 +17,8 @@ pub const MEMBERS_MAX: usize = 256;
 #[derive(Debug, Clone, Default)]
 pub struct Skim {
     pub members: SmallVec<[Member; 16]>,
+    /// A member at any depth is named `file_id` or the like, or by escapes that may say so.
+    pub may_name_files: bool,
     made: OnceLock<Box<str>>,
 }
 
@@ -68,7 +69,7 @@ pub enum SkimError {
 /// Skims a whole body. Time is linear in its length; memory is the list of members.
 pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
     let text = std::str::from_utf8(body).map_err(|e| SkimError::NotUtf8(e.valid_up_to()))?;
-    let mut reader = Reader { text: text.as_bytes(), at: 0 };
+    let mut reader = Reader { text: text.as_bytes(), at: 0, may_name_files: false };
     reader.space();
     match reader.peek() {
         None => return Err(SkimError::Empty),
@@ -108,7 +109,7 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
     }
     reader.space();
     match reader.peek() {
-        None => Ok(found),
+        None => Ok(Skim { may_name_files: reader.may_name_files, ..found }),
         Some(_) => Err(SkimError::Syntax { what: "something after the object", at: reader.at }),
     }
 }
@@ -132,6 +133,35 @@ impl Skim {
 struct Reader<'a> {
     text: &'a [u8],
     at: usize,
+    may_name_files: bool,
+}
+
+/// Bytes before the first that no string holds as it is: its end, an escape, a control character. Long prompts pass here.
+fn plain(text: &[u8]) -> usize {
+    let at = plain_blocks(text);
+    let (words, rest) = text[at..].as_chunks::<8>();
+    let specials = |word: &[u8; 8]| Some(special(*word)).filter(|found| *found != 0);
+    match words.iter().enumerate().find_map(|(nth, word)| Some((nth, specials(word)?))) {
+        Some((nth, found)) => at + 8 * nth + found.trailing_zeros() as usize / 8,
+        None => at + 8 * words.len() + rest.iter().take_while(|byte| special([**byte; 8]) == 0).count(),
+    }
+}
+
+/// Bytes of the blocks without one. A block has no way out in its middle, so that wide instructions come of it.
+fn plain_blocks(text: &[u8]) -> usize {
+    // 0 for each of the three.
+    let nearest = |byte: u8| byte.saturating_sub(b' ' - 1).min(byte ^ b'"').min(byte ^ b'\\');
+    let is_plain = |block: &&[u8; 32]| block.iter().fold(u8::MAX, |least, byte| least.min(nearest(*byte))) != 0;
+    32 * text.as_chunks::<32>().0.iter().take_while(is_plain).count()
+}
+
+/// The high bit of the first such byte among eight, and maybe of some behind it; 0 where there is none.
+fn special(bytes: [u8; 8]) -> u64 {
+    const EACH: u64 = u64::MAX / 0xff;
+    let word = u64::from_le_bytes(bytes);
+    let below = |word: u64, bound: u8| word.wrapping_sub(EACH * u64::from(bound)) & !word & (EACH << 7);
+    let is = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
+    below(word, b' ') | is(b'"') | is(b'\\')
 }
 
 impl Reader<'_> {
@@ -161,7 +191,7 @@ impl Reader<'_> {
         if self.next() != Some(b'"') {
             return Err(self.wrong("expected a member's name"));
         }
-        let escaped = self.string()?;
+        let escaped = self.named()?;
         let raw = &text[from + 1..self.at - 1];
         // An escaped name is the same name: `"mod\u0065l"` must not slip past as another member.
         let name = match escaped {
@@ -177,24 +207,25 @@ impl Reader<'_> {
         }
     }
 
+    /// A name, after its opening quote. Says whether an escape was in it.
+    fn named(&mut self) -> Result<bool, SkimError> {
+        let from = self.at;
+        let escaped = self.string()?;
+        self.may_name_files |= escaped || self.text[from..].starts_with(b"file_id");
+        Ok(escaped)
+    }
+
     /// After the opening quote, to behind the closing one. Says whether an escape was in it.
     fn string(&mut self) -> Result<bool, SkimError> {
         let mut escaped = false;
         loop {
-            let rest = &self.text[self.at..];
-            let Some(stop) = memchr2(b'"', b'\\', rest) else {
-                self.at = self.text.len();
-                return Err(self.wrong("a string without an end"));
-            };
-            // By blocks without a way out, so that wide instructions come of it: long prompts pass here.
-            if rest[..stop].chunks(256).any(|block| block.iter().fold(u8::MAX, |least, b| least.min(*b)) < b' ') {
-                return Err(self.wrong("a control character in a string"));
+            self.at += plain(&self.text[self.at..]);
+            match self.next() {
+                Some(b'"') => return Ok(escaped),
+                Some(b'\\') => escaped = true,
+                Some(_) => return Err(self.wrong("a control character in a string")),
+                None => return Err(self.wrong("a string without an end")),
             }
-            self.at += stop + 1;
-            if rest[stop] == b'"' {
-                return Ok(escaped);
-            }
-            escaped = true;
             match self.next() {
                 Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {}
                 Some(b'u')
@@ -274,7 +305,7 @@ impl Reader<'_> {
         if self.next() != Some(b'"') {
             return Err(self.wrong("expected a member's name"));
         }
-        self.string()?;
+        self.named()?;
         self.space();
         if self.next() != Some(b':') {
             return Err(self.wrong("expected `:`"));

@@ -79,3 +79,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn strings_end_where_their_quote_is_wherever_it_falls_in_a_block() {
+    for length in 0..100 {
+        for (special, told) in [("\\\"", None), ("\\n", None), ("\u{1}", Some("control")), ("é", None)] {
+            let text = format!("{{\"{0}\":\"{0}{special}{0}\",\"b\":1}}", "x".repeat(length));
+            match (skim(text.as_bytes()), told) {
+                (Ok(found), None) => assert_eq!(found.raw(text.as_bytes(), "b"), Some(&b"1"[..]), "{text}"),
+                (Err(wrong), Some(told)) => assert!(wrong.to_string().contains(told), "{text}: {wrong}"),
+                (other, told) => panic!("{text}: {other:?} instead of {told:?}"),
+            }
+        }
+    }
+}

@@ -36,30 +36,42 @@ pub struct Bound<'a> {
     /// The least of the bounds that caller and policies set.
     max_tokens: Option<u64>,
     max_cost_nanousd: Option<i64>,
-    audio: bool,
-    hour: bool,
     /// Answers that are asked for at once, each with all the tokens it may have.
     answers: u64,
     /// Counted when somebody asks.
     counts: OnceCell<Counts>,
+    /// Whether it may use what is dearer, looked for when somebody asks.
+    dearer: OnceCell<Dearer>,
+}
+
+/// Kinds of tokens that are dearer than others. They count where the body has their word anywhere: that may be too dear, and
+/// never too cheap.
+#[derive(Clone, Copy)]
+struct Dearer {
+    audio: bool,
+    hour: bool,
 }
 
 impl<'a> Bound<'a> {
     pub fn of(call: &'a Identified, facts: &'a Facts, terms: &Terms) -> Self {
         let intent = &facts.intent;
         let least = |a: Option<u64>, b: Option<u64>| a.into_iter().chain(b).min();
-        // Dearer kinds count where the body has their word anywhere: that may be too dear, and never too cheap.
-        let says = |word: &str| memchr::memmem::find(&call.body, word.as_bytes()).is_some();
         Bound {
             call,
             facts,
             max_tokens: least(terms.max_tokens, intent.max_tokens),
             max_cost_nanousd: terms.max_cost_nanousd.into_iter().chain(intent.max_cost_nanousd).min(),
-            audio: says("audio") || call.dialect == Dialect::OpenaiAudio,
-            hour: says("\"1h\""),
             answers: answers(call, terms),
             counts: OnceCell::new(),
+            dearer: OnceCell::new(),
         }
+    }
+
+    fn dearer(&self) -> Dearer {
+        let says = |word: &str| memchr::memmem::find(&self.call.body, word.as_bytes()).is_some();
+        let look =
+            || Dearer { audio: says("audio") || self.call.dialect == Dialect::OpenaiAudio, hour: says("\"1h\"") };
+        *self.dearer.get_or_init(look)
     }
 
     fn input(&self, target: &Target) -> u64 {
@@ -97,7 +109,8 @@ impl<'a> Bound<'a> {
     fn most(&self, target: &Target) -> Most {
         let (input, output) = (self.input(target), self.output(target));
         let search_units = if self.operation() == Operation::Rerank { self.search_units(input) } else { 0 };
-        Most { input, output, audio: self.audio, hour: self.hour, search_units }
+        let Dearer { audio, hour } = self.dearer();
+        Most { input, output, audio, hour, search_units }
     }
 
     /// A unit ranks a hundred documents, of at most five hundred tokens with the query: longer ones count as several.
@@ -174,7 +187,8 @@ impl<'a> Bound<'a> {
     /// By what the stream of this call is metered.
     pub fn allowed(&self, targets: &[Arc<Target>]) -> Allowed {
         let input = targets.iter().map(|t| self.input(t)).max().unwrap_or(0);
-        let most = Most { input, output: 0, audio: self.audio, hour: self.hour, search_units: 0 };
+        let Dearer { audio, hour } = self.dearer();
+        let most = Most { input, output: 0, audio, hour, search_units: 0 };
         let (max_tokens, max_cost_nanousd) = (self.max_tokens, self.max_cost_nanousd);
         Allowed { most, max_tokens, assumed: OUTPUT_TOKENS_ASSUMED, answers: self.answers, max_cost_nanousd }
     }

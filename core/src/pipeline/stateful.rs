@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use memchr::{memchr2, memmem};
+use memchr::memchr2;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -15,7 +15,7 @@ use super::identify::Identified;
 use super::settle::After;
 use crate::contract::Dialect;
 use crate::contract::refusal::{Category, Refusal};
-use crate::contract::skim::skim;
+use crate::contract::skim::{Skim, skim};
 use crate::contract::splice::Edits;
 use crate::dialects::paths::is_id;
 use crate::policy::revision::Revision;
@@ -38,7 +38,7 @@ pub struct Refers {
 pub async fn find(core: &Core, call: &Identified) -> Result<Refers, Refusal> {
     let mut refers = Refers::default();
     let shared = is_shared(&call.revision);
-    for (member, id) in named(call, shared)? {
+    for (member, id) in named(call)? {
         match core.shelf.origin(&id).await {
             Some(origin) if origin.tenant == call.facts.caller.tenant => match &refers.held {
                 Some(known) if known.provider != origin.provider => {
@@ -71,7 +71,7 @@ fn unknown(member: &'static str, id: &str) -> Refusal {
 }
 
 /// The ids that a call names, each with where it does.
-fn named(call: &Identified, shared: bool) -> Result<Vec<(&'static str, Arc<str>)>, Refusal> {
+fn named(call: &Identified) -> Result<Vec<(&'static str, Arc<str>)>, Refusal> {
     let mut found: Vec<(&'static str, Arc<str>)> = Vec::new();
     if let Some(id) = &call.place.id {
         found.push(("id", id.clone()));
@@ -94,7 +94,7 @@ fn named(call: &Identified, shared: bool) -> Result<Vec<(&'static str, Arc<str>)
         }
     }
     if matches!(call.dialect, Dialect::OpenaiChat | Dialect::OpenaiResponses | Dialect::OpenaiImages) {
-        let files = files(body, shared);
+        let files = files(body, skim);
         if files.len() > FILES_MAX {
             let told = format!("the body names more than {FILES_MAX} files");
             return Err(Refusal::invalid("too_many_files", "file_id", told));
@@ -123,14 +123,12 @@ fn id_of(raw: &[u8]) -> Option<Named> {
     }
 }
 
-/// Values of `file_id` and `file_ids` anywhere in a body that was skimmed. Where tenants share an account, names that are
-/// written with escapes are read too.
-fn files(body: &[u8], shared: bool) -> Vec<String> {
-    let escaped = || shared && memmem::find(body, b"\\u00").is_some();
-    if memmem::find(body, b"\"file_id").is_none() && !escaped() {
-        return Vec::new();
-    }
+/// Values of `file_id` and `file_ids` anywhere in a body that was skimmed.
+fn files(body: &[u8], skim: &Skim) -> Vec<String> {
     let mut found = Vec::new();
+    if !skim.may_name_files {
+        return found;
+    }
     let mut at = 0;
     while let Some((name, end)) = text(body, at) {
         at = end;
@@ -260,26 +258,25 @@ mod tests {
 
     #[test]
     fn files_are_found_however_they_are_written_and_words_are_none() {
-        for (body, shared, expected, why) in [
+        for (body, expected, why) in [
             (
                 r#"{"a":[{"type":"input_file","file_id":"file-1"},{"file_id" : "file-2"}]}"#,
-                false,
                 &["file-1", "file-2"][..],
                 "parts",
             ),
             (
                 r#"{"tools":[{"container":{"file_ids":["file-1","file-2"]}}],"file_id":null}"#,
-                false,
                 &["file-1", "file-2"],
                 "a list",
             ),
-            (r#"{"a":"say \"file_id\": \"file-1\""}"#, false, &[], "words of a prompt"),
-            (r#"{"a":"file_id","b":"file-1"}"#, false, &[], "a value of that name"),
-            (r#"{"file\u005fid":"file-1"}"#, true, &["file-1"], "an escape, where tenants share"),
-            (r#"{"file_id":"a","file_id":"b"}"#, false, &["a", "b"], "both, for nobody knows which is read"),
-            ("{}", true, &[], "nothing"),
+            (r#"{"a":"say \"file_id\": \"file-1\""}"#, &[], "words of a prompt"),
+            (r#"{"a":"file_id","b":"file-1"}"#, &[], "a value of that name"),
+            (r#"{"file\u005fid":"file-1"}"#, &["file-1"], "an escape"),
+            (r#"{"a":[{"\u0066ile_id":"file-1"}]}"#, &["file-1"], "an escape further in"),
+            (r#"{"a":{"file_id":"a","file_id":"b"}}"#, &["a", "b"], "both, for nobody knows which is read"),
+            ("{}", &[], "nothing"),
         ] {
-            assert_eq!(files(body.as_bytes(), shared), expected, "{why}");
+            assert_eq!(files(body.as_bytes(), &skim(body.as_bytes()).unwrap()), expected, "{why}");
         }
     }
 
