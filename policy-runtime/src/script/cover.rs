@@ -10,8 +10,9 @@ use rhai::{ASTNode, CallFnOptions, Engine, Expr, OptimizationLevel, Position, Sc
 use tollgate_core::policy::effect::At;
 
 use super::handles::FactsHandle;
-use super::host::{self, Asked, TreeResolver};
+use super::host::{self, Asked};
 use super::meter;
+use super::modules::Modules;
 use crate::coverage::Covered;
 use crate::engine::Bounds;
 
@@ -25,24 +26,24 @@ thread_local! {
 /// Runs the script with marks and notes what it reached. What fails in the run is the case's matter, not told here.
 pub fn run(
     text: &str,
-    resolver: Option<&TreeResolver>,
+    modules: Option<&Modules>,
     asked: Arc<Asked>,
     bounds: &Bounds,
     facts: FactsHandle,
     covered: &mut Covered,
 ) {
     let mut engine = plain();
-    if let Some(resolver) = resolver {
-        engine.set_module_resolver(resolver.clone());
+    if let Some(modules) = modules {
+        engine.set_module_resolver(modules.resolver.clone());
     }
     engine.register_fn(MARK, |n: i64| {
         REACHED.with_borrow_mut(|reached| reached.insert(n));
     });
     let places = statements(&engine, text);
-    let Ok(ast) = engine.compile_into_self_contained(&Scope::new(), marked(text, &places)) else { return };
+    let Ok(ast) = engine.compile(marked(text, &places)) else { return };
     REACHED.with_borrow_mut(BTreeSet::clear);
     let metered = meter::begin(bounds);
-    let options = CallFnOptions::new().eval_ast(false).with_tag(asked.clone());
+    let options = CallFnOptions::new().eval_ast(true).with_tag(asked.clone());
     // Whether it decides or fails, it reached what it reached.
     let _ =
         engine.call_fn_with_options::<rhai::Dynamic>(options, &mut Scope::new(), &ast, asked.hook.function(), (facts,));

@@ -4,31 +4,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use rhai::module_resolvers::ModuleResolver;
-use rhai::{AST, ASTNode, Engine, Expr, Stmt};
+use rhai::AST;
 
-use super::host::{TreeResolver, engine};
-
-/// All modules that are imported, by path; that they are there and parse, the compiler has seen.
-pub fn gather(ast: &AST, resolver: &TreeResolver, engine: &Engine, modules: &mut BTreeMap<String, AST>) {
-    let mut paths = Vec::new();
-    ast.walk(&mut |nodes: &[ASTNode<'_>]| {
-        if let Some(ASTNode::Stmt(Stmt::Import(import, at))) = nodes.last()
-            && let Expr::StringConstant(path, _) = &import.0
-        {
-            paths.push((path.to_string(), *at));
-        }
-        true
-    });
-    for (path, at) in paths {
-        if !modules.contains_key(&path)
-            && let Some(Ok(ast)) = resolver.resolve_ast(engine, None, &path, at)
-        {
-            modules.insert(path, ast.clone());
-            gather(&ast, resolver, engine, modules);
-        }
-    }
-}
+use super::host::engine;
 
 /// The functions of a script, each with the names of its parameters.
 pub fn functions(ast: &AST) -> Vec<(String, Vec<String>)> {

@@ -2,15 +2,12 @@
 
 use std::sync::{Arc, LazyLock};
 
-use rhai::module_resolvers::ModuleResolver;
-use rhai::{
-    AST, Dynamic, Engine, EvalAltResult, ImmutableString, Module, NativeCallContext, OptimizationLevel, Position,
-    Scope, Shared,
-};
+use rhai::{AST, Dynamic, Engine, EvalAltResult, ImmutableString, NativeCallContext, OptimizationLevel};
 use tollgate_core::policy::Hook;
-use tollgate_core::policy::tree::Tree;
 
-use super::{handles, meter, says};
+use super::modules::{self, Modules};
+use super::{handles, message, meter, says};
+use crate::diagnostic::Diagnostic;
 use crate::engine::Unit;
 
 /// A script, or a module of one, may be this long: the parser's time grows with the square of a text in it.
@@ -25,7 +22,7 @@ const EXPRESSIONS_DEEP_MAX: (usize, usize) = (48, 24);
 /// Of one call and of all calls in it together (`alive`): what a script holds is at most so many texts.
 pub const VARIABLES_MAX: usize = 128;
 const FUNCTIONS_MAX: usize = 128;
-const MODULES_MAX: usize = 16;
+pub const MODULES_MAX: usize = 16;
 
 /// What a call is asked with; travels in the engine's tag.
 #[derive(Debug, Clone)]
@@ -48,21 +45,13 @@ static SHARED: LazyLock<Engine> = LazyLock::new(|| {
 pub enum Host {
     /// One for all.
     Shared(&'static Engine),
-    /// For a script that imports from its tree.
-    Own(Box<Engine>, TreeResolver),
+    /// For a script that imports modules, which are made on it.
+    Own(Box<Engine>, Modules),
 }
 
 impl Host {
-    pub fn of(unit: &Unit<'_>, text: &str) -> Host {
-        let shared = &*SHARED;
-        if !text.contains("import") {
-            return Host::Shared(shared);
-        }
-        let mut own = engine();
-        let folder = unit.file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
-        let resolver = TreeResolver { tree: unit.tree.clone(), folder };
-        own.set_module_resolver(resolver.clone());
-        Host::Own(Box::new(own), resolver)
+    pub fn of(text: &str) -> Host {
+        if text.contains("import") { Host::Own(Box::new(engine()), Modules::default()) } else { Host::Shared(&SHARED) }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -72,11 +61,22 @@ impl Host {
         }
     }
 
-    /// Where the modules of a script come from, if it imports any.
-    pub fn resolver(&self) -> Option<&TreeResolver> {
+    /// Parses a script and makes ready what it imports.
+    pub fn compile(&mut self, text: &str, unit: &Unit<'_>) -> Result<AST, Vec<Diagnostic>> {
+        let parsed = self.engine().compile(text);
+        let ast =
+            parsed.map_err(|error| modules::told(unit.shown, message(&error.clone().into()), error.position()))?;
+        if let Host::Own(engine, made) = self {
+            *made = Modules::of(&ast, unit, engine)?;
+        }
+        Ok(ast)
+    }
+
+    /// The modules of a script, if it imports any.
+    pub fn modules(&self) -> Option<&Modules> {
         match self {
             Host::Shared(_) => None,
-            Host::Own(_, resolver) => Some(resolver),
+            Host::Own(_, modules) => Some(modules),
         }
     }
 }
@@ -133,55 +133,11 @@ pub fn seen(context: &NativeCallContext<'_>) -> (u32, u32) {
     place
 }
 
-/// Modules come from the policy's folder in the same revision, never from a disk.
-#[derive(Clone)]
-pub struct TreeResolver {
-    tree: Tree,
-    folder: String,
-}
-
-impl TreeResolver {
-    /// A module's file as people are told it, beside the script that is told as `script`.
-    pub fn shown(&self, path: &str, script: &str) -> String {
-        let folder = script.rsplit_once('/').map_or("", |(folder, _)| folder);
-        format!("{folder}/{path}.rhai")
-    }
-
-    fn text(&self, path: &str, at: Position) -> Told<&str> {
-        let missing = || Box::new(EvalAltResult::ErrorModuleNotFound(path.to_owned(), at));
-        if path.starts_with('/') || path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(missing());
-        }
-        let file = format!("{}/{path}.rhai", self.folder);
-        let bytes = self.tree.read(&file).ok_or_else(missing)?;
-        if bytes.len() > SCRIPT_BYTES_MAX {
-            let why = format!("`{path}.rhai` has {}", too_long(bytes.len()));
-            return Err(Box::new(EvalAltResult::ErrorInModule(
-                path.to_owned(),
-                EvalAltResult::ErrorRuntime(why.into(), at).into(),
-                at,
-            )));
-        }
-        std::str::from_utf8(bytes).map_err(|_| missing())
-    }
-}
-
 /// What is told of a script of so many bytes.
 pub fn too_long(bytes: usize) -> String {
     format!(
         "{bytes} bytes, and a script may have {SCRIPT_BYTES_MAX}: put its data into `with`, or split it into modules"
     )
-}
-
-impl ModuleResolver for TreeResolver {
-    fn resolve(&self, engine: &Engine, _source: Option<&str>, path: &str, at: Position) -> Told<Shared<Module>> {
-        let ast = engine.compile(self.text(path, at)?)?;
-        Module::eval_ast_as_new(Scope::new(), &ast, engine).map(Into::into)
-    }
-
-    fn resolve_ast(&self, engine: &Engine, _source: Option<&str>, path: &str, at: Position) -> Option<Told<AST>> {
-        Some(self.text(path, at).and_then(|text| engine.compile(text).map_err(Into::into)))
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::Effect;
 use tollgate_core::policy::schema::{FIELDS, Group, LIMIT_FIELDS};
 
-use super::functions::{Counts, Known, arity, by_name, functions, gather, only};
+use super::functions::{Counts, Known, arity, by_name, functions, only};
 use super::host::{Host, VARIABLES_MAX};
 use super::{alive, handles};
 use crate::diagnostic::Diagnostic;
@@ -54,20 +54,15 @@ pub fn lint(host: &Host, ast: &AST, unit: &Unit<'_>) -> Result<(), Vec<Diagnosti
         lint.tell("TG0612", lint.place_of(name), message, name);
     }
     let mut found = Vec::new();
-    let Some(resolver) = host.resolver() else {
-        lint.script(ast, true);
-        return if lint.found.is_empty() { Ok(()) } else { Err(lint.found) };
-    };
-    let mut modules = BTreeMap::new();
-    gather(ast, resolver, host.engine(), &mut modules);
-    lint.modules = modules.iter().map(|(path, ast)| (path.clone(), by_name(ast))).collect();
+    let modules = host.modules().map(|modules| modules.list.as_slice()).unwrap_or_default();
+    lint.modules = modules.iter().map(|module| (module.path.clone(), by_name(&module.ast))).collect();
     lint.script(ast, true);
     found.append(&mut lint.found);
-    for (path, ast) in &modules {
-        let mut inner = Lint::of(ast, unit, resolver.shown(path, unit.shown));
+    for module in modules {
+        let mut inner = Lint::of(&module.ast, unit, module.shown.clone());
         inner.facts = facts.clone();
         inner.modules = lint.modules.clone();
-        inner.script(ast, false);
+        inner.script(&module.ast, false);
         found.append(&mut inner.found);
     }
     if found.is_empty() { Ok(()) } else { Err(found) }

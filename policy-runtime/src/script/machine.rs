@@ -11,7 +11,8 @@ use rhai::grain::{Compiler, Program as Bytecode, Vm};
 use rhai::{AST, ASTNode, CallFnOptions, Dynamic, Engine, EvalAltResult, Expr, Scope, Stmt};
 
 use super::handles::FactsHandle;
-use super::host::{Asked, Host, TreeResolver};
+use super::host::{Asked, Host};
+use super::modules::Modules;
 
 /// Calls and operators in the text of a script that runs as bytecode. Bytecode counts at turns of loops and at calls of the
 /// script's own functions; between two of these it goes through its text once, and a long text would go on uncounted.
@@ -46,17 +47,18 @@ impl Machine {
         Machine::Tree { ast: Box::new(ast), host }
     }
 
-    /// Where the modules of a script with imports come from.
-    pub fn resolver(&self) -> Option<&TreeResolver> {
+    /// The modules of a script with imports.
+    pub fn modules(&self) -> Option<&Modules> {
         match self {
-            Machine::Tree { host: Host::Own(_, resolver), .. } => Some(resolver),
-            Machine::Tree { .. } | Machine::Bytecode { .. } => None,
+            Machine::Tree { host, .. } => host.modules(),
+            Machine::Bytecode { .. } => None,
         }
     }
 
     /// Calls one function with the facts.
     pub fn call(&self, function: &str, asked: Arc<Asked>, facts: FactsHandle) -> Result<Dynamic, Box<EvalAltResult>> {
-        let options = CallFnOptions::new().eval_ast(false).with_tag(asked);
+        // What stands outside of functions is run for them: imports and constants.
+        let options = CallFnOptions::new().eval_ast(true).with_tag(asked);
         let mut scope = Scope::new();
         match self {
             Machine::Tree { ast, host } => {

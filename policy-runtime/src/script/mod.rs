@@ -11,11 +11,12 @@ mod host;
 mod lint;
 mod machine;
 mod meter;
+mod modules;
 mod says;
 
 use std::sync::Arc;
 
-use rhai::{EvalAltResult, Position, Scope};
+use rhai::{EvalAltResult, Position};
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
@@ -55,19 +56,11 @@ pub fn compile_script(unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnosti
         let told = format!("it has {}", host::too_long(bytes.len()));
         return Err(vec![Diagnostic::error("TG0601", unit.shown, told).at(0, 1)]);
     }
-    compile_on(Host::of(unit, text), text, unit)
+    compile_on(Host::of(text), text, unit)
 }
 
-fn compile_on(host: Host, text: &str, unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
-    let told = |message: String, at: Position| {
-        let (line, column) = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(1) as u32);
-        vec![Diagnostic::error("TG0601", unit.shown, message).at(line, column)]
-    };
-    let compiled = host.engine().compile_into_self_contained(&Scope::new(), text);
-    let ast = compiled.map_err(|error| {
-        let error = innermost(&error);
-        told(message(error), import_place(error, text).unwrap_or(error.position()))
-    })?;
+fn compile_on(mut host: Host, text: &str, unit: &Unit<'_>) -> Result<Box<dyn Program>, Vec<Diagnostic>> {
+    let ast = host.compile(text, unit)?;
     lint::lint(&host, &ast, unit)?;
     let (writes, names) = (says::writes(&ast), says::names(&ast, unit.shown));
     let params =
@@ -157,7 +150,7 @@ impl Script {
         let asked = Arc::new(Asked { shown: self.shown.clone(), params: self.params.clone(), hook });
         let text = std::str::from_utf8(&self.text).unwrap_or_default();
         let bounds = Bounds { ops: self.bounds.ops.saturating_mul(2), ..self.bounds };
-        cover::run(text, self.machine.resolver(), asked, &bounds, FactsHandle(facts.clone()), covered);
+        cover::run(text, self.machine.modules(), asked, &bounds, FactsHandle(facts.clone()), covered);
     }
 
     /// Errors of bounds have no place of their own: the last call's is the best known.
@@ -168,15 +161,6 @@ impl Script {
         };
         Stop { kind, what, at: At { file: self.shown.clone(), line, column }, ops: spent.ops }
     }
-}
-
-/// A module that is not there is told without a place: it is where the script names it.
-fn import_place(error: &EvalAltResult, text: &str) -> Option<Position> {
-    let EvalAltResult::ErrorModuleNotFound(path, at) = error else { return None };
-    let quoted = format!("\"{path}\"");
-    let (line, found) = text.lines().enumerate().find_map(|(n, line)| line.find(&quoted).map(|found| (n, found)))?;
-    let named = Position::new(u16::try_from(line + 1).ok()?, u16::try_from(found + 1).ok()?);
-    Some(if at.is_none() { named } else { *at })
 }
 
 /// The error that a chain of calls passed on.
@@ -204,5 +188,7 @@ fn message(error: &EvalAltResult) -> String {
 
 #[cfg(test)]
 mod bombs;
+#[cfg(test)]
+mod imports;
 #[cfg(test)]
 pub mod tests;

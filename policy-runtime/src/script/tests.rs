@@ -171,18 +171,6 @@ fn modules_are_looked_at_as_the_script_is() {
 }
 
 #[test]
-fn modules_come_from_the_policys_folder() {
-    let main = "import \"lib/tiers\" as tiers;\nfn pre_route(facts) { import \"lib/tiers\" as t; tag(\"k\", t::lower(\"high\")) }";
-    let library = "fn lower(tier) { if tier == \"high\" { \"standard\" } else { tier } }";
-    let program =
-        compile_with("policy.rhai", &[("policy.rhai", main), ("lib/tiers.rhai", library)], json!({}), Hook::PreRoute)
-            .unwrap_or_else(|f| panic!("{f:?}"));
-    assert_eq!(effects(&decide(&*program).unwrap()), [Effect::Tag("k".into(), "standard".into())]);
-    let missing = compile_with("policy.rhai", &[("policy.rhai", main)], json!({}), Hook::PreRoute);
-    assert!(missing.err().unwrap()[0].message.contains("lib/tiers"));
-}
-
-#[test]
 fn errors_name_their_line() {
     for (body, line, told) in [
         ("let x = 1;\nthrow \"no\"", 3, "no"),
@@ -224,7 +212,7 @@ fn bytecode_and_tree_decide_alike() {
         let decide_on = |own: bool| {
             let text = text.clone();
             crate::trying::compile_by("policy.rhai", &text.clone(), params.clone(), move |unit| {
-                let host = Host::of(unit, if own { "import" } else { "" });
+                let host = Host::of(if own { "import" } else { "" });
                 compile_on(host, &text, unit)
             })
             .map(|program| (decide(&*program), decide(&*program)))
