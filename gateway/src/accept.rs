@@ -12,10 +12,11 @@ use tollgate_providers::gathered::Gathered;
 
 use crate::api::edge::Edge;
 use crate::api::{self, Connection, Gate};
+use crate::opening::Opening;
 use crate::tls::Door;
 use crate::tls::handshake::Through;
 
-/// A connection that has not sent a whole head after this long is closed.
+/// A connection that has not sent a whole head after this long is closed, between its calls too.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 /// Calls under way may end within this long after a signal.
 pub const DRAIN_MAX: Duration = Duration::from_secs(30);
@@ -24,7 +25,8 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(30);
 pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usize, door: Option<Arc<Door>>) -> bool {
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    http.http2().timer(TokioTimer::new()).max_concurrent_streams(256);
+    // Whoever is gone without a word does not answer a ping.
+    http.http2().timer(TokioTimer::new()).max_concurrent_streams(256).keep_alive_interval(HEAD_MAX);
     let http = Arc::new(http);
     let graceful = GracefulShutdown::new();
     let routes = Arc::new(api::router());
@@ -56,7 +58,10 @@ pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usi
         let (http, routes, watched) = (http.clone(), routes.clone(), graceful.watcher());
         // A broken connection is the caller's affair; its call settles by itself.
         let Some(door) = door.clone() else {
-            let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), Edge::new(connection, &routes));
+            let served = http.serve_connection(
+                TokioIo::new(Opening::new(Gathered::new(stream), HEAD_MAX)),
+                Edge::new(connection, &routes),
+            );
             let served = watched.watch(served.into_owned());
             tokio::spawn(async move {
                 let _ = served.await;
@@ -67,7 +72,7 @@ pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usi
         tokio::spawn(async move {
             if let Some(Through { stream, peer }) = door.shake(stream).await {
                 let edge = Edge::new(Connection { certificate: peer, ..connection }, &routes);
-                let served = http.serve_connection(TokioIo::new(Gathered::new(stream)), edge);
+                let served = http.serve_connection(TokioIo::new(Opening::new(Gathered::new(stream), HEAD_MAX)), edge);
                 let _ = watched.watch(served.into_owned()).await;
             }
             drop(permit);

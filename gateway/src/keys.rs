@@ -61,6 +61,18 @@ pub struct Reach {
     /// `None` = of all tenants.
     pub tenant: Option<Arc<str>>,
     pub scopes: Scopes,
+    /// What the manager is itself: nobody gives what he does not have.
+    pub own: Own,
+}
+
+/// What a manager's own credential is bound to; what is empty binds nothing, and no groups are no groups.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    pub app: Arc<str>,
+    pub user: Arc<str>,
+    pub groups: Vec<Arc<str>>,
+    /// The id of its key, if it is one: its networks and its end bind, too.
+    pub key: Option<Arc<str>>,
 }
 
 /// What a new key is to be.
@@ -203,10 +215,16 @@ impl Keys {
         if asked.only_if.is_some_and(|expected| expected != "*" && expected != etag) {
             return Err(Unchanged::Stale(id.to_owned(), etag));
         }
-        match asked.reach.may_give(&record) {
-            true => Ok(record),
-            false => Err(Unchanged::Forbidden(format!("the key `{id}` may do what yours may not"))),
+        match self.beyond(asked.reach, &record) {
+            None => Ok(record),
+            Some(why) => Err(Unchanged::Forbidden(format!("the key `{id}` may do what yours may not: {why}"))),
         }
+    }
+
+    /// Why somebody of this reach may not make such a key, nor take it over by rotating it.
+    fn beyond(&self, reach: &Reach, record: &KeyRecord) -> Option<String> {
+        let own = reach.own.key.as_ref().and_then(|id| prove::known(&self.core, &self.core.policies.pin(), id));
+        reach.beyond(record, own.as_deref())
     }
 
     fn record_of(&self, wanted: &Wanted, reach: &Reach) -> Result<KeyRecord, Unchanged> {
@@ -247,12 +265,11 @@ impl Keys {
             ..KeyRecord::default()
         };
         self.check_tenant(&record)?;
-        match reach.sees(&record) && reach.may_give(&record) {
-            true => Ok(record),
-            false => Err(Unchanged::Forbidden(
-                "your key manages keys of its own tenant, with no more rights than it has and without `may_assert`"
-                    .to_owned(),
-            )),
+        match self.beyond(reach, &record) {
+            None => Ok(record),
+            Some(why) => Err(Unchanged::Forbidden(format!(
+                "your key manages keys of its own tenant, with no more rights than it has and without `may_assert`: {why}"
+            ))),
         }
     }
 
@@ -313,17 +330,42 @@ impl Keys {
 impl Reach {
     /// Everything, for whoever holds the operators' token or a key with the scope `admin`.
     pub fn all() -> Reach {
-        Reach { tenant: None, scopes: Scopes::NONE }
+        Reach { tenant: None, scopes: Scopes::NONE, own: Own::default() }
     }
 
     fn sees(&self, record: &KeyRecord) -> bool {
         self.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant)
     }
 
-    /// May somebody of this reach make such a key, or take it over by rotating it?
-    fn may_give(&self, record: &KeyRecord) -> bool {
-        let beyond = [Scope::AdminRead, Scope::Admin].iter().any(|scope| record.scopes.has(*scope));
-        self.tenant.is_none() || (!record.may_assert && !beyond && self.scopes.contains(record.scopes))
+    /// Why such a key is more than may be given by one that is kept as `own`.
+    fn beyond(&self, record: &KeyRecord, own: Option<&KeyRecord>) -> Option<String> {
+        let tenant = self.tenant.as_ref()?;
+        let is = |mine: &Arc<str>, theirs: &Arc<str>| mine.is_empty() || mine == theirs;
+        let (networks, end) = own.map_or((&[][..], None), |own| (&own.cidr[..], own.expires_ms));
+        let is_within = |network: &Cidr| networks.iter().any(|mine| mine.covers(network));
+        let other = record.groups.iter().find(|group| !self.own.groups.contains(group));
+        let administers = [Scope::AdminRead, Scope::Admin].iter().any(|scope| record.scopes.has(*scope));
+        Some(match () {
+            () if *tenant != record.tenant => format!("its tenant is `{}`, yours `{tenant}`", record.tenant),
+            () if record.may_assert => "it has `may_assert`".to_owned(),
+            () if administers || !self.scopes.contains(record.scopes) => {
+                format!(
+                    "its scopes are `{}`, yours `{}`",
+                    record.scopes.names().join(", "),
+                    self.scopes.names().join(", ")
+                )
+            }
+            () if !is(&self.own.app, &record.app) => format!("its app is `{}`, yours `{}`", record.app, self.own.app),
+            () if !is(&self.own.user, &record.user) => "it is not of your user".to_owned(),
+            () if let Some(group) = other => format!("it is in the group `{group}`, and you are not"),
+            () if !networks.is_empty() && (record.cidr.is_empty() || !record.cidr.iter().all(is_within)) => {
+                "it is taken from networks (`cidr`) from which yours is not".to_owned()
+            }
+            () if end.is_some_and(|end| record.expires_ms.is_none_or(|theirs| theirs > end)) => {
+                "it ends (`expires`) later than yours, or never".to_owned()
+            }
+            () => return None,
+        })
     }
 }
 

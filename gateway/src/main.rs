@@ -12,6 +12,7 @@ mod config;
 mod doctor;
 mod keys;
 mod metrics;
+mod opening;
 mod operators;
 mod policies;
 mod says;

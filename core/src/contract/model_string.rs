@@ -29,6 +29,10 @@ pub fn parse<'a>(text: &'a str, is_provider: impl Fn(&str) -> bool) -> Result<As
     if text.chars().any(char::is_control) {
         return Err("`model` has a control character".to_owned());
     }
+    // Some providers have the model in the path, where these would lead elsewhere.
+    if text.split(['/', '\\']).any(|part| matches!(part, "." | "..")) {
+        return Err("`model` has `.` or `..` as a part: no model has such a name".to_owned());
+    }
     if let Some(intent) = text.strip_prefix('@') {
         return match intent.split_once('.') {
             None if intent == "auto" => Ok(Asked::Auto),
@@ -61,6 +65,10 @@ mod tests {
             ("@a.", Err(())),
             ("", Err(())),
             ("a\0b", Err(())),
+            ("openai/../../x", Err(())),
+            ("openai/.", Err(())),
+            ("..", Err(())),
+            ("openai/gpt-4..1", Ok(Asked::Pinned { provider: "openai", model: "gpt-4..1" })),
             (&"x".repeat(1025), Err(())),
         ] {
             assert_eq!(parse(text, |p| p == "openai").map_err(|_| ()), expected, "{text}");

@@ -95,10 +95,10 @@ struct OutputDetails {
 }
 
 impl OpenaiUsage {
-    /// As disjoint kinds. A part larger than its whole stands beside it where the total has room for both (Mistral counts
+    /// As disjoint kinds; `None` = it does not tell what was used: nothing stands there, or an answer without its prompt. A part larger than its whole stands beside it where the total has room for both (Mistral counts
     /// audio so); else it is cut to it: a provider's slip never makes a negative count.
-    pub fn disjoint(&self) -> Usage {
-        let input = self.prompt_tokens.or(self.total_tokens).unwrap_or(0);
+    pub fn disjoint(&self) -> Option<Usage> {
+        let input = self.prompt_tokens.or(self.total_tokens.filter(|_| self.completion_tokens.is_none()))?;
         let output = self.completion_tokens.unwrap_or(0);
         let of_input = |pick: fn(&InputDetails) -> Option<u64>| self.prompt_tokens_details.as_ref().and_then(pick);
         let of_output =
@@ -117,7 +117,7 @@ impl OpenaiUsage {
         usage.input_audio = take(&mut usage.input, of_input(|d| d.audio_tokens));
         usage.reasoning = take(&mut usage.output, of_output(|d| d.reasoning_tokens));
         usage.output_audio = take(&mut usage.output, of_output(|d| d.audio_tokens));
-        usage
+        Some(usage)
     }
 }
 
@@ -172,7 +172,14 @@ mod tests {
         ] {
             let usage: OpenaiUsage = serde_json::from_str(json).unwrap();
             let expected = Usage { input, cached_input: cached, output, reasoning, ..Usage::default() };
-            assert_eq!(usage.disjoint(), expected, "{why}");
+            assert_eq!(usage.disjoint(), Some(expected), "{why}");
+        }
+        for (json, why) in [
+            ("{}", "nothing"),
+            (r#"{"prompt_tokens":null,"completion_tokens":null}"#, "nothing, in words"),
+            (r#"{"completion_tokens":5,"total_tokens":15}"#, "an answer without its prompt"),
+        ] {
+            assert_eq!(serde_json::from_str::<OpenaiUsage>(json).unwrap().disjoint(), None, "{why}");
         }
     }
 }

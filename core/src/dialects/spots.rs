@@ -2,9 +2,12 @@
 //!
 //! Policies name members as the canonical request does; here is where each dialect has them. At most one level deep.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::bedrock::invoke::form;
+use super::gemini::names::{camel, twice};
 use crate::contract::Dialect;
 use crate::contract::skim::{Skim, skim};
 use crate::contract::splice::{Edits, with_member};
@@ -14,6 +17,8 @@ use crate::contract::splice::{Edits, with_member};
 pub struct Spot<'a> {
     pub object: Option<&'a str>,
     pub member: &'a str,
+    /// `maxOutputTokens` may also be written `max_output_tokens`, and its object likewise.
+    underscores: bool,
 }
 
 const fn top(member: &str) -> Spot<'_> {
@@ -24,7 +29,12 @@ const fn inside(object: &'static str, member: &'static str) -> Spot<'static> {
     Spot::inside(object, member)
 }
 
-/// Members that bound the answer's tokens; where several stand, the smallest counts.
+/// As Google has it: in its object, in either spelling.
+const fn google(object: &'static str, member: &'static str) -> Spot<'static> {
+    Spot { object: Some(object), member, underscores: true }
+}
+
+/// Members that bound the answer's tokens. Which of several counts is the provider's choice.
 pub fn max_tokens(dialect: Dialect) -> &'static [Spot<'static>] {
     match dialect {
         Dialect::OpenaiChat => const { &[top("max_completion_tokens"), top("max_tokens")] },
@@ -33,7 +43,7 @@ pub fn max_tokens(dialect: Dialect) -> &'static [Spot<'static>] {
             const { &[top("max_tokens")] }
         }
         Dialect::BedrockInvoke => form::BOUNDS,
-        Dialect::Gemini => const { &[inside("generationConfig", "maxOutputTokens")] },
+        Dialect::Gemini => const { &[google("generationConfig", "maxOutputTokens")] },
         Dialect::BedrockConverse => const { &[inside("inferenceConfig", "maxTokens")] },
         Dialect::OllamaChat | Dialect::OllamaGenerate => const { &[inside("options", "num_predict")] },
         Dialect::OpenaiEmbeddings
@@ -53,6 +63,20 @@ pub fn max_tokens(dialect: Dialect) -> &'static [Spot<'static>] {
         | Dialect::CohereV1Embed
         | Dialect::CohereV1Rerank
         | Dialect::VertexPredict => &[],
+    }
+}
+
+/// Members that say how many answers are made; where several stand, the largest counts: who asks for the best of twenty pays
+/// for twenty.
+pub fn answers(dialect: Dialect) -> &'static [Spot<'static>] {
+    match dialect {
+        Dialect::OpenaiCompletions => const { &[top("n"), top("best_of")] },
+        Dialect::Gemini => const { &[google("generationConfig", "candidateCount")] },
+        Dialect::BedrockInvoke => form::ANSWERS,
+        Dialect::VertexPredict => {
+            const { &[google("parameters", "sampleCount"), google("parameters", "candidateCount")] }
+        }
+        _ => const { &[top("n")] },
     }
 }
 
@@ -100,14 +124,15 @@ const RENAMED: &[(Dialect, &str, Spot<'static>)] = &[
     (Dialect::CohereChat, "stop", top("stop_sequences")),
     (Dialect::CohereChat, "top_p", top("p")),
     (Dialect::CohereChat, "top_k", top("k")),
-    (Dialect::Gemini, "temperature", inside("generationConfig", "temperature")),
-    (Dialect::Gemini, "top_p", inside("generationConfig", "topP")),
-    (Dialect::Gemini, "top_k", inside("generationConfig", "topK")),
-    (Dialect::Gemini, "seed", inside("generationConfig", "seed")),
-    (Dialect::Gemini, "stop", inside("generationConfig", "stopSequences")),
-    (Dialect::Gemini, "max_tokens", inside("generationConfig", "maxOutputTokens")),
-    (Dialect::Gemini, "frequency_penalty", inside("generationConfig", "frequencyPenalty")),
-    (Dialect::Gemini, "presence_penalty", inside("generationConfig", "presencePenalty")),
+    (Dialect::Gemini, "n", google("generationConfig", "candidateCount")),
+    (Dialect::Gemini, "temperature", google("generationConfig", "temperature")),
+    (Dialect::Gemini, "top_p", google("generationConfig", "topP")),
+    (Dialect::Gemini, "top_k", google("generationConfig", "topK")),
+    (Dialect::Gemini, "seed", google("generationConfig", "seed")),
+    (Dialect::Gemini, "stop", google("generationConfig", "stopSequences")),
+    (Dialect::Gemini, "max_tokens", google("generationConfig", "maxOutputTokens")),
+    (Dialect::Gemini, "frequency_penalty", google("generationConfig", "frequencyPenalty")),
+    (Dialect::Gemini, "presence_penalty", google("generationConfig", "presencePenalty")),
     (Dialect::BedrockConverse, "temperature", inside("inferenceConfig", "temperature")),
     (Dialect::BedrockConverse, "top_p", inside("inferenceConfig", "topP")),
     (Dialect::BedrockConverse, "stop", inside("inferenceConfig", "stopSequences")),
@@ -131,10 +156,7 @@ const RENAMED: &[(Dialect, &str, Spot<'static>)] = &[
 
 /// Where this dialect has a member of the canonical request.
 pub fn of(dialect: Dialect, name: &str) -> Spot<'_> {
-    RENAMED
-        .iter()
-        .find(|(of, known, _)| *of == dialect && *known == name)
-        .map_or(Spot { object: None, member: name }, |(.., spot)| *spot)
+    RENAMED.iter().find(|(of, known, _)| *of == dialect && *known == name).map_or(Spot::top(name), |(.., spot)| *spot)
 }
 
 /// Is the model named in the body, rather than in the path?
@@ -171,6 +193,11 @@ pub fn model_in_body(dialect: Dialect) -> bool {
     }
 }
 
+/// A member that stands there in two spellings, where both would be read.
+pub fn spelt_twice(dialect: Dialect, body: &[u8], skimmed: &Skim) -> Option<String> {
+    (dialect == Dialect::Gemini).then(|| twice(body, skimmed)).flatten()
+}
+
 /// May a call leave the model out, so that its provider chooses one? As the providers themselves document it.
 pub fn model_optional(dialect: Dialect) -> bool {
     let dialects = [
@@ -191,29 +218,41 @@ pub fn streams_by_default(dialect: Dialect) -> bool {
 
 impl<'s> Spot<'s> {
     pub const fn top(member: &'s str) -> Self {
-        Spot { object: None, member }
+        Spot { object: None, member, underscores: false }
     }
 
     pub const fn inside(object: &'s str, member: &'s str) -> Self {
-        Spot { object: Some(object), member }
+        Spot { object: Some(object), member, underscores: false }
+    }
+
+    /// The spelling in which a member stands there; its own where it does not.
+    fn spelt<'n>(&self, name: &'n str, body: &[u8], skimmed: &Skim) -> Cow<'n, str> {
+        let same = |known: &&str| known.contains('_') && camel(known) == name;
+        let other = || skimmed.members.iter().map(|member| member.name(body)).find(same);
+        match self.underscores && skimmed.find(body, name).is_none() {
+            true => other().map_or(Cow::Borrowed(name), |found| Cow::Owned(found.to_owned())),
+            false => Cow::Borrowed(name),
+        }
     }
 
     /// The value that stands there, as JSON text.
     pub fn read<'b>(&self, body: &'b Bytes, skimmed: &Skim) -> Option<&'b [u8]> {
         let Some(object) = self.object else { return skimmed.raw(body, self.member) };
-        let outer = skimmed.raw(body, object)?;
+        let outer = skimmed.raw(body, &self.spelt(object, body, skimmed))?;
         let inner = skim(outer).ok()?;
-        inner.raw(outer, self.member)
+        inner.raw(outer, &self.spelt(self.member, outer, &inner))
     }
 
     /// Sets it. An object that is none is replaced: the provider would refuse it anyway.
     pub fn set(&self, body: &Bytes, skimmed: &Skim, edits: &mut Edits, json: &str) {
         let Some(object) = self.object else { return edits.set(self.member, json) };
-        let pending = edits.pending(object).map(str::to_owned);
-        let outer = pending.as_deref().map(str::as_bytes).or_else(|| skimmed.raw(body, object));
-        let changed = with_member(outer, self.member, json).or_else(|_| with_member(None, self.member, json));
-        if let Ok(text) = changed {
-            edits.set(object, text);
+        let object = self.spelt(object, body, skimmed);
+        let pending = edits.pending(&object).map(str::to_owned);
+        let outer = pending.as_deref().map(str::as_bytes).or_else(|| skimmed.raw(body, &object));
+        let inner = outer.and_then(|outer| Some((outer, skim(outer).ok()?)));
+        let member = inner.map_or(Cow::Borrowed(self.member), |(outer, inner)| self.spelt(self.member, outer, &inner));
+        if let Ok(text) = with_member(outer, &member, json).or_else(|_| with_member(None, &member, json)) {
+            edits.set(&object, text);
         }
     }
 
@@ -226,13 +265,14 @@ impl<'s> Spot<'s> {
             edits.remove(self.member);
             return true;
         };
-        let pending = edits.pending(object).map(str::to_owned);
-        let outer = pending.as_deref().map(str::as_bytes).or_else(|| skimmed.raw(body, object)).unwrap_or(b"{}");
+        let object = self.spelt(object, body, skimmed);
+        let pending = edits.pending(&object).map(str::to_owned);
+        let outer = pending.as_deref().map(str::as_bytes).or_else(|| skimmed.raw(body, &object)).unwrap_or(b"{}");
         let outer = Bytes::copy_from_slice(outer);
         if let Ok(inner) = skim(&outer) {
             let mut inside = Edits::default();
-            inside.remove(self.member);
-            edits.set(object, String::from_utf8_lossy(&inside.apply(&outer, &inner)).into_owned());
+            inside.remove(&self.spelt(self.member, &outer, &inner));
+            edits.set(&object, String::from_utf8_lossy(&inside.apply(&outer, &inner)).into_owned());
         }
         true
     }
@@ -256,5 +296,19 @@ mod tests {
         assert_eq!(std::str::from_utf8(&changed).unwrap(), expected);
         assert_eq!(max_tokens(Dialect::Gemini)[0].read(&body, &skimmed), None);
         assert_eq!(of(Dialect::Gemini, "top_k").read(&body, &skimmed), Some(&b"3"[..]));
+    }
+
+    #[test]
+    fn members_with_underscores_are_changed_where_they_stand() {
+        let body = Bytes::from_static(br#"{"generation_config":{"max_output_tokens":4000,"top_k":3,"seed":1}}"#);
+        let skimmed = skim(&body).unwrap();
+        assert_eq!(max_tokens(Dialect::Gemini)[0].read(&body, &skimmed), Some(&b"4000"[..]));
+        let mut edits = Edits::default();
+        of(Dialect::Gemini, "max_tokens").set(&body, &skimmed, &mut edits, "64");
+        of(Dialect::Gemini, "n").set(&body, &skimmed, &mut edits, "1");
+        assert!(of(Dialect::Gemini, "top_k").remove(&body, &skimmed, &mut edits));
+        let changed = edits.apply(&body, &skimmed);
+        let expected = r#"{"generation_config":{"max_output_tokens":64,"seed":1,"candidateCount":1}}"#;
+        assert_eq!(std::str::from_utf8(&changed).unwrap(), expected);
     }
 }

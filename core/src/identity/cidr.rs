@@ -39,6 +39,11 @@ impl Cidr {
         }
     }
 
+    /// Is the whole other network in this one?
+    pub fn covers(&self, other: &Cidr) -> bool {
+        self.prefix <= other.prefix && other.bits & self.mask() == self.bits
+    }
+
     /// A text that is no address is in no network.
     pub fn contains(&self, address: &str) -> bool {
         address.parse::<IpAddr>().is_ok_and(|address| bits(address) & self.mask() == self.bits)

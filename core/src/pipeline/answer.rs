@@ -25,7 +25,7 @@ use crate::dialects::paths::Place;
 use crate::dialects::{Given, Notes, codec};
 use crate::evidence::receipt::{Attempt, Receipt};
 use crate::policy::facts::Facts;
-use crate::ports::{Fault, Kept, Reply, ReplyBody};
+use crate::ports::{Fault, Kept, Reply, ReplyBody, Used};
 use crate::routing::catalog::Target;
 
 /// A provider's error body is read up to this size.
@@ -125,6 +125,7 @@ pub async fn answer(
         receipt.dropped.extend(ready.dropped);
         let own_tools = ready.own_tools;
         departure::depart(core, receipt, after, target).await?;
+        after.unknown = None;
         receipt.attempts.push(Attempt {
             target: target.id.clone(),
             secret: None,
@@ -178,12 +179,14 @@ pub async fn answer(
     gave_up(facts, last, &call.call.revision.id.0)
 }
 
-/// Books what an attempt that came to nothing may have cost: its prompt. How far its answer had come nobody knows.
+/// Books what an attempt that came to nothing may have cost: its prompt. How far its answer had come nobody knows; where no
+/// other attempt follows, all is booked that was held.
 fn lost(receipt: &mut Receipt, after: &mut After, facts: &Facts, target: &Target) {
     let usage = super::stream::estimate(facts, 0);
     let cost = target.price.as_ref().map(|row| row.price.cost(&usage));
     after.maybe.nanousd = after.maybe.nanousd.saturating_add(cost.unwrap_or(0));
     after.maybe.tokens = after.maybe.tokens.saturating_add(usage.total());
+    after.unknown = Some(Used { nanousd: cost.unwrap_or(0), tokens: usage.total() });
     note(receipt, |a| a.may_have_cost_nanousd = cost);
 }
 

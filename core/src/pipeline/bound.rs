@@ -3,13 +3,15 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
+use serde_json::value::RawValue;
+
 use super::allowance::Allowed;
 use super::identify::Identified;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::tokens::Counts;
 use crate::contract::tokens::families::Family;
 use crate::contract::{Dialect, Operation};
-use crate::dialects::spots::Spot;
+use crate::dialects::spots;
 use crate::dialects::words::Words;
 use crate::limits::claim::Claim;
 use crate::limits::money::{Most, Price, usd_text};
@@ -257,18 +259,25 @@ impl<'a> Bound<'a> {
     }
 }
 
-/// How many answers a call asks for at once: what it says itself, or what a policy sets.
+/// How many answers a call asks for at once: what it says itself, or what a policy sets; for each of its prompts.
 fn answers(call: &Identified, terms: &Terms) -> u64 {
-    let name = if call.dialect == Dialect::Gemini { "candidateCount" } else { "n" };
-    let object = (call.dialect == Dialect::Gemini).then_some("generationConfig");
-    let said =
-        Spot { object, member: name }.read(&call.body, &call.skim).and_then(|raw| serde_json::from_slice(raw).ok());
     let set = terms.set.get("n").map(|setting| setting.value.clone());
+    let own = spots::of(call.dialect, "n");
+    let said = spots::answers(call.dialect).iter().filter(|spot| set.is_none() || **spot != own);
+    let said = said.filter_map(|spot| serde_json::from_slice(spot.read(&call.body, &call.skim)?).ok());
     // Forms say it as a text.
     let number = |value: serde_json::Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
-    let asked = set.or(said).and_then(number);
     // What is no number its provider refuses; what is too large to be one is as dear as can be.
-    asked.map_or(1, |n| n.ceil().max(1.0) as u64)
+    let each = said.chain(set.clone()).filter_map(number).fold(1.0, f64::max).ceil() as u64;
+    each.saturating_mul(prompts(call))
+}
+
+/// A list of texts, or of texts as tokens, is so many prompts, each with answers of its own.
+fn prompts(call: &Identified) -> u64 {
+    let list = (call.dialect == Dialect::OpenaiCompletions).then(|| call.skim.raw(&call.body, "prompt")).flatten();
+    let list = list.and_then(|raw| serde_json::from_slice::<Vec<&RawValue>>(raw).ok()).unwrap_or_default();
+    let is_prompt = |item: &&&RawValue| item.get().starts_with(['"', '[']);
+    list.iter().filter(is_prompt).count().max(1) as u64
 }
 
 /// Targets that may cost too much leave, and each claim is told how much the call may use.

@@ -125,12 +125,25 @@ fn intent(core: &Core, call: &Identified, catalog: &Catalog) -> Result<Intent, R
     }
     declared(&call.declared, &mut intent)?;
     provider(core, &call.declared, &mut intent)?;
+    intent.max_tokens = tokens(call)?;
+    Ok(intent)
+}
+
+/// What bounds the answer's tokens. Where several do, the provider chooses: the call may use the most of them.
+fn tokens(call: &Identified) -> Result<Option<u64>, Refusal> {
+    if let Some(name) = spots::spelt_twice(call.dialect, &call.body, &call.skim) {
+        let told = format!("`{name}` stands there in two spellings: send one of them");
+        return Err(Refusal::invalid("wrong_value", name, told));
+    }
+    let (mut most, mut bounded) = (None, true);
     for spot in spots::max_tokens(call.dialect) {
-        if let TokenBound::Tokens(tokens) = token_bound(spot.read(&call.body, &call.skim), spot.member)? {
-            intent.max_tokens = Some(intent.max_tokens.map_or(tokens, |least| least.min(tokens)));
+        match token_bound(spot.read(&call.body, &call.skim), spot.member)? {
+            TokenBound::Absent => {}
+            TokenBound::Tokens(tokens) => most = most.max(Some(tokens)),
+            TokenBound::Boundless => bounded = false,
         }
     }
-    Ok(intent)
+    Ok(most.filter(|_| bounded))
 }
 
 /// The model string: in the path, where the dialect has it there, else in the body.

@@ -47,6 +47,8 @@ pub struct After {
     pub allowed: Option<Allowed>,
     /// What attempts that failed on the way may have cost.
     pub maybe: Used,
+    /// The call ends with an attempt of which nobody knows how far it came; what is counted for it so far.
+    pub unknown: Option<Used>,
     /// Units of the process's budget of body bytes.
     pub body_units: usize,
     /// The idempotency key that this call has claimed.
@@ -76,6 +78,7 @@ impl After {
             step: 0,
             allowed: None,
             maybe: Used::default(),
+            unknown: None,
             body_units: 0,
             shelf_key: None,
             left_for: None,
@@ -136,13 +139,15 @@ pub fn caller_left() -> Refusal {
 const CALLER_LEFT: &str = "caller_left";
 
 /// Ends a call that came to no answer.
-pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, after: After, outlet: Outlet) {
+pub async fn refused(core: &Core, refusal: Refusal, mut receipt: Box<Receipt>, mut after: After, outlet: Outlet) {
     let left = refusal.code == CALLER_LEFT;
     if left && let Some(target) = after.left_for.clone() {
-        // The provider may have counted the prompt already: it is booked as an estimate, never as nothing.
+        // The provider may have counted the prompt already: it is told as an estimate, never as nothing.
         let tokens = crate::contract::words::tokens_estimate(receipt.body_bytes as usize);
         receipt.usage = Some(after.used(None, || Usage { input: tokens, estimated: true, ..Usage::default() }));
         price(&mut receipt, &target, &after);
+        let nanousd = receipt.cost_nanousd.unwrap_or(0);
+        after.unknown = Some(Used { nanousd, tokens: receipt.usage.map_or(0, |usage| usage.total()) });
     }
     let voice = voice(after.dialect);
     let status = voice.refusal_status(&refusal);
@@ -172,7 +177,10 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
             let beside = receipt.usage_beside.iter().map(|beside| beside.usage.total());
             used.tokens = beside.fold(used.tokens.saturating_add(usage.total()), u64::saturating_add);
         }
-        above_hold(receipt, used, after.step);
+        match after.unknown {
+            Some(counted) => used = at_hold(receipt, used, counted),
+            None => above_hold(receipt, used, after.step),
+        }
         match used == Used::default() {
             false => core.ledger.settle(after.hold_id, used, now_ms).await,
             true => core.ledger.void(after.hold_id, now_ms).await,
@@ -182,6 +190,8 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
     if let Some(key) = &after.shelf_key {
         match kept {
             Some(kept) => core.shelf.finish(key, kept).await,
+            // A retry shall not make it again in silence.
+            None if after.unknown.is_some() => core.shelf.lost(key, &call_id(after.hold_id).into()),
             None => core.shelf.forget(key).await,
         }
     }
@@ -192,6 +202,20 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
     after.left_for = None;
     if let Some(beside) = &after.beside {
         beside.ended(receipt);
+    }
+}
+
+/// What nobody knows is booked at what was held for it, in place of what was counted; an attempt says so.
+fn at_hold(receipt: &mut Receipt, used: Used, counted: Used) -> Used {
+    let held = |unit| receipt.holds.iter().filter(|held| held.unit == unit).map(|held| held.held).max().unwrap_or(0);
+    let most = Used { nanousd: i64::try_from(held(Unit::Nanousd)).unwrap_or(i64::MAX), tokens: held(Unit::Tokens) };
+    let nanousd = most.nanousd.saturating_sub(counted.nanousd).max(0);
+    if let Some(attempt) = receipt.attempts.last_mut().filter(|_| most.nanousd > 0) {
+        attempt.may_have_cost_nanousd = Some(most.nanousd.max(counted.nanousd));
+    }
+    Used {
+        nanousd: used.nanousd.saturating_add(nanousd),
+        tokens: used.tokens.saturating_add(most.tokens.saturating_sub(counted.tokens)),
     }
 }
 

@@ -16,7 +16,7 @@ use tollgate_core::pipeline::prove::{Shown, prove};
 use tollgate_store::acts::Act;
 
 use super::{Admin, Failed, answer};
-use crate::keys::Reach;
+use crate::keys::{Own, Reach};
 use crate::tls::listener::Visitor;
 
 /// What a route asks of whoever calls it.
@@ -57,6 +57,7 @@ pub struct Actor {
     address: String,
     scopes: Scopes,
     tenant: Option<Arc<str>>,
+    own: Own,
     /// Holds the operators' token.
     is_operator: bool,
 }
@@ -89,7 +90,7 @@ impl Actor {
     pub fn reach(&self) -> Reach {
         match self.may(Right::All) {
             true => Reach::all(),
-            false => Reach { tenant: self.tenant.clone(), scopes: self.scopes },
+            false => Reach { tenant: self.tenant.clone(), scopes: self.scopes, own: self.own.clone() },
         }
     }
 }
@@ -146,15 +147,16 @@ impl Admin {
         let certificate =
             peer.map_or(Ok(None), |peer| peer.certified(headers, now_ms)).map_err(of_refusal)?.map(|of| &**of);
         let address = visitor.map_or_else(String::new, |visitor| visitor.address.ip().to_string());
-        let actor = |name: String, scopes, tenant, is_operator| Actor {
-            name,
-            address: address.clone(),
-            scopes,
-            tenant,
-            is_operator,
-        };
         if self.is_operator(headers) {
-            return Ok(actor("operator-token".to_owned(), Scopes::NONE, None, true));
+            let name = "operator-token".to_owned();
+            return Ok(Actor {
+                name,
+                address,
+                scopes: Scopes::NONE,
+                tenant: None,
+                own: Own::default(),
+                is_operator: true,
+            });
         }
         let looks_like_a_key = bearer(headers).is_some_and(|token| key::Presented::parse(token).is_some());
         let credential = arrive::credential(headers, None).ok().flatten().filter(|_| looks_like_a_key);
@@ -165,9 +167,11 @@ impl Admin {
         }
         let shown = Shown { credential: credential.as_ref(), certificate, address: &address, now_ms };
         let proven = prove(core, &core.policies.pin(), &Declared::default(), &shown).await.map_err(of_refusal)?;
-        let (id, tenant) = (proven.caller.key, proven.caller.tenant);
-        let name = if credential.is_some() { format!("key {id}") } else { format!("certificate {id}") };
-        Ok(actor(name, proven.scopes, Some(tenant), false))
+        let (scopes, caller) = (proven.scopes, proven.caller);
+        let (kind, id) = (if credential.is_some() { "key" } else { "certificate" }, caller.key);
+        let name = format!("{kind} {id}");
+        let own = Own { app: caller.app, user: caller.user, groups: caller.groups, key: credential.map(|_| id) };
+        Ok(Actor { name, address, scopes, tenant: Some(caller.tenant), own, is_operator: false })
     }
 
     /// What was done and cannot be recorded is told as that.

@@ -10,7 +10,7 @@ mod error;
 mod grounding;
 mod link;
 mod logprobs;
-mod names;
+pub(in crate::dialects) mod names;
 mod partial;
 pub mod predict;
 mod read_parts;

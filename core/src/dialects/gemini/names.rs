@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use crate::contract::canonical::answer::Finish;
 use crate::contract::read::{Members, Raw, Reading, Wrong, as_text, is_null};
+use crate::contract::skim::{Skim, skim};
 
 /// `system_instruction` as `systemInstruction`: the service reads both.
 pub fn camel(name: &str) -> Cow<'_, str> {
@@ -21,6 +22,18 @@ pub fn camel(name: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// A member that stands in a body, or in its config, in two spellings: which of them counts nobody knows.
+pub fn twice(body: &[u8], skimmed: &Skim) -> Option<String> {
+    let config = skimmed.members.iter().find(|member| camel(member.name(body)) == "generationConfig");
+    let inner = config.and_then(|member| Some((&body[member.value.clone()], skim(&body[member.value.clone()]).ok()?)));
+    let of = |body: &[u8], skimmed: &Skim| {
+        let mut seen = HashSet::with_capacity(skimmed.members.len());
+        let mut names = skimmed.members.iter().map(|member| member.name(body));
+        names.find(|name| !seen.insert(camel(name).into_owned())).map(str::to_owned)
+    };
+    of(body, skimmed).or_else(|| inner.and_then(|(body, skimmed)| of(body, &skimmed)))
 }
 
 /// Reads the members of an object one by one under their camel-case names; what `read` does not know is told as extra, in

@@ -34,7 +34,7 @@ pub fn read<'a>(body: &'a [u8], given: &Given<'_>) -> Result<Answer<'a>, Wrong> 
 }
 
 pub fn usage(raw: Raw<'_>) -> Option<Usage> {
-    serde_json::from_str::<OpenaiUsage>(raw.get()).ok().map(|u| u.disjoint())
+    serde_json::from_str::<OpenaiUsage>(raw.get()).ok().and_then(|u| u.disjoint())
 }
 
 fn choice<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<Choice<'a>, Wrong> {
@@ -225,7 +225,7 @@ pub fn glance(body: &[u8], found: &Skim) -> Notes {
     let usage = found.raw(body, "usage").and_then(|raw| serde_json::from_slice::<Option<OpenaiUsage>>(raw).ok());
     let choices = found.raw(body, "choices").and_then(|raw| serde_json::from_slice::<Option<Vec<Ended>>>(raw).ok());
     Notes {
-        usage: usage.flatten().map(|u| u.disjoint()),
+        usage: usage.flatten().and_then(|u| u.disjoint()),
         finish_reason: choices.flatten().into_iter().flatten().find_map(|c| c.finish_reason),
         done: true,
         ..Notes::default()

@@ -84,7 +84,7 @@ pub fn note(frame: &Frame<'_>, notes: &mut Notes) {
     let inside = chunk.choices.iter_mut().flatten().find_map(|c| c.usage.take());
     let usage = chunk.usage.or(chunk.x_groq.and_then(|g| g.usage)).or(inside);
     if let Some(usage) = usage {
-        notes.usage = Some(usage.disjoint());
+        notes.usage = usage.disjoint().or(notes.usage);
         notes.ours = chunk.choices.is_some_and(|c| c.is_empty());
     }
 }

@@ -165,7 +165,7 @@ impl Reader {
             }
         }
         if let Some(usage) = usage {
-            out.push(Event::Usage(usage.disjoint()));
+            out.extend(usage.disjoint().map(Event::Usage));
         }
         Ok(())
     }

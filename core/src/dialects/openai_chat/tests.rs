@@ -173,7 +173,7 @@ fn recorded_answers_mean_the_same_when_written_again() {
 }
 
 fn recorded_usage(exchange: &Exchange) -> Option<crate::contract::usage::Usage> {
-    serde_json::from_value::<OpenaiUsage>(exchange.usage.clone()).ok().map(|u| u.disjoint())
+    serde_json::from_value::<OpenaiUsage>(exchange.usage.clone()).ok().and_then(|u| u.disjoint())
 }
 
 #[test]

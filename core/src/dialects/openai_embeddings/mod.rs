@@ -106,7 +106,7 @@ impl EmbedCodec for OpenaiEmbeddings {
         struct Answered {
             usage: Option<OpenaiUsage>,
         }
-        serde_json::from_slice::<Answered>(body).ok()?.usage.map(|usage| usage.disjoint())
+        serde_json::from_slice::<Answered>(body).ok()?.usage.and_then(|usage| usage.disjoint())
     }
 }
 

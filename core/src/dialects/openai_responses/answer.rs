@@ -41,7 +41,7 @@ pub fn read(body: &[u8]) -> Result<Answer<'_>, Wrong> {
 }
 
 pub fn usage(raw: Raw<'_>) -> Option<Usage> {
-    serde_json::from_str::<OpenaiUsage>(raw.get()).ok().map(|usage| usage.disjoint())
+    serde_json::from_str::<OpenaiUsage>(raw.get()).ok().and_then(|usage| usage.disjoint())
 }
 
 fn output<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Choice<'a>, Wrong> {

@@ -49,7 +49,7 @@ struct Item {
 impl Response {
     fn note(self, notes: &mut Notes) {
         if let Some(usage) = self.usage {
-            notes.usage = Some(usage.disjoint());
+            notes.usage = usage.disjoint().or(notes.usage);
         }
         let calls = |item: &Item| {
             matches!(item.kind.as_deref(), Some("function_call" | "custom_tool_call" | "local_shell_call"))

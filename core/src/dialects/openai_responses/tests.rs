@@ -195,7 +195,7 @@ fn recorded_requests_mean_the_same_when_written_again() {
 }
 
 fn recorded_usage(exchange: &Exchange) -> Option<Usage> {
-    serde_json::from_value::<OpenaiUsage>(exchange.usage.clone()).ok().map(|u| u.disjoint())
+    serde_json::from_value::<OpenaiUsage>(exchange.usage.clone()).ok().and_then(|u| u.disjoint())
 }
 
 #[test]

@@ -17,12 +17,17 @@ pub fn of(body: &[u8], skim: &Skim) -> Option<Dialect> {
     })
 }
 
-/// Where each form bounds the tokens of an answer; where several stand, the smallest counts.
+/// Where each form says how many answers are made.
+pub const ANSWERS: &[Spot<'static>] =
+    &[Spot::top("n"), Spot::top("num_generations"), Spot::top("numResults"), Spot::top("num_results")];
+
+/// Where each form bounds the tokens of an answer. A model reads the member of its own form, whatever else stands there.
 pub const BOUNDS: &[Spot<'static>] = &[
     Spot::top("max_tokens"),
     Spot::top("max_tokens_to_sample"),
     Spot::top("max_gen_len"),
     Spot::top("max_completion_tokens"),
+    Spot::top("maxTokens"),
     Spot::inside("inferenceConfig", "maxTokens"),
     Spot::inside("inferenceConfig", "max_new_tokens"),
     Spot::inside("textGenerationConfig", "maxTokenCount"),
@@ -33,6 +38,7 @@ pub fn bound(body: &[u8], skim: &Skim, model: &str) -> Spot<'static> {
     let has = |member: &str| skim.find(body, member).is_some();
     let text_only = !has(super::VERSION) && !has("messages");
     match () {
+        () if model.contains("ai21.j2") => Spot::top("maxTokens"),
         () if has("inputText") => Spot::inside("textGenerationConfig", "maxTokenCount"),
         () if of(body, skim) == Some(Dialect::BedrockConverse) => Spot::inside("inferenceConfig", "maxTokens"),
         () if text_only && model.contains("meta.") => Spot::top("max_gen_len"),
@@ -65,6 +71,7 @@ mod tests {
             (r#"{"prompt":"a"}"#, "meta.llama3-8b-instruct-v1:0", None, "max_gen_len"),
             (r#"{"prompt":"a"}"#, "anthropic.claude-v2", None, "max_tokens_to_sample"),
             (r#"{"prompt":"a"}"#, "mistral.mistral-7b", None, "max_tokens"),
+            (r#"{"prompt":"a"}"#, "ai21.j2-ultra-v1", None, "maxTokens"),
             (r#"{"inputText":"a"}"#, "amazon.titan-text-lite-v1", None, "maxTokenCount"),
         ] {
             let skimmed = skim(body.as_bytes()).unwrap();

@@ -83,7 +83,7 @@ fn told(root: &Members<'_>) -> Option<Usage> {
         return Some(usage::read(raw));
     }
     let counts = ["prompt_tokens", "total_tokens", "input_tokens"].iter().any(|name| find(&members, name).is_some());
-    counts.then(|| serde_json::from_str::<OpenaiUsage>(raw.get()).ok())?.map(|told| told.disjoint())
+    counts.then(|| serde_json::from_str::<OpenaiUsage>(raw.get()).ok())?.and_then(|told| told.disjoint())
 }
 
 /// Counts that stand in the answer itself.
