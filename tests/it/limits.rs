@@ -235,12 +235,69 @@ async fn callers_that_leave_at_fifty_places_leave_no_hold_behind() {
 fn booked(receipt: &Value) -> u64 {
     let usage = receipt["usage"].as_object();
     let own: u64 = usage.map_or(0, |usage| usage.values().filter_map(Value::as_u64).sum());
-    let lost = receipt["attempts"]
-        .as_array()
-        .map_or(0, |all| all.iter().filter(|a| !a["may_have_cost_nanousd"].is_null()).count());
-    // The prompt of an attempt that came to nothing costs a dollar a million tokens.
-    let cost = |a: &Value| a["may_have_cost_nanousd"].as_u64().unwrap_or(0) / 1_000;
-    own + if lost == 0 { 0 } else { receipt["attempts"].as_array().unwrap().iter().map(cost).sum() }
+    let maybe = |attempt: &Value| attempt["may_have_used_tokens"].as_u64().unwrap_or(0);
+    own + receipt["attempts"].as_array().map_or(0, |all| all.iter().map(maybe).sum())
+}
+
+/// A provider that never ends what it says, so that how far its answer came nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn impatient_callers_pay_for_what_they_may_have_used() {
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 1100, period: day }\n");
+    for n in 0..5 {
+        let call = ask(&gateway, chat(Some(300), false), "latency=20000,tokens=300");
+        let _ = tokio::time::timeout(std::time::Duration::from_millis(300), call).await;
+        let ended = eventually("its receipt", || gateway.receipts().into_iter().nth(n));
+        match n {
+            // Each may have used its 300 tokens and a prompt.
+            0..3 => assert!((300..400).contains(&booked(&ended)), "{n}: {ended}"),
+            _ => assert_eq!(ended["outcome"]["refusal"]["category"], "budget_exceeded", "{n}: {ended}"),
+        }
+    }
+    let (used, held) = others_hold(&gateway, "day").await;
+    assert_eq!(held, 0);
+    assert!((900..=1_100).contains(&used), "{used}");
+}
+
+/// What a provider makes for one call is more than one answer's tokens.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_answers_are_held_for() {
+    let gateway = with("budgets:\n  day: { per: [tenant], limit_tokens: 100000, period: day }\n");
+    for (path, body, held, why) in [
+        ("/v1/completions", json!({ "prompt": "a", "max_tokens": 100 }), 100, "one"),
+        ("/v1/completions", json!({ "prompt": ["a", "b", "c"], "max_tokens": 100 }), 300, "three prompts"),
+        (
+            "/v1/completions",
+            json!({ "prompt": [[1, 2], [3]], "max_tokens": 100, "n": 2 }),
+            400,
+            "two, as tokens, twice",
+        ),
+        ("/v1/completions", json!({ "prompt": [1, 2, 3], "max_tokens": 100 }), 100, "one, as tokens"),
+        (
+            "/v1/completions",
+            json!({ "prompt": "a", "max_tokens": 100, "best_of": 20, "n": 1 }),
+            2_000,
+            "the best of 20",
+        ),
+        ("/v1/chat/completions", json!({ "max_tokens": 1, "max_completion_tokens": 400 }), 400, "two bounds"),
+        ("/v1/chat/completions", json!({ "max_tokens": 100, "n": 3 }), 300, "three answers"),
+    ] {
+        let mut body = body;
+        body["model"] = json!("sim/sim-1");
+        if path.ends_with("chat/completions") {
+            body["messages"] = json!([{ "role": "user", "content": "a" }]);
+        }
+        let answer = client()
+            .post(gateway.url(path))
+            .bearer_auth(&gateway.key)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap();
+        let receipt = gateway.receipt(&call_id(&answer));
+        let told = receipt["holds"][0]["held"].as_u64().unwrap_or_default();
+        assert!((held..held + 60).contains(&told), "{why}: {told} instead of {held}\n{receipt}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

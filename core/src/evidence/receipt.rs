@@ -156,6 +156,9 @@ pub struct Attempt {
     /// It failed after it had left, and its provider may bill it: so much is booked, as an estimate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub may_have_cost_nanousd: Option<i64>,
+    /// The same in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_have_used_tokens: Option<u64>,
 }
 
 /// What a revision in rehearsal would have decided; it acted on nothing.

@@ -134,6 +134,7 @@ pub async fn answer(
             fault: None,
             provider_request_id: None,
             may_have_cost_nanousd: None,
+            may_have_used_tokens: None,
         });
         let mut secret = None;
         let sent = core.upstream.send(target, ready.outgoing, &mut secret);
@@ -187,7 +188,7 @@ fn lost(receipt: &mut Receipt, after: &mut After, facts: &Facts, target: &Target
     after.maybe.nanousd = after.maybe.nanousd.saturating_add(cost.unwrap_or(0));
     after.maybe.tokens = after.maybe.tokens.saturating_add(usage.total());
     after.unknown = Some(Used { nanousd: cost.unwrap_or(0), tokens: usage.total() });
-    note(receipt, |a| a.may_have_cost_nanousd = cost);
+    note(receipt, |a| (a.may_have_cost_nanousd, a.may_have_used_tokens) = (cost, Some(usage.total())));
 }
 
 /// A count where the target has none: no provider is asked.

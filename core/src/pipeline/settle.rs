@@ -205,18 +205,17 @@ pub async fn settle(core: &Core, receipt: &mut Receipt, mut after: After, kept: 
     }
 }
 
-/// What nobody knows is booked at what was held for it, in place of what was counted; an attempt says so.
+/// What nobody knows is booked at what was held for it, in place of what was counted; the attempt tells the difference.
 fn at_hold(receipt: &mut Receipt, used: Used, counted: Used) -> Used {
     let held = |unit| receipt.holds.iter().filter(|held| held.unit == unit).map(|held| held.held).max().unwrap_or(0);
-    let most = Used { nanousd: i64::try_from(held(Unit::Nanousd)).unwrap_or(i64::MAX), tokens: held(Unit::Tokens) };
-    let nanousd = most.nanousd.saturating_sub(counted.nanousd).max(0);
-    if let Some(attempt) = receipt.attempts.last_mut().filter(|_| most.nanousd > 0) {
-        attempt.may_have_cost_nanousd = Some(most.nanousd.max(counted.nanousd));
+    let nanousd = i64::try_from(held(Unit::Nanousd)).unwrap_or(i64::MAX).saturating_sub(counted.nanousd).max(0);
+    let tokens = held(Unit::Tokens).saturating_sub(counted.tokens);
+    if let Some(attempt) = receipt.attempts.last_mut().filter(|_| nanousd > 0 || tokens > 0) {
+        let (cost, used) = (&mut attempt.may_have_cost_nanousd, &mut attempt.may_have_used_tokens);
+        *cost = Some(cost.unwrap_or(0).saturating_add(nanousd));
+        *used = Some(used.unwrap_or(0).saturating_add(tokens));
     }
-    Used {
-        nanousd: used.nanousd.saturating_add(nanousd),
-        tokens: used.tokens.saturating_add(most.tokens.saturating_sub(counted.tokens)),
-    }
+    Used { nanousd: used.nanousd.saturating_add(nanousd), tokens: used.tokens.saturating_add(tokens) }
 }
 
 /// Notes what was used above what was held. What was extended was held too, and is looked at by the ledger alone.

@@ -3,6 +3,8 @@
 //! Each function is looked at by itself: one that answers at a hook is held to what is known and may be said there. Modules
 //! are looked at as the script is, each told under its own file.
 
+mod slips;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
@@ -137,6 +139,7 @@ impl<'a> Lint<'a> {
             let hook = self.unit.hooks.iter().find(|hook| answers && hook.function() == name);
             self.hooks = hook.map_or_else(|| self.unit.hooks.to_vec(), |hook| vec![*hook]);
             self.part(&own, &params);
+            self.thrown_away(&own);
         }
         self.hooks = self.unit.hooks.to_vec();
         self.part(&ast.clone_statements_only(), &[]);
@@ -150,7 +153,7 @@ impl<'a> Lint<'a> {
             match path.last() {
                 Some(ASTNode::Expr(expr)) => self.expression(expr),
                 // A call that stands alone is a statement.
-                Some(ASTNode::Stmt(Stmt::FnCall(call, at))) if !call.is_operator_call() => self.function(call, *at),
+                Some(ASTNode::Stmt(Stmt::FnCall(call, at))) => self.called(call, *at),
                 Some(_) | None => {}
             }
             true
@@ -211,7 +214,7 @@ impl<'a> Lint<'a> {
 
     fn expression(&mut self, expr: &Expr) {
         match expr {
-            Expr::FnCall(call, at) if !call.is_operator_call() => self.function(call, *at),
+            Expr::FnCall(call, at) => self.called(call, *at),
             Expr::MethodCall(call, at) => self.call(&call.name, &call.args, 1, *at),
             Expr::Dot(pair, ..) => {
                 let Expr::Variable(name, _, _) = &pair.lhs else { return };
@@ -228,6 +231,10 @@ impl<'a> Lint<'a> {
             }
             _ => {}
         }
+    }
+
+    fn called(&mut self, call: &FnCallExpr, at: Position) {
+        if call.is_operator_call() { self.compared(call, at) } else { self.function(call, at) }
     }
 
     fn function(&mut self, call: &FnCallExpr, at: Position) {

@@ -224,3 +224,66 @@ fn bytecode_and_tree_decide_alike() {
         assert_eq!(said(first), said(decide_on(true).0), "{body}");
     }
 }
+
+#[test]
+fn what_nobody_means_is_told() {
+    for (body, expected, why) in [
+        (
+            "if facts.caller.user == \"\" { deny(\"a\", \"b\"); } none()",
+            Some(("TG0613", 2)),
+            "the answer is the last value",
+        ),
+        ("deny(\"a\");\nnone()", Some(("TG0613", 2)), "it stands alone"),
+        ("note(\"a\") + note(\"b\");\nnone()", Some(("TG0613", 2)), "two, joined"),
+        (
+            "for g in facts.caller.groups { tag(\"g\", g); }\nnone()",
+            Some(("TG0613", 2)),
+            "what a loop's body is, is nothing",
+        ),
+        (
+            "switch facts.intent.tier { \"a\" => deny(\"a\"), _ => none() }\nnone()",
+            Some(("TG0613", 2)),
+            "a switch that stands alone",
+        ),
+        ("if facts.caller.user == \"\" { return deny(\"a\"); } none()", None, "returned"),
+        ("if facts.caller.user == \"\" { deny(\"a\") } else { none() }", None, "the value of the last statement"),
+        ("let d = none(); d += tag(\"a\", \"b\"); if true { d += note(\"x\"); } d", None, "added"),
+        ("let d = if facts.request.stream { deny(\"a\") } else { none() }; d", None, "kept"),
+        ("switch facts.intent.tier { \"a\" => { deny(\"a\") }, _ => none() }", None, "a switch that is the last"),
+        ("deny(\"a\");", None, "the last, with a semicolon"),
+        ("if facts.prompt.tokens > \"5\" { return deny(\"a\"); } none()", Some(("TG0614", 2)), "a number and a text"),
+        (
+            "if facts.caller.groups == \"interns\" { return deny(\"a\"); } none()",
+            Some(("TG0614", 2)),
+            "a list and a text",
+        ),
+        (
+            "if facts.budget(\"month\").ratio > \"0.5\" { return deny(\"a\"); } none()",
+            Some(("TG0614", 2)),
+            "a rule's number",
+        ),
+        (
+            "let b = facts.budget(\"month\"); if b.ratio >= \"1\" { return deny(\"a\"); } none()",
+            Some(("TG0614", 2)),
+            "by a variable",
+        ),
+        (
+            "let c = facts.caller; if c.user != 5 { return deny(\"a\"); } none()",
+            Some(("TG0614", 2)),
+            "a group by a variable",
+        ),
+        (
+            "if facts.budget(\"month\").ratio > 1 || facts.prompt.tokens < 1.5 { return deny(\"a\"); } none()",
+            None,
+            "two numbers",
+        ),
+        (
+            "if facts.caller.user.len() > 3 || \"a\" in facts.caller.groups { return deny(\"a\"); } none()",
+            None,
+            "what is made of a fact",
+        ),
+    ] {
+        let found = script(body).err().map(|found| (found[0].code, found[0].line));
+        assert_eq!(found, expected, "{why}: {body}");
+    }
+}
