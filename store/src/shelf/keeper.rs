@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tollgate_core::ports::Origin;
 
@@ -34,7 +35,7 @@ pub(super) enum Change {
     Answer {
         name: String,
         row: Claimed,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     Forget {
         name: String,

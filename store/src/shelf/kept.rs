@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tollgate_core::ports::{Begun, Kept, Later, Origin, Shelf, Unkept};
@@ -84,9 +85,9 @@ impl KeptShelf {
             Some(_) => self.answer(name).await,
             None => None,
         };
-        match answer {
-            Some(kept) => {
-                self.memory.answered(key, body_digest, kept.clone());
+        match answer.and_then(|bytes| Some((rows::read(bytes.clone())?, bytes))) {
+            Some((kept, bytes)) => {
+                self.memory.answered(key, body_digest, bytes);
                 Begun::Answered(kept)
             }
             None => Begun::Unknown { call_id: known.call_id },
@@ -94,11 +95,11 @@ impl KeptShelf {
     }
 
     /// From disk.
-    async fn answer(&self, name: String) -> Option<Kept> {
+    async fn answer(&self, name: String) -> Option<Bytes> {
         let keyed = self.keyed.clone();
         let read = tokio::task::spawn_blocking(move || keyed.bytes(&ANSWERS, &name)).await;
         match read {
-            Ok(Ok(bytes)) => bytes.and_then(rows::read),
+            Ok(Ok(bytes)) => bytes.map(Bytes::from),
             Ok(Err(why)) => {
                 tracing::error!(%why, "a stored answer cannot be read: its caller is told that its outcome is unknown");
                 None
@@ -139,12 +140,12 @@ impl Shelf for KeptShelf {
 
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()> {
         Box::pin(async move {
-            let Some(body_digest) = self.memory.finish_now(key, answer.clone()) else { return };
             let bytes = rows::write(&answer);
+            let Some(body_digest) = self.memory.finish_now(key, bytes.clone()) else { return };
             let answer_bytes = (bytes.len() <= RAW_BYTES_MAX).then_some(bytes.len() as u64);
             let row = Claimed { call_id: answer.call_id, body_digest, at_ms: (self.clock)(), answer_bytes };
             // One that is too large is given again as long as memory has it, and is said to be unknown then.
-            let bytes = if answer_bytes.is_some() { bytes } else { Vec::new() };
+            let bytes = if answer_bytes.is_some() { bytes } else { Bytes::new() };
             self.tell(Change::Answer { name: rows::name(key), row, bytes }).await;
         })
     }

@@ -7,23 +7,26 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use tollgate_core::ports::{Begun, Kept, Later, Origin, Shelf, Unkept};
+
+use super::rows;
 
 /// As long as clients may repeat a call.
 pub(super) const ANSWER_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// All answers together; the least recently used go first.
 const ANSWERS_BYTES_MAX: u64 = 64 << 20;
-/// What an entry costs beside its texts.
-const ENTRY_BYTES: usize = 256;
+/// What an entry costs beside its texts: nodes of the cache's queues and table, and what the allocator adds.
+const ENTRY_BYTES: usize = 512;
 /// Keys on their way. Calls in flight are fewer.
 const ON_THEIR_WAY_MAX: usize = 65_536;
 /// A key that is longer on its way belongs to a call that was lost: twice the longest call.
 const ON_THEIR_WAY_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// All that is noted of what providers hold, some 60,000 ids; those asked for least recently go first.
-const ORIGINS_BYTES_MAX: u64 = 20 << 20;
+const ORIGINS_BYTES_MAX: u64 = 36 << 20;
 /// Providers keep responses for thirty days; what nobody asked for in that time is gone there too.
 pub(super) const ORIGIN_IDLE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -50,7 +53,9 @@ struct Marker {
 #[derive(Clone)]
 struct Record {
     body_digest: [u8; 32],
-    kept: Kept,
+    /// In bytes of its own, as it lies on disk: parts of an answer that came from a socket keep the whole buffer alive that
+    /// they were read into, whatever their length.
+    answer: Bytes,
 }
 
 impl Default for MemoryShelf {
@@ -83,7 +88,7 @@ impl Shelf for MemoryShelf {
     }
 
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()> {
-        self.finish_now(key, answer);
+        self.finish_now(key, rows::write(&answer));
         Box::pin(std::future::ready(()))
     }
 
@@ -127,7 +132,8 @@ impl MemoryShelf {
         Some(marker.body_digest)
     }
 
-    pub(super) fn finish_now(&self, key: &str, answer: Kept) -> Option<[u8; 32]> {
+    /// The answer is as `rows` writes it.
+    pub(super) fn finish_now(&self, key: &str, answer: Bytes) -> Option<[u8; 32]> {
         // Under the lock, answer first: nobody can find the key neither on its way nor answered.
         let mut on_their_way = self.lock();
         let body_digest = on_their_way.get(key)?.body_digest;
@@ -136,8 +142,8 @@ impl MemoryShelf {
         Some(body_digest)
     }
 
-    pub(super) fn answered(&self, key: &str, body_digest: [u8; 32], kept: Kept) {
-        self.answers.insert(key.to_owned(), Record { body_digest, kept });
+    pub(super) fn answered(&self, key: &str, body_digest: [u8; 32], answer: Bytes) {
+        self.answers.insert(key.to_owned(), Record { body_digest, answer });
     }
 
     /// The digest of the body that the key was claimed with.
@@ -167,8 +173,12 @@ impl MemoryShelf {
             };
         }
         if let Some(record) = self.answers.get(key) {
-            let is_same = record.body_digest == body_digest;
-            return if is_same { Begun::Answered(record.kept) } else { Begun::OtherBody };
+            if record.body_digest != body_digest {
+                return Begun::OtherBody;
+            }
+            if let Some(kept) = rows::read(record.answer) {
+                return Begun::Answered(kept);
+            }
         }
         if on_their_way.len() >= self.on_their_way_max {
             on_their_way.retain(|_, marker| marker.since.elapsed() < self.age_max);
@@ -188,9 +198,7 @@ impl MemoryShelf {
 }
 
 fn weight(key: &str, record: &Record) -> u32 {
-    let kept = &record.kept;
-    let headers: usize = kept.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-    u32::try_from(ENTRY_BYTES + key.len() + kept.body.len() + headers).unwrap_or(u32::MAX)
+    u32::try_from(ENTRY_BYTES + key.len() + record.answer.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -238,6 +246,22 @@ mod tests {
         assert!(matches!(shelf.begin_now("lost", ONE), Begun::Fresh));
         shelf.lost("lost", &"c".into());
         assert!(matches!(shelf.begin_now("lost", ONE), Begun::Unknown { .. }), "it may have been carried out");
+    }
+
+    #[test]
+    fn an_answer_keeps_no_buffer_alive_that_it_was_read_into() {
+        let buffer = Bytes::from(vec![b'x'; 8 << 10]);
+        let mut answer = Kept { body: buffer.slice(..100), ..kept("") };
+        answer.headers.insert("x-a", http::HeaderValue::from_maybe_shared(buffer.slice(..9)).unwrap());
+        let shelf = MemoryShelf::default();
+        shelf.begin_now("key", ONE);
+        drop(shelf.finish("key", answer));
+        assert!(buffer.is_unique(), "the shelf has bytes of its own");
+        let Begun::Answered(kept) = shelf.begin_now("key", ONE) else { panic!("it was answered") };
+        assert_eq!((&kept.headers["x-a"].as_bytes(), kept.body.len()), (&&b"xxxxxxxxx"[..], 100));
+        shelf.answers.run_pending_tasks();
+        let bytes = "key".len() + rows::write(&kept).len();
+        assert_eq!(shelf.answers.weighted_size(), (ENTRY_BYTES + bytes) as u64, "all of it is weighed");
     }
 
     #[test]

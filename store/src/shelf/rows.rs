@@ -51,9 +51,14 @@ pub(super) fn name(key: &str) -> String {
     blake3::hash(key.as_bytes()).to_hex().to_string()
 }
 
-/// An answer as text lines (status, call, revision, headers, an empty one) and its body.
-pub(super) fn write(kept: &Kept) -> Vec<u8> {
-    let mut bytes = format!("{}\n{}\n{}\n", kept.status.as_u16(), kept.call_id, kept.revision).into_bytes();
+/// What the lines of an answer mostly need.
+const LINES_BYTES: usize = 1_024;
+
+/// An answer as text lines (status, call, revision, headers, an empty one) and its body; in no more memory than it needs.
+pub(super) fn write(kept: &Kept) -> Bytes {
+    let mut bytes = Vec::with_capacity(LINES_BYTES + kept.body.len());
+    let first = format!("{}\n{}\n{}\n", kept.status.as_u16(), kept.call_id, kept.revision);
+    bytes.extend_from_slice(first.as_bytes());
     for (name, value) in &kept.headers {
         bytes.extend_from_slice(name.as_str().as_bytes());
         bytes.extend_from_slice(b": ");
@@ -63,12 +68,11 @@ pub(super) fn write(kept: &Kept) -> Vec<u8> {
     }
     bytes.push(b'\n');
     bytes.extend_from_slice(&kept.body);
-    bytes
+    Bytes::from(bytes.into_boxed_slice())
 }
 
 /// `None` = it is none of ours.
-pub(super) fn read(bytes: Vec<u8>) -> Option<Kept> {
-    let bytes = Bytes::from(bytes);
+pub(super) fn read(bytes: Bytes) -> Option<Kept> {
     let mut at = 0;
     let mut line = || {
         let end = at + memchr::memchr(b'\n', bytes.get(at..)?)?;
@@ -116,7 +120,7 @@ mod tests {
             assert_eq!((again.call_id, again.revision), (kept.call_id, kept.revision));
         }
         for wrong in ["", "200", "200\nc\nr\n", "two\nc\nr\n\n", "200\nc\nr\nno header\n\n"] {
-            assert!(read(wrong.as_bytes().to_vec()).is_none(), "{wrong:?}");
+            assert!(read(Bytes::from_static(wrong.as_bytes())).is_none(), "{wrong:?}");
         }
     }
 }
