@@ -194,8 +194,8 @@ pub struct Used {
 
 /// Where answers are kept: idempotency records, and later the caches. And where it is noted what providers hold.
 pub trait Shelf: Send + Sync {
-    /// Claims `key` for a call with this body.
-    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun>;
+    /// Claims `key` for a call with this body. A shelf that is full makes room where most of it is kept for one tenant.
+    fn begin<'a>(&'a self, key: &'a str, tenant: &'a Arc<str>, body_digest: [u8; 32]) -> Later<'a, Begun>;
 
     /// The call under the key that `begin` gave leaves for a provider: from here on the claim outlives the gateway, as far as
     /// the shelf does. Where it is not kept, the call does not leave.

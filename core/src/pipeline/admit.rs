@@ -42,7 +42,7 @@ pub async fn admit(
     after.learns = stateful::learns(&call);
     if let Some(key) = idempotency_key(&call, &facts.caller)? {
         let digest = call.wire.digest(&call.body, &call.place);
-        match core.shelf.begin(&key, digest).await {
+        match core.shelf.begin(&key, &facts.caller.tenant, digest).await {
             Begun::Fresh => after.shelf_key = Some(key),
             Begun::Answered(kept) => {
                 return Ok(Admitted { call, facts, terms, targets, stored: Some(kept), ours: None });

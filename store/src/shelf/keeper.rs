@@ -1,6 +1,6 @@
 //! The thread that writes a shelf to disk: it gathers changes into transactions, and lets old rows go.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -12,15 +12,18 @@ use tollgate_core::ports::Origin;
 use super::kept::{Clock, Known};
 use super::memory::{ANSWER_AGE_MAX, ORIGIN_IDLE_MAX};
 use super::rows::{ANSWERS, Claimed, KEYS, Noted, ORIGINS};
+use super::shares::Shares;
 use crate::keyed::{self, Keyed, KeyedError};
 
 /// What nobody waits for is gathered so long. A kill may lose so much of it, and what the transaction takes.
 const GATHER: Duration = Duration::from_millis(20);
 /// Of one transaction.
 const CHANGES_MAX: usize = 256;
-/// Bounds of what lies on disk; the oldest go first.
-const KEYS_MAX: usize = 65_536;
-const ANSWERS_BYTES_MAX: u64 = 256 << 20;
+/// Keys and answers on disk, all tenants together.
+pub(super) const KEPT_BYTES_MAX: u64 = 256 << 20;
+/// What a key counts at least, with its answer: so there are at most 65,536.
+pub(super) const KEY_BYTES: u64 = 4 << 10;
+/// The oldest go first.
 const ORIGINS_MAX: usize = 60_000;
 
 /// Whoever waits is told why not, or nothing.
@@ -55,24 +58,31 @@ pub(super) struct Keeper {
     pub kept: Rows,
 }
 
-/// Rows in the order of their age.
-#[derive(Debug, Default)]
+/// What there is, for those who let it go.
+#[derive(Debug)]
 pub(super) struct Rows {
-    keys: VecDeque<(i64, String)>,
-    /// When each key was claimed last: one that was given back may have been claimed again.
-    claimed: HashMap<String, i64>,
-    answers_bytes: u64,
+    keys: Shares,
+    /// In the order of their age.
     origins: VecDeque<(i64, String)>,
 }
 
+impl Rows {
+    fn keep(&mut self, name: &str, row: &Claimed) {
+        self.keys.put(name, &row.tenant, row.at_ms, row.answer_bytes.unwrap_or(0).max(KEY_BYTES));
+    }
+}
+
 /// What a shelf on this file had.
-pub(super) fn read(keyed: &Keyed, known: &Known, mut note: impl FnMut(&str, Origin)) -> Result<Rows, KeyedError> {
-    let mut rows = Rows::default();
+pub(super) fn read(
+    keyed: &Keyed,
+    known: &Known,
+    bytes_max: u64,
+    mut note: impl FnMut(&str, Origin),
+) -> Result<Rows, KeyedError> {
+    let mut rows = Rows { keys: Shares::within(bytes_max), origins: VecDeque::new() };
     let mut known = known.lock();
     keyed.each(&KEYS, |name, row: Claimed| {
-        rows.keys.push_back((row.at_ms, name.to_owned()));
-        rows.claimed.insert(name.to_owned(), row.at_ms);
-        rows.answers_bytes += row.answer_bytes.unwrap_or(0);
+        rows.keep(name, &row);
         known.insert(name.to_owned(), row);
     })?;
     let mut origins = Vec::new();
@@ -82,7 +92,6 @@ pub(super) fn read(keyed: &Keyed, known: &Known, mut note: impl FnMut(&str, Orig
         note(&id, row.origin());
         rows.origins.push_back((at_ms, id));
     }
-    rows.keys.make_contiguous().sort();
     Ok(rows)
 }
 
@@ -145,16 +154,13 @@ impl Keeper {
         for one in batch {
             match one {
                 // In memory it is on its way: what is known here is what no memory has.
-                Change::Claim { name, row, .. } => {
-                    rows.keys.push_back((row.at_ms, name.clone()));
-                    rows.claimed.insert(name.clone(), row.at_ms);
-                }
+                Change::Claim { name, row, .. } => rows.keep(name, row),
                 Change::Answer { name, row, .. } => {
-                    rows.answers_bytes += row.answer_bytes.unwrap_or(0);
+                    rows.keep(name, row);
                     known.insert(name.clone(), row.clone());
                 }
                 Change::Forget { name } => {
-                    rows.claimed.remove(name);
+                    rows.keys.remove(name);
                     known.remove(name);
                 }
                 Change::Note { id, row } => rows.origins.push_back((row.at_ms, id.clone())),
@@ -164,16 +170,9 @@ impl Keeper {
         let now_ms = (self.clock)();
         let mut gone = Gone::default();
         let oldest_ms = now_ms.saturating_sub(millis(ANSWER_AGE_MAX));
-        while let Some((at_ms, name)) = rows.keys.front()
-            && (*at_ms < oldest_ms || rows.keys.len() > KEYS_MAX || rows.answers_bytes > ANSWERS_BYTES_MAX)
-        {
-            if rows.claimed.get(name) == Some(at_ms) {
-                rows.claimed.remove(name);
-                let bytes = known.remove(name).and_then(|row| row.answer_bytes).unwrap_or(0);
-                rows.answers_bytes = rows.answers_bytes.saturating_sub(bytes);
-                gone.keys.insert(name.clone());
-            }
-            rows.keys.pop_front();
+        while let Some(name) = rows.keys.take_gone(oldest_ms) {
+            known.remove(&*name);
+            gone.keys.insert(name);
         }
         let oldest_ms = now_ms.saturating_sub(millis(ORIGIN_IDLE_MAX));
         while let Some((at_ms, id)) = rows.origins.front()
@@ -188,7 +187,7 @@ impl Keeper {
 
 #[derive(Default)]
 struct Gone {
-    keys: HashSet<String>,
+    keys: HashSet<Arc<str>>,
     origins: Vec<String>,
 }
 

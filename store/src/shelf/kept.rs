@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tollgate_core::ports::{Begun, Kept, Later, Origin, Shelf, Unkept};
 
 use super::keeper::{self, Change, Keeper};
-use super::memory::{ANSWER_AGE_MAX, MemoryShelf};
+use super::memory::{ANSWER_AGE_MAX, Claim, MemoryShelf};
 use super::rows::{self, ANSWERS, Claimed, Noted};
 use crate::keyed::{Keyed, KeyedError, RAW_BYTES_MAX};
 
@@ -49,8 +49,12 @@ impl Known {
 impl KeptShelf {
     /// Reads what is there. Keys that have no answer belong to calls that were on their way when the gateway ended.
     pub fn open(keyed: Arc<Keyed>, clock: Clock) -> Result<KeptShelf, KeyedError> {
+        KeptShelf::open_within(keyed, clock, keeper::KEPT_BYTES_MAX)
+    }
+
+    fn open_within(keyed: Arc<Keyed>, clock: Clock, bytes_max: u64) -> Result<KeptShelf, KeyedError> {
         let (memory, known) = (MemoryShelf::default(), Arc::new(Known::default()));
-        let kept = keeper::read(&keyed, &known, |id, origin| {
+        let kept = keeper::read(&keyed, &known, bytes_max, |id, origin| {
             memory.note_now(id, origin);
         })?;
         let (changes, receiver) = mpsc::channel(QUEUE_MAX);
@@ -68,8 +72,8 @@ impl KeptShelf {
         matches!(timeout(within, all).await, Ok(Some(Ok(()))))
     }
 
-    async fn begin_kept(&self, key: &str, body_digest: [u8; 32]) -> Begun {
-        match self.memory.begin_now(key, body_digest) {
+    async fn begin_kept(&self, key: &str, tenant: &Arc<str>, body_digest: [u8; 32]) -> Begun {
+        match self.memory.begin_now(key, tenant, body_digest) {
             Begun::Fresh => {}
             other => return other,
         }
@@ -110,8 +114,7 @@ impl KeptShelf {
 
     async fn claim(&self, key: &str, call_id: &Arc<str>) -> Result<(), Unkept> {
         let gone = || Unkept("the shelf is closed".to_owned());
-        let body_digest = self.memory.leaves_now(key).ok_or_else(gone)?;
-        let row = Claimed { call_id: call_id.clone(), body_digest, at_ms: (self.clock)(), answer_bytes: None };
+        let row = self.row(self.memory.leaves_now(key).ok_or_else(gone)?, call_id.clone());
         let (done, confirmed) = oneshot::channel();
         let claimed = async {
             let change = Change::Claim { name: rows::name(key), row, done };
@@ -123,6 +126,11 @@ impl KeptShelf {
         timeout(WAIT_MAX, claimed).await.map_err(|_| late())?
     }
 
+    /// Of a key that has no answer so far.
+    fn row(&self, Claim { tenant, body_digest }: Claim, call_id: Arc<str>) -> Claimed {
+        Claimed { call_id, body_digest, at_ms: (self.clock)(), tenant, answer_bytes: None }
+    }
+
     async fn tell(&self, change: Change) {
         // The keeper ends with the shelf.
         let _ = self.changes.send(change).await;
@@ -130,8 +138,8 @@ impl KeptShelf {
 }
 
 impl Shelf for KeptShelf {
-    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun> {
-        Box::pin(self.begin_kept(key, body_digest))
+    fn begin<'a>(&'a self, key: &'a str, tenant: &'a Arc<str>, body_digest: [u8; 32]) -> Later<'a, Begun> {
+        Box::pin(self.begin_kept(key, tenant, body_digest))
     }
 
     fn leaves<'a>(&'a self, key: &'a str, call_id: &'a Arc<str>) -> Later<'a, Result<(), Unkept>> {
@@ -141,9 +149,9 @@ impl Shelf for KeptShelf {
     fn finish<'a>(&'a self, key: &'a str, answer: Kept) -> Later<'a, ()> {
         Box::pin(async move {
             let bytes = rows::write(&answer);
-            let Some(body_digest) = self.memory.finish_now(key, bytes.clone()) else { return };
+            let Some(claim) = self.memory.finish_now(key, bytes.clone()) else { return };
             let answer_bytes = (bytes.len() <= RAW_BYTES_MAX).then_some(bytes.len() as u64);
-            let row = Claimed { call_id: answer.call_id, body_digest, at_ms: (self.clock)(), answer_bytes };
+            let row = Claimed { answer_bytes, ..self.row(claim, answer.call_id) };
             // One that is too large is given again as long as memory has it, and is said to be unknown then.
             let bytes = if answer_bytes.is_some() { bytes } else { Bytes::new() };
             self.tell(Change::Answer { name: rows::name(key), row, bytes }).await;
@@ -160,9 +168,9 @@ impl Shelf for KeptShelf {
     }
 
     fn lost(&self, key: &str, call_id: &Arc<str>) {
-        let Some(body_digest) = self.memory.claimed_with(key) else { return };
+        let Some(claim) = self.memory.claimed_with(key) else { return };
         // Its claim is on disk already, and goes with it.
-        let row = Claimed { call_id: call_id.clone(), body_digest, at_ms: (self.clock)(), answer_bytes: None };
+        let row = self.row(claim, call_id.clone());
         self.known.lock().insert(rows::name(key), row);
         self.memory.forget_now(key);
     }

@@ -16,7 +16,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn open_at(dir: &Path, now_ms: &Arc<AtomicI64>) -> KeptShelf {
+fn open_within(dir: &Path, now_ms: &Arc<AtomicI64>, bytes_max: u64) -> KeptShelf {
     let now_ms = now_ms.clone();
     // The thread of a shelf before may have the file for a moment yet.
     let began = std::time::Instant::now();
@@ -27,7 +27,12 @@ fn open_at(dir: &Path, now_ms: &Arc<AtomicI64>) -> KeptShelf {
         }
         std::thread::sleep(Duration::from_millis(5));
     };
-    KeptShelf::open(Arc::new(keyed), Arc::new(move || now_ms.load(Ordering::Relaxed))).unwrap()
+    let clock = Arc::new(move || now_ms.load(Ordering::Relaxed));
+    KeptShelf::open_within(Arc::new(keyed), clock, bytes_max).unwrap()
+}
+
+fn open_at(dir: &Path, now_ms: &Arc<AtomicI64>) -> KeptShelf {
+    open_within(dir, now_ms, keeper::KEPT_BYTES_MAX)
 }
 
 fn open(dir: &Path) -> KeptShelf {
@@ -40,7 +45,7 @@ fn kept(body: &'static [u8]) -> Kept {
 }
 
 async fn begun(shelf: &KeptShelf, key: &str, digest: [u8; 32]) -> String {
-    match shelf.begin(key, digest).await {
+    match shelf.begin(key, &"acme".into(), digest).await {
         Begun::Fresh => "fresh".to_owned(),
         Begun::InFlight => "in flight".to_owned(),
         Begun::OtherBody => "other body".to_owned(),
@@ -136,6 +141,39 @@ fn old_rows_go_and_a_key_that_was_claimed_anew_stays() {
         assert_eq!(begun(&shelf, "old", BODY).await, "fresh");
         assert_eq!(begun(&shelf, "again", BODY).await, "answered new");
     });
+}
+
+/// Room for eight keys; another tenant's key is the oldest of all.
+#[test]
+fn a_tenant_that_fills_the_shelf_pushes_out_its_own_keys_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (now_ms, call): (Arc<AtomicI64>, Arc<str>) = (Arc::default(), "c-1".into());
+    let open = || open_within(dir.path(), &now_ms, 8 * keeper::KEY_BYTES);
+    block_on(async {
+        let shelf = open();
+        for n in 0..20 {
+            now_ms.store(n, Ordering::Relaxed);
+            let tenant = if n == 0 { "globex" } else { "acme" };
+            assert!(matches!(shelf.begin(&n.to_string(), &tenant.into(), BODY).await, Begun::Fresh));
+            shelf.leaves(&n.to_string(), &call).await.unwrap();
+            shelf.finish(&n.to_string(), kept(b"yes")).await;
+        }
+        assert!(shelf.close(WITHIN).await);
+    });
+    for start in ["the next", "one more, by what the rows say"] {
+        block_on(async {
+            let shelf = open();
+            assert_eq!(shelf.known.lock().len(), 8, "{start}");
+            for (n, expected, why) in [
+                (0, "answered yes", "the other tenant has less"),
+                (12, "fresh", "the oldest of the tenant that has the most"),
+                (13, "answered yes", "the newest of it stay"),
+                (19, "answered yes", "to the last"),
+            ] {
+                assert_eq!(begun(&shelf, &n.to_string(), BODY).await, expected, "{start} start: {n}: {why}");
+            }
+        });
+    }
 }
 
 /// A shelf without its thread: what must be on disk first does not go.

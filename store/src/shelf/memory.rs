@@ -42,12 +42,25 @@ pub struct MemoryShelf {
 
 #[derive(Clone)]
 struct Marker {
+    tenant: Arc<str>,
     body_digest: [u8; 32],
     since: Instant,
     /// Its call has left for a provider.
     has_left: bool,
     /// And was lost.
     lost: Option<Arc<str>>,
+}
+
+/// What a key was claimed with.
+pub(super) struct Claim {
+    pub tenant: Arc<str>,
+    pub body_digest: [u8; 32],
+}
+
+impl Marker {
+    fn claim(&self) -> Claim {
+        Claim { tenant: self.tenant.clone(), body_digest: self.body_digest }
+    }
 }
 
 #[derive(Clone)]
@@ -78,8 +91,8 @@ impl Default for MemoryShelf {
 }
 
 impl Shelf for MemoryShelf {
-    fn begin<'a>(&'a self, key: &'a str, body_digest: [u8; 32]) -> Later<'a, Begun> {
-        Box::pin(std::future::ready(self.begin_now(key, body_digest)))
+    fn begin<'a>(&'a self, key: &'a str, tenant: &'a Arc<str>, body_digest: [u8; 32]) -> Later<'a, Begun> {
+        Box::pin(std::future::ready(self.begin_now(key, tenant, body_digest)))
     }
 
     fn leaves<'a>(&'a self, key: &'a str, _call_id: &'a Arc<str>) -> Later<'a, Result<(), Unkept>> {
@@ -124,31 +137,30 @@ fn origins(bytes_max: u64) -> Cache<String, Origin> {
 }
 
 impl MemoryShelf {
-    /// The digest of the body that the key was claimed with; `None` = it was not.
-    pub(super) fn leaves_now(&self, key: &str) -> Option<[u8; 32]> {
+    /// What the key was claimed with; `None` = it was not.
+    pub(super) fn leaves_now(&self, key: &str) -> Option<Claim> {
         let mut on_their_way = self.lock();
         let marker = on_their_way.get_mut(key)?;
         marker.has_left = true;
-        Some(marker.body_digest)
+        Some(marker.claim())
     }
 
     /// The answer is as `rows` writes it.
-    pub(super) fn finish_now(&self, key: &str, answer: Bytes) -> Option<[u8; 32]> {
+    pub(super) fn finish_now(&self, key: &str, answer: Bytes) -> Option<Claim> {
         // Under the lock, answer first: nobody can find the key neither on its way nor answered.
         let mut on_their_way = self.lock();
-        let body_digest = on_their_way.get(key)?.body_digest;
-        self.answered(key, body_digest, answer);
+        let claim = on_their_way.get(key)?.claim();
+        self.answered(key, claim.body_digest, answer);
         on_their_way.remove(key);
-        Some(body_digest)
+        Some(claim)
     }
 
     pub(super) fn answered(&self, key: &str, body_digest: [u8; 32], answer: Bytes) {
         self.answers.insert(key.to_owned(), Record { body_digest, answer });
     }
 
-    /// The digest of the body that the key was claimed with.
-    pub(super) fn claimed_with(&self, key: &str) -> Option<[u8; 32]> {
-        self.lock().get(key).map(|marker| marker.body_digest)
+    pub(super) fn claimed_with(&self, key: &str) -> Option<Claim> {
+        self.lock().get(key).map(Marker::claim)
     }
 
     /// Had its call left for a provider?
@@ -161,7 +173,7 @@ impl MemoryShelf {
         self.origins.entry_by_ref(id).or_insert_with(|| origin).is_fresh()
     }
 
-    pub(super) fn begin_now(&self, key: &str, body_digest: [u8; 32]) -> Begun {
+    pub(super) fn begin_now(&self, key: &str, tenant: &Arc<str>, body_digest: [u8; 32]) -> Begun {
         let mut on_their_way = self.lock();
         if let Some(marker) = on_their_way.get(key)
             && marker.since.elapsed() < self.age_max
@@ -187,7 +199,8 @@ impl MemoryShelf {
             tracing::error!("too many idempotency keys are on their way: a call was told to try again");
             return Begun::InFlight;
         }
-        on_their_way.insert(key.into(), Marker { body_digest, since: Instant::now(), has_left: false, lost: None });
+        let marker = Marker { tenant: tenant.clone(), body_digest, since: Instant::now(), has_left: false, lost: None };
+        on_their_way.insert(key.into(), marker);
         Begun::Fresh
     }
 
@@ -216,6 +229,10 @@ mod tests {
         Kept { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body, call_id, revision }
     }
 
+    fn begun(shelf: &MemoryShelf, key: &str, digest: [u8; 32]) -> Begun {
+        shelf.begin_now(key, &"acme".into(), digest)
+    }
+
     fn finish(shelf: &MemoryShelf, key: &str, body: &str) {
         let later = shelf.finish(key, kept(body));
         drop(later);
@@ -225,7 +242,7 @@ mod tests {
     #[test]
     fn a_key_is_fresh_then_on_its_way_then_answered() {
         let shelf = MemoryShelf::default();
-        let begin = |digest| match shelf.begin_now("key", digest) {
+        let begin = |digest| match begun(&shelf, "key", digest) {
             Begun::Fresh => "fresh".to_owned(),
             Begun::InFlight => "in flight".to_owned(),
             Begun::OtherBody => "other body".to_owned(),
@@ -243,9 +260,9 @@ mod tests {
         assert_eq!(begin(ONE), "other body");
         drop(shelf.forget("key"));
         assert_eq!(begin(TWO), "the answer", "what was answered is not forgotten");
-        assert!(matches!(shelf.begin_now("lost", ONE), Begun::Fresh));
+        assert!(matches!(begun(&shelf, "lost", ONE), Begun::Fresh));
         shelf.lost("lost", &"c".into());
-        assert!(matches!(shelf.begin_now("lost", ONE), Begun::Unknown { .. }), "it may have been carried out");
+        assert!(matches!(begun(&shelf, "lost", ONE), Begun::Unknown { .. }), "it may have been carried out");
     }
 
     #[test]
@@ -254,10 +271,10 @@ mod tests {
         let mut answer = Kept { body: buffer.slice(..100), ..kept("") };
         answer.headers.insert("x-a", http::HeaderValue::from_maybe_shared(buffer.slice(..9)).unwrap());
         let shelf = MemoryShelf::default();
-        shelf.begin_now("key", ONE);
+        begun(&shelf, "key", ONE);
         drop(shelf.finish("key", answer));
         assert!(buffer.is_unique(), "the shelf has bytes of its own");
-        let Begun::Answered(kept) = shelf.begin_now("key", ONE) else { panic!("it was answered") };
+        let Begun::Answered(kept) = begun(&shelf, "key", ONE) else { panic!("it was answered") };
         assert_eq!((&kept.headers["x-a"].as_bytes(), kept.body.len()), (&&b"xxxxxxxxx"[..], 100));
         shelf.answers.run_pending_tasks();
         let bytes = "key".len() + rows::write(&kept).len();
@@ -272,7 +289,7 @@ mod tests {
             for _ in 0..20 {
                 scope.spawn(|| {
                     for n in 0..500 {
-                        if matches!(shelf.begin_now(&n.to_string(), ONE), Begun::Fresh) {
+                        if matches!(begun(&shelf, &n.to_string(), ONE), Begun::Fresh) {
                             fresh.fetch_add(1, Ordering::Relaxed);
                             finish(&shelf, &n.to_string(), "x");
                         }
@@ -305,20 +322,20 @@ mod tests {
     fn both_halves_are_bounded_and_lost_calls_let_go() {
         let shelf = MemoryShelf { on_their_way_max: 2, age_max: Duration::from_millis(50), ..MemoryShelf::default() };
         for key in ["a", "b"] {
-            assert!(matches!(shelf.begin_now(key, ONE), Begun::Fresh));
+            assert!(matches!(begun(&shelf, key, ONE), Begun::Fresh));
         }
-        assert!(matches!(shelf.begin_now("c", ONE), Begun::InFlight), "full");
+        assert!(matches!(begun(&shelf, "c", ONE), Begun::InFlight), "full");
         std::thread::sleep(Duration::from_millis(60));
-        assert!(matches!(shelf.begin_now("c", ONE), Begun::Fresh), "the lost ones made room");
+        assert!(matches!(begun(&shelf, "c", ONE), Begun::Fresh), "the lost ones made room");
         let large = "x".repeat(1 << 20);
         let shelf = MemoryShelf::default();
         for n in 0..200 {
-            shelf.begin_now(&n.to_string(), ONE);
+            begun(&shelf, &n.to_string(), ONE);
             finish(&shelf, &n.to_string(), &large);
         }
         shelf.answers.run_pending_tasks();
         assert!(shelf.answers.weighted_size() <= ANSWERS_BYTES_MAX);
-        assert!(matches!(shelf.begin_now("199", ONE), Begun::Answered(_)), "the newest is there");
-        assert!(matches!(shelf.begin_now("0", ONE), Begun::Fresh), "the oldest went");
+        assert!(matches!(begun(&shelf, "199", ONE), Begun::Answered(_)), "the newest is there");
+        assert!(matches!(begun(&shelf, "0", ONE), Begun::Fresh), "the oldest went");
     }
 }

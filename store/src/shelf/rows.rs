@@ -22,6 +22,9 @@ pub(super) struct Claimed {
     pub call_id: Arc<str>,
     pub body_digest: [u8; 32],
     pub at_ms: i64,
+    /// Empty = of a version that did not write whose it is.
+    #[serde(default)]
+    pub tenant: Arc<str>,
     /// Of its answer; `None` = there is none that could be given again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_bytes: Option<u64>,
