@@ -10,6 +10,9 @@ const BACK_MS: i64 = 1_000;
 /// After this long a call in flight may have ended; nobody knows better.
 const IN_FLIGHT_RETRY_MS: u64 = 1_000;
 
+/// More is never counted: it is the most that a checkpoint can say of a count, so a restart changes nothing.
+const USED_MAX: u64 = i64::MAX as u64;
+
 #[derive(Debug)]
 pub(super) enum Count {
     /// Begins at 0 in each period.
@@ -55,7 +58,7 @@ impl Slots {
     fn book(&mut self, amount: u64) {
         let slot = &mut self.slots[Self::slot(self.at)];
         // The sum must stay what the slots hold: what does not fit into it is in none.
-        let amount = amount.min(u64::MAX - self.used);
+        let amount = amount.min(USED_MAX - self.used);
         *slot += amount;
         self.used += amount;
     }
@@ -213,10 +216,11 @@ impl Count {
     /// Books what was used.
     pub(super) fn book(&mut self, amount: u64) {
         match self {
-            Count::Period { used, .. } => *used = used.saturating_add(amount),
+            Count::Period { used, .. } => *used = used.saturating_add(amount).min(USED_MAX),
             Count::Sliding(slots) => slots.book(amount),
             Count::Bucket { spent, per_ms, .. } => {
-                *spent = spent.saturating_add(u128::from(amount) * u128::from(*per_ms));
+                let more = u128::from(amount) * u128::from(*per_ms);
+                *spent = spent.saturating_add(more).min(u128::from(USED_MAX) * u128::from(*per_ms));
             }
             Count::Flight => {}
         }

@@ -81,6 +81,32 @@ fn balances_are_the_same_after_a_restart_and_lost_calls_are_booked_whole() {
     });
 }
 
+/// What a provider says of its usage may be anything.
+#[test]
+fn a_count_that_is_full_is_the_same_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let span = Window::Sliding { span_ms: 60_000 };
+    let rules = [
+        rule("month", Unit::Tokens, 100, Window::None),
+        rule("hour", Unit::Tokens, 100, span),
+        rule("minute", Unit::Tokens, 100, Window::Rolling { per_ms: 60_000 }),
+    ];
+    block_on(async {
+        let (ledger, _) = open(dir.path(), 0).await;
+        for (id, tokens, why) in [(1, i64::MAX as u64 - 1, "nearly full"), (2, u64::MAX, "full")] {
+            ledger.hold(id, &claims(&rules, 0), 0).await.unwrap();
+            ledger.settle(id, Used { nanousd: 0, tokens }, 0).await;
+            let expected = tokens.min(i64::MAX as u64);
+            assert_eq!(stands(&ledger, &rules, 0).await, [(expected, 0); 3], "{why}");
+        }
+        let before = stands(&ledger, &rules, 0).await;
+        assert!(ledger.close(Duration::from_secs(10), 0).await);
+        drop(ledger);
+        let (ledger, _) = open(dir.path(), 0).await;
+        assert_eq!(stands(&ledger, &rules, 0).await, before);
+    });
+}
+
 #[test]
 fn a_period_that_ended_meanwhile_is_over_and_an_edited_rule_keeps_its_usage() {
     let dir = tempfile::tempdir().unwrap();
