@@ -335,7 +335,7 @@ fn at_every_wait(turns: &'static [Turn], stream: bool, policy_panics: bool, used
         let stands = house.stands();
         assert!(stands.iter().all(|stands| stands.held == 0), "{why}: {stands:?}");
         let begun = format!("1:t|{}|openai.chat|{KEY_OF_CALL}", house.key.split('_').nth(1).unwrap());
-        let shelf = house.shelf.begin(&begun, [0; 32]).now_or_never().unwrap();
+        let shelf = house.shelf.begin(&begun, &"t".into(), [0; 32]).now_or_never().unwrap();
         let sent = house.provider.sent.load(Ordering::Relaxed);
         match went {
             Went::Ended => {

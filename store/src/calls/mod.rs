@@ -248,8 +248,8 @@ struct Leading<'a> {
 /// Writes a record, and waits for room and for a disk that fails as long as a call may.
 pub(crate) async fn write(journal: &Journal, bytes: &[u8]) -> Result<u64, Refused> {
     match journal.append(bytes) {
-        Err(Refused::Busy | Refused::Disk(_)) => {
-            no_longer(WAIT_MAX, journal.write(bytes)).await.unwrap_or(Err(Refused::Busy))
+        Err(first @ (Refused::Busy | Refused::Disk(_))) => {
+            no_longer(WAIT_MAX, journal.write(bytes)).await.unwrap_or(Err(first))
         }
         ended @ (Ok(_) | Err(Refused::TooLarge(_) | Refused::Closed)) => ended,
     }

@@ -12,6 +12,7 @@ use tollgate_core::ports::Ledger;
 
 use super::*;
 use crate::journal::{Bounds, Disk, Fault, Lie, Reader, Storage};
+use crate::keyed::Keyed;
 use crate::ledger::JournalLedger;
 
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -170,4 +171,22 @@ fn a_start_knows_what_left_and_did_not_end() {
     assert!(calls.all_unknown(0).is_empty(), "each once");
     drop((ledger, calls));
     block_on(async { assert!(open(dir.path()).await.calls().all_unknown(0).is_empty(), "and for ever") });
+}
+
+#[test]
+fn a_call_that_a_full_disk_keeps_from_leaving_waits_once_and_hears_why() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::new(Lie::None));
+    block_on(async {
+        let (storage, keyed) = (Arc::new(disk.clone()), Keyed::open(&dir.path().join("keyed.redb")).unwrap());
+        let journal = |known| Journal::open(Arc::new(disk.clone()), Bounds::default(), known);
+        let (ledger, _) = JournalLedger::open_in(storage, Arc::new(keyed), journal, 0).await.unwrap();
+        ledger.hold_for(1, &claims(), 0).await.unwrap();
+        disk.fill(true);
+        let began = std::time::Instant::now();
+        let why = ledger.calls().intend(&intent(1, "a/b")).await.unwrap_err().to_string();
+        assert!(why.contains("os error 28"), "{why}");
+        ledger.void(1, 0).await;
+        assert!(began.elapsed() < WAIT_MAX + WAIT_MAX / 2, "{:?}: its end is not waited for as well", began.elapsed());
+        assert_eq!(ledger.standing(&claims(), 0).await[0].held, 0);
+    });
 }

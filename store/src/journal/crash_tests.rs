@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::disk::{Disk, Fault, Lie, Random};
 use super::log::Log;
-use super::{Bounds, Reader, Refused, Retention, Storage, verify};
+use super::{Bounds, Reader, Retention, Storage, verify};
 
 /// Small, so that a short life sees many segments.
 const SEGMENT_BYTES: u64 = 700;
@@ -84,7 +84,7 @@ fn live(disk: &Disk, acts: &[Act], told: &mut Told, random: &mut Random) -> Resu
 
 fn append(log: &Log, disk: &Disk, payload: Vec<u8>, told: &mut Told) -> Result<(), String> {
     let mut answer = log.append(&payload);
-    if matches!(answer, Err(Refused::Busy)) && !disk.has_ended() {
+    if answer.is_err() && log.standing().is_replacing_due && !disk.has_ended() {
         // As the thread does it for a segment that was left.
         confirmed(log, log.replace().is_ok(), told);
         answer = log.append(&payload);

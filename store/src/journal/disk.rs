@@ -9,6 +9,8 @@ use super::storage::{Segment, Storage};
 
 /// Written whole or not at all, mostly. Far smaller than a real one, so that a record lies in several.
 const SECTOR: usize = 48;
+/// As Linux calls a full disk.
+const NO_SPACE: i32 = 28;
 
 /// What happens at the chosen call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +49,7 @@ struct Inner {
     calls: usize,
     fault: Option<(usize, Fault)>,
     has_ended: bool,
+    is_full: bool,
     lie: Lie,
 }
 
@@ -79,7 +82,7 @@ impl Random {
 
 impl Disk {
     pub(crate) fn new(lie: Lie) -> Disk {
-        let inner = Inner { files: BTreeMap::new(), calls: 0, fault: None, has_ended: false, lie };
+        let inner = Inner { files: BTreeMap::new(), calls: 0, fault: None, has_ended: false, is_full: false, lie };
         Disk { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -112,6 +115,11 @@ impl Disk {
     /// No fault is to come any more.
     pub(crate) fn heal(&self) {
         self.lock().fault = None;
+    }
+
+    /// Is there no room for another byte?
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.lock().is_full = is_full;
     }
 
     /// The process ends here: it calls nothing any more.
@@ -304,6 +312,9 @@ impl Handle {
 
 impl Segment for Handle {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.disk.lock().is_full {
+            return Err(io::Error::from_raw_os_error(NO_SPACE));
+        }
         self.call(|file| file.append(bytes), |file| file.append(&bytes[..bytes.len() / 2]))
     }
 

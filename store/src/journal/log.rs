@@ -4,6 +4,8 @@
 //! confirmed them. After a sync that failed, nothing is known of what the disk has: the file is left for good, and what
 //! it did not confirm is written again to a new segment, which says how far the old one can be believed.
 
+mod failing;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +18,7 @@ use super::record::{self, HEAD_BYTES, Head, PAYLOAD_BYTES_MAX};
 use super::scan::{Scan, UNSYNCED_BYTES_MAX, damage};
 use super::segment::{self, HEADER_BYTES, Header};
 use super::storage::{Segment, Storage};
+use failing::Failing;
 
 pub(crate) type NowMs = Arc<dyn Fn() -> i64 + Send + Sync>;
 
@@ -40,6 +43,8 @@ struct State {
     segments: Vec<Kept>,
     ordinal_max: u64,
     keep_from: u64,
+    /// Why the disk did not take what it was given last; `None` = it took it.
+    failing: Option<Failing>,
 }
 
 /// An end of what is there, and its place in the newest segment.
@@ -109,6 +114,7 @@ impl Log {
             segments,
             ordinal_max: links.ordinal_max,
             keep_from: 0,
+            failing: None,
         };
         let log = Log { storage, bounds, now_ms, state: Mutex::new(state) };
         log.replace()?;
@@ -126,8 +132,8 @@ impl Log {
         }
         let digest = record::digest(payload);
         let mut state = self.lock();
-        let State { file, written, synced, syncing, unsynced, .. } = &mut *state;
-        let Some(open) = file else { return Err(Refused::Busy) };
+        let State { file, written, synced, syncing, unsynced, failing, .. } = &mut *state;
+        let Some(open) = file else { return Err(failing::refused(failing)) };
         let waiting = syncing.len() + unsynced.len();
         if waiting > 0 && waiting + HEAD_BYTES + payload.len() > UNSYNCED_BYTES_MAX {
             return Err(Refused::Busy);
@@ -136,11 +142,13 @@ impl Log {
         let head = record::push(unsynced, written.head, synced.head.next, &digest, payload);
         match open.append(&unsynced[begin..]) {
             Ok(()) => {
+                *failing = None;
                 let sequence = written.head.next;
                 *written = Tail { head, bytes: written.bytes + (unsynced.len() - begin) as u64 };
                 Ok(sequence)
             }
             Err(why) => {
+                *failing = Some(Failing::of(&why, unsynced.len() - begin));
                 unsynced.truncate(begin);
                 // A part of it may be in the file; where that cannot be cut off, the file is left.
                 if open.cut(written.bytes).is_err() {
@@ -176,7 +184,7 @@ impl Log {
             }
             Err(why) => {
                 // The kernel may have thrown the pages away and call the next sync of this file a success.
-                state.file = None;
+                (state.file, state.failing) = (None, Some(Failing::of(&why, 0)));
                 let State { syncing, unsynced, .. } = &mut *state;
                 syncing.append(unsynced);
                 std::mem::swap(syncing, unsynced);
@@ -206,13 +214,16 @@ impl Log {
                 state.segments.push(Kept { header, bytes });
                 (state.written, state.synced) = (tail, tail);
                 state.unsynced.clear();
-                state.file = Some(file);
+                (state.file, state.failing) = (Some(file), None);
                 drop(state);
                 self.prune();
                 Ok(())
             }
             Err(why) => {
                 state.file = old.filter(|_| is_healthy);
+                if state.file.is_none() {
+                    state.failing = Some(Failing::of(&why, 0));
+                }
                 Err(why)
             }
         }

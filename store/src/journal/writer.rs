@@ -157,6 +157,11 @@ impl Journal {
         self.shared.log.written_head()
     }
 
+    /// Why the disk takes nothing at this time; it is tried again until it does. `None` = it took what it was given last.
+    pub fn failing(&self) -> Option<String> {
+        self.shared.log.failing()
+    }
+
     /// Waits, with its thread, until the disk has confirmed all records before `next`; `false` = not within the time.
     pub fn confirms(&self, next: u64, within: Duration) -> bool {
         let until = Instant::now() + within;
@@ -255,13 +260,14 @@ impl Syncer {
 impl Shared {
     fn step(&self) -> io::Result<()> {
         self.is_dirty.store(false, Ordering::Release);
+        let probed = self.log.probe();
         let synced = self.log.sync();
+        let done = probed.and(synced.map(drop));
         if !self.log.standing().is_replacing_due {
-            return synced.map(drop);
+            return done;
         }
         // A new segment takes along what the old one did not confirm.
-        let replaced = self.log.replace();
-        synced.and(replaced)
+        done.and(self.log.replace())
     }
 
     /// Waits for work: how many wait for the sync that is to come, and whether this is the end.

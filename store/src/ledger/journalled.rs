@@ -20,6 +20,7 @@ use tollgate_core::ports::{Later, Ledger, Used};
 
 use super::books::{End, lock};
 use super::event::Event;
+use super::telling::Telling;
 use super::{MemoryLedger, full};
 use crate::calls::{Booking, Calls, Left, Line, Mark, Replay, WAIT_MAX, booked, encoded, write};
 use crate::journal::{self, Bounds, Cut, Folder, Head, Journal, OpenError, ReadError, Reader, Recovered, Storage};
@@ -46,6 +47,7 @@ const LEDGER: &str = "ledger";
 pub struct JournalLedger {
     pub(crate) memory: MemoryLedger,
     journal: Arc<Journal>,
+    telling: Arc<Telling>,
     calls: Arc<Calls>,
     keyed: Arc<Keyed>,
     /// Between an operator's adjustment and its record no checkpoint is made.
@@ -104,11 +106,12 @@ impl JournalLedger {
         let known = keyed.get(&CHECKPOINT, LEDGER)?;
         let (journal, recovered) = open(known)?;
         let journal = Arc::new(journal);
-        let told = journal.clone();
+        let telling = Arc::new(Telling::to(journal.clone()));
+        let told = telling.clone();
         let memory = MemoryLedger::with_sink(Box::new(move |event| {
             // All else is written by who waits for it.
             if let Event::Expired { id, .. } = event {
-                append(&told, *id, event);
+                told.at_once(*id, event);
             }
         }));
         let from = known.unwrap_or_default().next;
@@ -133,7 +136,7 @@ impl JournalLedger {
         let calls = Arc::new(Calls::new(journal.clone()));
         calls.put_back(replay);
         let (adjusting, kept) = (Mutex::new(()), AtomicU64::new(from));
-        let ledger = JournalLedger { memory, journal, calls, keyed, adjusting, kept };
+        let ledger = JournalLedger { memory, journal, telling, calls, keyed, adjusting, kept };
         let sequence = ledger.write(&Line::Restarted { at_ms: now_ms, unknown }).await;
         let sequence = sequence.map_err(|_| LedgerError::Unconfirmed)?;
         let confirmed = no_longer(START_MAX, ledger.journal.synced(sequence)).await;
@@ -155,6 +158,11 @@ impl JournalLedger {
         self.keyed.clone()
     }
 
+    /// Why its disk takes nothing at this time, and so no call leaves; `None` = it does.
+    pub fn failing(&self) -> Option<String> {
+        self.journal.failing()
+    }
+
     #[cfg(test)]
     pub(crate) fn journal(&self) -> &Journal {
         &self.journal
@@ -165,7 +173,7 @@ impl JournalLedger {
         loop {
             tokio::time::sleep(CHECKPOINT_LOOK).await;
             let came = self.journal.written().next - self.kept.load(Ordering::Relaxed);
-            if came >= CHECKPOINT_RECORDS {
+            if came >= CHECKPOINT_RECORDS || self.telling.is_due() {
                 let (ledger, now_ms) = (self.clone(), now_ms());
                 // A task that panics is told by the hook; the next look tries again.
                 let _ = tokio::task::spawn_blocking(move || ledger.checkpoint_or_tell(now_ms)).await;
@@ -194,6 +202,21 @@ impl JournalLedger {
     /// Keeps all balances and open holds as of one moment, when the disk has confirmed the journal up to there: a
     /// checkpoint must not know more than the journal has.
     pub(crate) fn checkpoint(&self, now_ms: i64) -> Result<(), KeyedError> {
+        let was_behind = self.telling.begins();
+        let made = self.made(now_ms);
+        match made {
+            Ok(true) if was_behind => {
+                tracing::warn!("the balances are kept: what the journal did not take is made good")
+            }
+            Ok(true) => {}
+            // Where the disk is slow, the next look tries again.
+            Ok(false) | Err(_) => self.telling.came_to_nothing(was_behind),
+        }
+        made.map(drop)
+    }
+
+    /// `false` = the disk did not confirm the journal in time.
+    fn made(&self, now_ms: i64) -> Result<bool, KeyedError> {
         // Whatever happens is done in memory first and written to the journal then. So all that the journal has up to its
         // end at this moment is in the copy. A hold or an end that is in the copy and reaches the journal later finds
         // itself done when it is done again: a call ends only when its hold is written, holds are known by their id, and
@@ -204,8 +227,7 @@ impl JournalLedger {
         };
         with_holds(&mut calls, &changes);
         if !self.journal.confirms(head.next, WAIT_MAX) {
-            // The disk is slow: the next look tries again.
-            return Ok(());
+            return Ok(false);
         }
         self.keyed.change(|change| {
             change.clear(&CHANGES)?;
@@ -223,7 +245,7 @@ impl JournalLedger {
         })?;
         self.kept.store(head.next, Ordering::Relaxed);
         self.journal.keep_from(head.next);
-        Ok(())
+        Ok(true)
     }
 
     /// Balances in memory: see `MemoryLedger::check`.
@@ -237,15 +259,19 @@ impl JournalLedger {
 
     async fn end(&self, id: HoldId, end: End, now_ms: i64) {
         // An end is written behind its hold, and a call ends only when that is written: see `checkpoint`.
-        if let Some(booking) = self.calls.unpark(id)
-            && let Err(why) = self.write(&Line::Changed(booking.into())).await
-        {
-            not_kept(id, &why);
+        let booking = self.calls.unpark(id);
+        let has_left = booking.is_none();
+        if let Some(booking) = booking {
+            self.telling.at_once(id, &booking.into());
         }
-        if self.memory.take_out(id, end, now_ms).is_some()
-            && let Err(why) = self.write(&Line::Changed(Event::ended(id, end, now_ms))).await
-        {
-            not_kept(id, &why);
+        if self.memory.take_out(id, end, now_ms).is_none() {
+            return;
+        }
+        let event = Event::ended(id, end, now_ms);
+        match has_left {
+            true => self.telling.patiently(id, event).await,
+            // Its caller has waited for the journal already, or waits for nothing that costs.
+            false => self.telling.at_once(id, &event),
         }
     }
 }
@@ -317,10 +343,10 @@ impl Ledger for JournalLedger {
     fn lost(&self, id: HoldId, had_left: bool, now_ms: i64) {
         let end = if had_left { End::Settled(None) } else { End::Voided };
         if let Some(booking) = self.calls.unpark(id) {
-            append(&self.journal, id, &booking.into());
+            self.telling.at_once(id, &booking.into());
         }
         if self.memory.take_out(id, end, now_ms).is_some() {
-            append(&self.journal, id, &Event::ended(id, end, now_ms));
+            self.telling.at_once(id, &Event::ended(id, end, now_ms));
         }
     }
 
@@ -328,7 +354,7 @@ impl Ledger for JournalLedger {
         let _no_checkpoint = lock(&self.adjusting);
         if self.memory.adjust_now(id, &claim.rule, &claim.scope, delta, now_ms) {
             let (rule, scope) = (claim.rule.clone(), Arc::from(&*claim.scope));
-            append(&self.journal, id, &Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
+            self.telling.at_once(id, &Event::Adjusted { id, rule, scope, delta, at_ms: now_ms });
         }
         Box::pin(std::future::ready(()))
     }
@@ -356,18 +382,6 @@ impl Ledger for JournalLedger {
     fn balances<'a>(&'a self, listing: Listing<'a>, now_ms: i64) -> Later<'a, Result<Vec<Balance>, Undone>> {
         self.memory.balances(listing, now_ms)
     }
-}
-
-/// Where nothing may wait.
-fn append(journal: &Journal, id: HoldId, event: &Event) {
-    if let Err(why) = journal.append(&encoded(event)) {
-        not_kept(id, &why);
-    }
-}
-
-fn not_kept(id: HoldId, why: &journal::Refused) {
-    let id = format_args!("{id:032x}");
-    tracing::error!(hold = %id, %why, "the end of a hold is not in the journal: after a restart it is booked whole");
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tollgate_core::limits::rules::{Calendar, Rule, Unit, Window};
 
 use super::super::tests::rule;
 use super::*;
-use crate::journal::Storage;
+use crate::journal::{Disk, Lie, Storage};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -93,8 +93,10 @@ fn a_count_that_is_full_is_the_same_after_a_restart() {
     ];
     block_on(async {
         let (ledger, _) = open(dir.path(), 0).await;
-        for (id, tokens, why) in [(1, i64::MAX as u64 - 1, "nearly full"), (2, u64::MAX, "full")] {
+        for id in 1..=2 {
             ledger.hold(id, &claims(&rules, 0), 0).await.unwrap();
+        }
+        for (id, tokens, why) in [(1, i64::MAX as u64 - 1, "nearly full"), (2, u64::MAX, "full")] {
             ledger.settle(id, Used { nanousd: 0, tokens }, 0).await;
             let expected = tokens.min(i64::MAX as u64);
             assert_eq!(stands(&ledger, &rules, 0).await, [(expected, 0); 3], "{why}");
@@ -104,6 +106,43 @@ fn a_count_that_is_full_is_the_same_after_a_restart() {
         drop(ledger);
         let (ledger, _) = open(dir.path(), 0).await;
         assert_eq!(stands(&ledger, &rules, 0).await, before);
+    });
+}
+
+#[test]
+fn what_a_full_disk_did_not_take_is_made_good_when_there_is_room() {
+    let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::new(Lie::None));
+    let rules = [rule("money", Unit::Nanousd, 1_000_000, Window::None)];
+    let open = async || {
+        let (storage, keyed) = (Arc::new(disk.clone()), Keyed::open(&dir.path().join("keyed.redb")).unwrap());
+        let journal = |known| Journal::open(Arc::new(disk.clone()), Bounds::default(), known);
+        Arc::new(JournalLedger::open_in(storage, Arc::new(keyed), journal, 0).await.unwrap().0)
+    };
+    block_on(async {
+        let ledger = open().await;
+        for id in 1..=3 {
+            ledger.hold(id, &claims(&rules, 100), 0).await.unwrap();
+        }
+        let keeping = tokio::spawn(ledger.clone().keep(|| 0));
+        disk.fill(true);
+        ledger.settle(1, used(40), 0).await;
+        let why = ledger.journal.failing().expect("the disk is full");
+        assert!(why.contains("os error 28"), "{why}");
+        assert!(!ledger.telling.is_due(), "no checkpoint is tried on a full disk");
+        disk.fill(false);
+        let began = std::time::Instant::now();
+        while ledger.kept.load(Ordering::Relaxed) == 0 {
+            assert!(began.elapsed() < Duration::from_secs(20), "no checkpoint, and nobody wrote anything");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!(ledger.journal.failing(), None);
+        ledger.settle(2, used(5), 0).await;
+        keeping.abort();
+        assert!(keeping.await.unwrap_err().is_cancelled());
+        drop(Arc::into_inner(ledger).unwrap());
+        let ledger = open().await;
+        let after = stands(&ledger, &rules, 0).await;
+        assert_eq!(after, [(40 + 5 + 100, 0)], "the first ended at what it used, and the third was lost");
     });
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod hold;
 mod journalled;
 mod listing;
 mod replay;
+mod telling;
 
 use std::fmt;
 use std::hash::BuildHasher;
