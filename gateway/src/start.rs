@@ -116,7 +116,7 @@ pub async fn serve(config: Config, args: &Serve) -> Result<(), Ended> {
     greet(&callers, &operators_at, &doors, one_time.as_deref(), &found, &core);
 
     let gate = gate(&config, &core, &metrics)?;
-    let operators = Operators { metrics, policies: active.clone(), providers: found.into() };
+    let operators = Operators { metrics, policies: active.clone(), providers: found.into(), ledger: ledger.clone() };
     let admin = Admin {
         operators,
         policies: active,

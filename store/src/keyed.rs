@@ -5,9 +5,11 @@
 
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use redb::backends::FileBackend;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,6 +40,8 @@ impl<V> Table<V> {
 pub enum KeyedError {
     #[error("cannot use the state file `{}`: {why}; restore it from a copy, or move it away to begin anew", path.display())]
     Disk { path: PathBuf, why: redb::Error },
+    #[error("the disk of the state file `{}` is full ({why}): make room and try again; nothing was changed, and what is there is whole", path.display())]
+    Full { path: PathBuf, why: std::io::Error },
     #[error("a row of `{table}` in the state file cannot be read: {why}; it may be of a newer version of this program")]
     Row { table: String, why: serde_json::Error },
     #[error(
@@ -49,7 +53,10 @@ pub enum KeyedError {
 /// The state file of one gateway.
 pub struct Keyed {
     path: PathBuf,
-    database: Database,
+    /// `None` = it could not be opened again.
+    database: RwLock<Option<Database>>,
+    /// The disk failed it: the database takes nothing any more, whatever the disk does then, and is to be opened again.
+    has_failed: AtomicBool,
 }
 
 /// What changes together, or not at all.
@@ -61,21 +68,12 @@ pub struct Change<'k> {
 impl Keyed {
     /// Made where it is not there; one that a crash left is put right.
     pub fn open(path: &Path) -> Result<Keyed, KeyedError> {
-        let disk = |why: redb::Error| KeyedError::Disk { path: path.to_owned(), why };
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(|why| disk(redb::Error::Io(why)))?;
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES);
-        let backend = FileBackend::new(file).map_err(|why| disk(why.into()))?;
-        let database = builder.create_with_backend(backend).map_err(|why| disk(why.into()))?;
-        Ok(Keyed { path: path.to_owned(), database })
+        let database = RwLock::new(Some(database(path).map_err(|why| failed(path, why))?));
+        Ok(Keyed { path: path.to_owned(), database, has_failed: AtomicBool::new(false) })
     }
 
     pub fn get<V: DeserializeOwned>(&self, table: &Table<V>, key: &str) -> Result<Option<V>, KeyedError> {
-        let reading = self.database.begin_read().map_err(|why| self.disk(why))?;
+        let reading = self.reading()?;
         match reading.open_table(table.definition) {
             Ok(open) => self.row(table, &open, key),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -84,7 +82,7 @@ impl Keyed {
     }
 
     pub fn bytes(&self, table: &Table<Raw>, key: &str) -> Result<Option<Vec<u8>>, KeyedError> {
-        let reading = self.database.begin_read().map_err(|why| self.disk(why))?;
+        let reading = self.reading()?;
         let open = match reading.open_table(table.definition) {
             Ok(open) => open,
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -96,7 +94,7 @@ impl Keyed {
 
     /// All rows, in the order of their keys.
     pub fn each<V: DeserializeOwned>(&self, table: &Table<V>, mut give: impl FnMut(&str, V)) -> Result<(), KeyedError> {
-        let reading = self.database.begin_read().map_err(|why| self.disk(why))?;
+        let reading = self.reading()?;
         let open = match reading.open_table(table.definition) {
             Ok(open) => open,
             Err(TableError::TableDoesNotExist(_)) => return Ok(()),
@@ -111,7 +109,7 @@ impl Keyed {
 
     /// Makes all changes at once. Where `make` fails, none is made.
     pub fn change(&self, make: impl FnOnce(&Change<'_>) -> Result<(), KeyedError>) -> Result<(), KeyedError> {
-        let transaction = self.database.begin_write().map_err(|why| self.disk(why))?;
+        let transaction = self.with(|database| database.begin_write().map_err(|why| self.disk(why)))?;
         let change = Change { keyed: self, transaction };
         make(&change)?;
         change.transaction.commit().map_err(|why| self.disk(why))
@@ -127,8 +125,33 @@ impl Keyed {
         value.map(|value| read(table, value.value())).transpose()
     }
 
+    fn reading(&self) -> Result<ReadTransaction, KeyedError> {
+        self.with(|database| database.begin_read().map_err(|why| self.disk(why)))
+    }
+
+    /// The database, opened again where its disk failed it.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, KeyedError>) -> Result<T, KeyedError> {
+        if self.has_failed.load(Ordering::Acquire) {
+            let mut held = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if self.has_failed.load(Ordering::Acquire) {
+                // It holds the lock of the file.
+                *held = None;
+                *held = Some(database(&self.path).map_err(|why| failed(&self.path, why))?);
+                self.has_failed.store(false, Ordering::Release);
+                tracing::warn!(path = %self.path.display(), "the state file was opened again after its disk had failed");
+            }
+        }
+        let held = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        // Another may have begun to open it again, and failed.
+        held.as_ref().map_or_else(|| Err(self.disk(redb::Error::PreviousIo)), work)
+    }
+
     fn disk(&self, why: impl Into<redb::Error>) -> KeyedError {
-        KeyedError::Disk { path: self.path.clone(), why: why.into() }
+        let why = why.into();
+        if matches!(why, redb::Error::Io(_) | redb::Error::PreviousIo) {
+            self.has_failed.store(true, Ordering::Release);
+        }
+        failed(&self.path, why)
     }
 }
 
@@ -165,6 +188,26 @@ impl Change<'_> {
     pub fn remove<V>(&self, table: &Table<V>, key: &str) -> Result<(), KeyedError> {
         let mut open = self.transaction.open_table(table.definition).map_err(|why| self.keyed.disk(why))?;
         open.remove(key).map(drop).map_err(|why| self.keyed.disk(why))
+    }
+}
+
+/// A file that is not there is made.
+fn database(path: &Path) -> Result<Database, redb::Error> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(redb::Error::Io)?;
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    Ok(builder.create_with_backend(FileBackend::new(file)?)?)
+}
+
+fn failed(path: &Path, why: redb::Error) -> KeyedError {
+    let path = path.to_owned();
+    match why {
+        redb::Error::Io(why) if why.kind() == std::io::ErrorKind::StorageFull => KeyedError::Full { path, why },
+        why => KeyedError::Disk { path, why },
     }
 }
 
@@ -225,5 +268,21 @@ mod tests {
         let told = Keyed::open(&path).err().unwrap().to_string();
         assert!(told.contains("keyed.redb"), "{told}");
         assert_eq!(std::fs::read(&path).unwrap(), b"not a database");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_one_and_the_file_is_used_again_when_there_is_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let keyed = Keyed::open(&dir.path().join("keyed.redb")).unwrap();
+        keyed.change(|change| change.put(&NUMBERS, "a", &1)).unwrap();
+        let full = || std::io::Error::from_raw_os_error(28);
+        let told = keyed.change(|_| Err(keyed.disk(redb::Error::Io(full())))).unwrap_err().to_string();
+        assert!(told.contains("is full") && !told.contains("move it away"), "{told}");
+        assert!(keyed.has_failed.load(Ordering::Acquire), "a database whose disk failed takes nothing any more");
+        keyed.change(|change| change.put(&NUMBERS, "b", &2)).unwrap();
+        assert_eq!(all(&keyed), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        assert!(!keyed.has_failed.load(Ordering::Acquire), "it was opened again, once");
+        let told = keyed.disk(redb::Error::Corrupted("x".to_owned())).to_string();
+        assert!(told.contains("restore it from a copy"), "{told}");
     }
 }
