@@ -133,10 +133,10 @@ impl Choice {
             }
             Kind::ToolCall(call) => {
                 let part = self.begin_call(at, (&call.id, &call.name), (reply_id, given), out)?;
-                let arguments = Delta::Arguments(call.arguments.into_owned());
-                out.push(Event::Delta { choice: at, part, delta: arguments });
-                if let Some(signature) = signature {
-                    out.push(Event::Delta { choice: at, part, delta: Delta::Signature(signature) });
+                // The seal first: most dialects tell it where the call begins.
+                let seal = signature.map(Delta::Signature);
+                for delta in seal.into_iter().chain([Delta::Arguments(call.arguments.into_owned())]) {
+                    out.push(Event::Delta { choice: at, part, delta });
                 }
                 out.push(Event::End { choice: at, part });
             }

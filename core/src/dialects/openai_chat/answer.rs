@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::finish_of;
+use super::{details, finish_of};
 use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall};
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_list, is_null, is_object, loose};
@@ -60,13 +60,16 @@ fn choice<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<Ch
 
 fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<Vec<Part<'a>>, Wrong> {
     let members = r.object(raw)?;
-    let mut parts: Vec<Part<'a>> = Vec::new();
-    let details = find(&members, "reasoning_details").filter(|raw| is_list(raw));
-    if let Some(raw) = details {
-        parts = r.within("reasoning_details", |r| r.each(raw, |_, item| Ok(detail(item))))?;
-    }
     let plain = ["reasoning_content", "reasoning"].into_iter().find_map(|name| as_text(find(&members, name)?));
-    if let Some(text) = plain.filter(|text| parts.is_empty() && !text.is_empty()) {
+    let plain = plain.filter(|text| !text.is_empty());
+    let mut parts: Vec<Part<'a>> = match find(&members, "reasoning_details").filter(|raw| is_list(raw)) {
+        Some(raw) => {
+            let told = r.within("reasoning_details", |r| r.each(raw, |_, item| Ok(details::told(item))))?;
+            details::parts(told, plain.clone())
+        }
+        None => Vec::new(),
+    };
+    if let Some(text) = plain.filter(|_| parts.is_empty()) {
         parts.push(Kind::Reasoning(Reasoning { text, ..Reasoning::default() }).into());
     }
     if let Some(raw) = find(&members, "content") {
@@ -128,31 +131,6 @@ fn listed(raw: Raw<'_>) -> Option<Part<'_>> {
 pub fn thoughts(raw: Raw<'_>) -> String {
     let items: Vec<Raw<'_>> = serde_json::from_str(raw.get()).unwrap_or_default();
     items.into_iter().filter_map(|item| as_text(find(&loose(item), "text")?)).collect()
-}
-
-fn detail(raw: Raw<'_>) -> Part<'_> {
-    let members = loose(raw);
-    let text = |name: &str| find(&members, name).and_then(as_text);
-    let by = maker(text("format").as_deref().unwrap_or_default());
-    let summary = text("summary");
-    let encrypted = text("data");
-    let signature = text("signature").or(encrypted.is_some().then_some("".into()));
-    let reasoning = Reasoning {
-        summary: summary.is_some(),
-        text: text("text").or(summary).unwrap_or_default(),
-        encrypted,
-        id: text("id"),
-    };
-    Part { signature: signature.map(|data| Signature { by, data }), ..Kind::Reasoning(reasoning).into() }
-}
-
-fn maker(format: &str) -> Maker {
-    match format.split('-').next() {
-        Some("anthropic") => Maker::Anthropic,
-        Some("google") => Maker::Google,
-        Some("openai") => Maker::Openai,
-        Some(_) | None => Maker::Other,
-    }
 }
 
 /// `url_citation` annotations belong to the text as a whole: they tell where in it.

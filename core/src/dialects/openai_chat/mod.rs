@@ -3,6 +3,7 @@
 //! It is also the canonical request of the contract: the names of elements are its members.
 
 mod answer;
+mod details;
 mod error;
 mod note;
 mod read_media;

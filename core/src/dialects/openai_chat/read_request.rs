@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 
+use super::details;
 use super::read_media::{audio, by_url, file};
 use super::read_tools::{OLDER_ID, name_older_calls, older_call, older_function, tool, tool_call, tool_choice};
-use crate::contract::canonical::part::{Kind, Maker, MediaKind, Message, Part, Reasoning, Role, Signature, ToolResult};
+use crate::contract::canonical::part::{Kind, MediaKind, Message, Part, Reasoning, Role, ToolResult};
 use crate::contract::canonical::{CacheMark, Format, Logprobs, ReasoningAsk, Request};
 use crate::contract::read::{Members, Raw, Reading, Wrong, find, is_list, is_null, is_object};
 use crate::contract::skim::Skim;
@@ -113,6 +114,7 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Message<'a>, Wrong> 
     };
     let older = find(&members, "role").is_some_and(|role| role.get() == r#""function""#);
     let mut message = Message { role, name: None, parts: Vec::new() };
+    let (mut thoughts, mut sealed) = (None, Vec::new());
     let (mut said, mut calls, mut call_id) = (Vec::new(), Vec::new(), older.then_some(OLDER_ID.into()));
     for (name, raw) in members.into_iter().filter(|(_, raw)| !is_null(raw)) {
         match &*name {
@@ -125,22 +127,22 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Message<'a>, Wrong> 
             "refusal" => message.parts.push(Kind::Refusal(r.within("refusal", |r| r.text(raw))?).into()),
             "reasoning_content" | "reasoning" if raw.get().starts_with('"') => {
                 let text = r.text(raw)?;
-                let known = message.parts.iter().any(|p| matches!(p.kind, Kind::Reasoning(_)));
-                if !text.is_empty() && !known {
-                    message.parts.insert(0, Kind::Reasoning(Reasoning { text, ..Reasoning::default() }).into());
-                }
+                thoughts = thoughts.or(Some(text).filter(|text| !text.is_empty()));
             }
-            "reasoning_details" => {
-                let details = r.within("reasoning_details", |r| r.each(raw, reasoning_detail))?;
-                // They say all that the plain text says, and the seals.
-                message.parts.retain(|p| !matches!(p.kind, Kind::Reasoning(_)));
-                message.parts.splice(0..0, details);
-            }
+            "reasoning_details" => sealed = r.within("reasoning_details", |r| r.each(raw, details::read))?,
             // A text that the answer begins with: a trailing message of the assistant means the same.
             "prefix" if raw.get() == "false" => {}
             other => r.extra(other, raw),
         }
     }
+    // The entries say all that the plain text says, and the seals.
+    message.parts.splice(
+        0..0,
+        match sealed.is_empty() {
+            false => details::parts(sealed, thoughts),
+            true => thoughts.into_iter().map(plain_thoughts).collect(),
+        },
+    );
     message.parts.extend(said);
     message.parts.extend(calls);
     if role == Role::Tool {
@@ -219,7 +221,11 @@ fn thinking<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Option<Par
     } else {
         r.within("thinking", |r| r.text(raw))?
     };
-    Ok(Some(Kind::Reasoning(Reasoning { text, ..Reasoning::default() }).into()))
+    Ok(Some(plain_thoughts(text)))
+}
+
+fn plain_thoughts(text: Cow<'_, str>) -> Part<'_> {
+    Kind::Reasoning(Reasoning { text, ..Reasoning::default() }).into()
 }
 
 pub fn cache_mark<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Option<CacheMark>, Wrong> {
@@ -232,31 +238,6 @@ pub fn cache_mark<'a>(r: &mut Reading<'a>, members: &Members<'a>) -> Result<Opti
         let ttl = find(&members, "ttl").map(|raw| r.within("ttl", |r| r.text(raw))).transpose()?;
         Ok(Some(if ttl.as_deref() == Some("1h") { CacheMark::Hour } else { CacheMark::Minutes5 }))
     })
-}
-
-/// Reasoning of an earlier turn with its seal, in the form that OpenRouter gave it.
-fn reasoning_detail<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Part<'a>, Wrong> {
-    let members = r.object(raw)?;
-    let text = |r: &mut Reading<'a>, name: &'static str| {
-        find(&members, name).map(|raw| r.within(name, |r| r.text(raw))).transpose()
-    };
-    let (thoughts, summary) = (text(r, "text")?, text(r, "summary")?);
-    let by = match text(r, "format")?.as_deref().unwrap_or_default() {
-        f if f.starts_with("anthropic") => Maker::Anthropic,
-        f if f.starts_with("google") => Maker::Google,
-        f if f.starts_with("openai") => Maker::Openai,
-        _ => Maker::Other,
-    };
-    let reasoning = Reasoning {
-        summary: summary.is_some(),
-        text: thoughts.or(summary).unwrap_or_default(),
-        encrypted: text(r, "data")?,
-        id: text(r, "id")?,
-    };
-    // Whose thoughts are sealed is told by the signature alone: what has data only gets an empty one.
-    let signature = text(r, "signature")?.or(reasoning.encrypted.is_some().then_some("".into()));
-    let signature = signature.map(|data| Signature { by, data });
-    Ok(Part { signature, ..Kind::Reasoning(reasoning).into() })
 }
 
 fn format<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Option<Format<'a>>, Wrong> {

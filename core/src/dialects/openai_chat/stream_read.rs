@@ -1,9 +1,12 @@
 //! A provider's stream, read: chunks of many makes into one order of events.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::answer::{made_id, thoughts};
+use super::details::{self, Detail};
 use super::finish_of;
 use super::note::error_of;
 use crate::contract::canonical::answer::Finish;
@@ -101,6 +104,8 @@ struct Function<'a> {
 struct Choice {
     parts: u64,
     open: Option<(u64, Begins)>,
+    /// Which of the entries of thoughts was told last.
+    detail: Option<u64>,
     calls: Vec<Call>,
     finished: bool,
 }
@@ -237,29 +242,20 @@ impl Choice {
 
     fn details(&mut self, at: u64, raw: &RawValue, out: &mut Vec<Event>) {
         let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-        for item in items {
-            let members = loose(item);
-            let text = |name: &str| find(&members, name).and_then(as_text);
-            let summary = text("summary");
-            let kind = Begins::Reasoning { summary: summary.is_some(), id: text("id").map(Into::into) };
-            let by = match text("format").as_deref().unwrap_or_default() {
-                f if f.starts_with("anthropic") => Maker::Anthropic,
-                f if f.starts_with("google") => Maker::Google,
-                f if f.starts_with("openai") => Maker::Openai,
-                _ => Maker::Other,
-            };
-            if let Some(text) = text("text").or(summary).filter(|t| !t.is_empty()) {
-                self.delta(at, kind.clone(), Delta::Text(text.into_owned()), out);
+        for Detail { index, reasoning, signature } in items.into_iter().map(details::told) {
+            let id = reasoning.id.map(Cow::into_owned);
+            let kind = Begins::Reasoning { summary: reasoning.summary, id };
+            let before = std::mem::replace(&mut self.detail, index);
+            let is_other = before.is_some() && index.is_some() && before != index;
+            if is_other && matches!(self.open, Some((_, Begins::Reasoning { .. }))) {
+                self.close(at, out);
             }
-            if let Some(data) = text("data") {
-                // Whose they are is told before them.
-                let whose = Signature { by, data: "".into() };
-                self.delta(at, kind.clone(), Delta::Signature(whose), out);
-                self.delta(at, kind.clone(), Delta::Encrypted(data.into_owned()), out);
-            }
-            if let Some(data) = text("signature") {
-                let signature = Signature { by, data: data.into_owned().into() };
-                self.delta(at, kind, Delta::Signature(signature), out);
+            let signature = signature.map(|s| Signature { by: s.by, data: s.data.into_owned().into() });
+            let encrypted = reasoning.encrypted.map(|data| Delta::Encrypted(data.into_owned()));
+            let text = Some(reasoning.text).filter(|text| !text.is_empty()).map(|t| Delta::Text(t.into_owned()));
+            // Whose encrypted thoughts are is told before them.
+            for delta in [text, signature.map(Delta::Signature), encrypted].into_iter().flatten() {
+                self.delta(at, kind.clone(), delta, out);
             }
         }
     }
@@ -319,19 +315,19 @@ impl Choice {
                 part
             }
         };
-        if let Some(raw) = function.arguments {
-            // A whole object instead of its text, from servers that do not know pieces.
-            let text = as_text(raw).map_or_else(|| raw.get().to_owned(), Into::into);
-            if !text.is_empty() && text != "null" {
-                out.push(Event::Delta { choice: at, part, delta: Delta::Arguments(text) });
-            }
-        }
         if let Some(data) = piece
             .extra_content
             .and_then(|raw| as_text(find(&loose(find(&loose(raw), "google")?), "thought_signature")?))
         {
             let signature = Signature { by: Maker::Google, data: data.into_owned().into() };
             out.push(Event::Delta { choice: at, part, delta: Delta::Signature(signature) });
+        }
+        if let Some(raw) = function.arguments {
+            // A whole object instead of its text, from servers that do not know pieces.
+            let text = as_text(raw).map_or_else(|| raw.get().to_owned(), Into::into);
+            if !text.is_empty() && text != "null" {
+                out.push(Event::Delta { choice: at, part, delta: Delta::Arguments(text) });
+            }
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! A stream for a caller: one chunk an event, in the order in which the provider said it.
 
-use super::write_answer::{Form, Forms, format_name, head, write_usage};
+use super::write_answer::{Form, Forms, format_name, head, write_seal, write_usage};
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::Maker;
+use crate::contract::canonical::part::{Maker, Signature};
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write::{self, Null};
@@ -19,6 +19,8 @@ pub struct Writer {
     usage: Option<Usage>,
     service_tier: Option<String>,
     parts: Vec<Part>,
+    /// A call that was begun and not yet told: its seal stands where it begins, and comes right behind.
+    unsaid: Option<usize>,
     forms: Forms,
     /// Choices that have said who speaks.
     begun: Vec<u64>,
@@ -28,14 +30,18 @@ struct Part {
     choice: u64,
     part: u64,
     kind: Begins,
-    /// Of a call: its place among the calls of its choice.
+    /// Its place among the calls, or among the thoughts, of its choice.
     index: u64,
     said: bool,
+    /// What it rests on: so many were told.
+    cited: u64,
     form: Form,
     /// Arguments of a call of free text: what it says is known when they are whole.
     waits: String,
     /// Whose models sealed it, where that was told.
     by: Maker,
+    /// Its seal was told, and whose it is: once, for clients that gather a stream put texts of one index together.
+    sealed: bool,
 }
 
 impl Writer {
@@ -49,6 +55,7 @@ impl Writer {
             usage: None,
             service_tier: None,
             parts: Vec::new(),
+            unsaid: None,
             forms: Forms::of(given),
             begun: Vec::new(),
         }
@@ -99,38 +106,59 @@ impl Writer {
         });
     }
 
-    fn begin(&mut self, choice: u64, part: u64, kind: &Begins, out: &mut Vec<u8>) {
-        let is_call = |kind: &Begins| matches!(kind, Begins::ToolCall { .. });
-        let index = self.parts.iter().filter(|p| p.choice == choice && is_call(&p.kind)).count() as u64;
+    fn begin(&mut self, choice: u64, part: u64, kind: &Begins) {
+        let is_same = |known: &Begins| std::mem::discriminant(known) == std::mem::discriminant(kind);
+        let index = self.parts.iter().filter(|p| p.choice == choice && is_same(&p.kind)).count() as u64;
         let form = if let Begins::ToolCall { name, .. } = kind { self.forms.form(name) } else { Form::Function };
-        let waits = String::new();
-        self.parts.push(Part { choice, part, kind: kind.clone(), index, said: false, form, waits, by: Maker::Other });
-        let Begins::ToolCall { id, name } = kind else { return };
+        let (kind, waits, by) = (kind.clone(), String::new(), Maker::Other);
+        self.unsaid = matches!(kind, Begins::ToolCall { .. }).then_some(self.parts.len());
+        self.parts.push(Part { choice, part, kind, index, said: false, cited: 0, form, waits, by, sealed: false });
+    }
+
+    /// Tells a call that was begun, with its seal where that is the next to be told; `true` = it was.
+    fn begun_call(&mut self, event: &Event, out: &mut Vec<u8>) -> bool {
+        let Some(at) = self.unsaid.take() else { return false };
+        let (choice, part) = (self.parts[at].choice, self.parts[at].part);
+        let seal = match event {
+            Event::Delta { choice: c, part: p, delta: Delta::Signature(seal) } if (*c, *p) == (choice, part) => {
+                Some(seal)
+            }
+            _ => None,
+        };
+        self.open_call(at, seal, out);
+        seal.is_some()
+    }
+
+    fn open_call(&mut self, at: usize, seal: Option<&Signature<'_>>, out: &mut Vec<u8>) {
+        let Part { choice, index, form, .. } = self.parts[at];
+        let Begins::ToolCall { id, name } = self.parts[at].kind.clone() else { return };
         match form {
             Form::Function => self.piece(choice, None, out, |w| {
                 call(w, index, |w| {
-                    w.member("id", id);
+                    w.member("id", &id);
                     w.member("type", "function");
                     w.object_member("function", |w| {
-                        w.member("name", name);
+                        w.member("name", &name);
                         w.member("arguments", "");
                     });
+                    write_seal(w, seal);
                 });
             }),
             Form::Custom => self.piece(choice, None, out, |w| {
                 call(w, index, |w| {
-                    w.member("id", id);
+                    w.member("id", &id);
                     w.member("type", "custom");
                     w.object_member("custom", |w| {
-                        w.member("name", name);
+                        w.member("name", &name);
                         w.member("input", "");
                     });
+                    write_seal(w, seal);
                 });
             }),
             // An answer has one of them.
             Form::Older if index == 0 => self.piece(choice, None, out, |w| {
                 w.object_member("function_call", |w| {
-                    w.member("name", name);
+                    w.member("name", &name);
                     w.member("arguments", "");
                 });
             }),
@@ -162,38 +190,31 @@ impl Writer {
                 return;
             }
         }
-        let by = self.parts[at].by;
         let (kind, index) = (self.parts[at].kind.clone(), self.parts[at].index);
         match (delta, &kind) {
             (Delta::Text(text), Begins::Text) => self.piece(choice, None, out, |w| w.member("content", text)),
             (Delta::Text(text), Begins::Refusal) => self.piece(choice, None, out, |w| w.member("refusal", text)),
-            (Delta::Text(text), Begins::Reasoning { .. }) => {
-                self.piece(choice, None, out, |w| w.member("reasoning_content", text));
+            (Delta::Text(_) | Delta::Signature(_) | Delta::Encrypted(_), Begins::Reasoning { summary, id }) => {
+                self.thought(at, *summary, id.as_deref(), delta, out);
             }
             (Delta::Arguments(text), Begins::ToolCall { .. }) => self.arguments(at, text, out),
-            (Delta::Signature(_), Begins::ToolCall { .. }) if self.parts[at].form == Form::Older => {}
-            (Delta::Signature(signature), Begins::ToolCall { .. }) => self.piece(choice, None, out, |w| {
-                call(w, index, |w| super::write_answer::write_seal(w, Some(signature)));
-            }),
-            (Delta::Signature(signature), Begins::Reasoning { .. }) => self.piece(choice, None, out, |w| {
-                detail(w, "reasoning.text", by, |w| w.member("signature", &signature.data));
-            }),
-            (Delta::Encrypted(data), Begins::Reasoning { .. }) => self.piece(choice, None, out, |w| {
-                detail(w, "reasoning.encrypted", by, |w| w.member("data", data));
-            }),
-            (Delta::Citation { url: Some(url), title, start, end, .. }, _) => self.piece(choice, None, out, |w| {
-                w.list_member("annotations", |w| {
-                    w.object(|w| {
-                        w.member("type", "url_citation");
-                        w.object_member("url_citation", |w| {
-                            w.member("url", url);
-                            w.member("title", title.as_deref().unwrap_or_default());
-                            w.member("start_index", &start.unwrap_or(0));
-                            w.member("end_index", &end.unwrap_or(0));
-                        });
+            // Clients read a function, or what is custom, in every piece of a call.
+            (Delta::Signature(seal), Begins::ToolCall { .. }) => match self.parts[at].form {
+                Form::Function => self.piece(choice, None, out, |w| {
+                    call(w, index, |w| {
+                        w.object_member("function", |w| w.member("arguments", ""));
+                        write_seal(w, Some(seal));
                     });
-                });
-            }),
+                }),
+                Form::Custom => self.piece(choice, None, out, |w| {
+                    call(w, index, |w| {
+                        w.object_member("custom", |w| w.member("input", ""));
+                        write_seal(w, Some(seal));
+                    });
+                }),
+                Form::Older => {}
+            },
+            (Delta::Citation { url: Some(_), .. }, _) => self.cite(at, delta, out),
             // What this dialect has no words for.
             (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_))
             | (Delta::Arguments(_), Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_))
@@ -201,6 +222,51 @@ impl Writer {
             | (Delta::Encrypted(_), Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_))
             | (Delta::Citation { .. }, _) => {}
         }
+    }
+
+    /// Thoughts: as a plain text, and as a piece of the entry that takes the seal.
+    fn thought(&mut self, at: usize, summary: bool, id: Option<&str>, delta: &Delta, out: &mut Vec<u8>) {
+        let Part { choice, index, by, .. } = self.parts[at];
+        let (kind, name, said) = match delta {
+            Delta::Text(said) if summary => ("reasoning.summary", "summary", said.as_str()),
+            Delta::Text(said) => ("reasoning.text", "text", said.as_str()),
+            Delta::Signature(seal) if summary => ("reasoning.summary", "signature", &*seal.data),
+            Delta::Signature(seal) => ("reasoning.text", "signature", &*seal.data),
+            Delta::Encrypted(data) => ("reasoning.encrypted", "data", data.as_str()),
+            Delta::Arguments(_) | Delta::Citation { .. } => return,
+        };
+        let is_text = matches!(delta, Delta::Text(_));
+        let whose = !is_text && !self.parts[at].sealed;
+        self.parts[at].sealed |= !is_text;
+        self.piece(choice, None, out, |w| {
+            if is_text {
+                w.member("reasoning_content", said);
+            }
+            entry(w, "reasoning_details", index, kind, |w| {
+                w.member(name, said);
+                if whose {
+                    w.member_some("id", &id);
+                    w.member("format", format_name(by));
+                }
+            });
+        });
+    }
+
+    fn cite(&mut self, at: usize, delta: &Delta, out: &mut Vec<u8>) {
+        let Delta::Citation { url: Some(url), title, start, end, .. } = delta else { return };
+        let choice = self.parts[at].choice;
+        let index = self.parts.iter().filter(|p| p.choice == choice).map(|p| p.cited).sum();
+        self.parts[at].cited += 1;
+        self.piece(choice, None, out, |w| {
+            entry(w, "annotations", index, "url_citation", |w| {
+                w.object_member("url_citation", |w| {
+                    w.member("url", url);
+                    w.member("title", title.as_deref().unwrap_or_default());
+                    w.member("start_index", &start.unwrap_or(0));
+                    w.member("end_index", &end.unwrap_or(0));
+                });
+            });
+        });
     }
 
     /// A call without arguments has an empty object; what a call of free text says is said now.
@@ -231,11 +297,12 @@ fn call(w: &mut write::Writer, index: u64, write: impl FnOnce(&mut write::Writer
     });
 }
 
-fn detail(w: &mut write::Writer, kind: &str, by: Maker, write: impl FnOnce(&mut write::Writer)) {
-    w.list_member("reasoning_details", |w| {
+/// One entry of a list, or a piece of it: clients put together what has one `index`, and take no entry without.
+fn entry(w: &mut write::Writer, list: &str, index: u64, kind: &str, write: impl FnOnce(&mut write::Writer)) {
+    w.list_member(list, |w| {
         w.object(|w| {
+            w.member("index", &index);
             w.member("type", kind);
-            w.member("format", format_name(by));
             write(w);
         });
     });
@@ -243,6 +310,9 @@ fn detail(w: &mut write::Writer, kind: &str, by: Maker, write: impl FnOnce(&mut 
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if self.begun_call(event, out) {
+            return;
+        }
         match event {
             Event::Start { id, model, created_s } => {
                 self.id.clone_from(id);
@@ -251,7 +321,7 @@ impl StreamWriter for Writer {
                 }
                 self.created_s = created_s.unwrap_or(self.created_s);
             }
-            Event::Begin { choice, part, kind } => self.begin(*choice, *part, kind, out),
+            Event::Begin { choice, part, kind } => self.begin(*choice, *part, kind),
             Event::Delta { choice, part, delta } => self.delta(*choice, *part, delta, out),
             Event::End { choice, part } => self.end(*choice, *part, out),
             Event::Logprobs { choice, json } => self.chunk(out, |w| {
@@ -286,6 +356,11 @@ impl StreamWriter for Writer {
     }
 
     fn refusal(&mut self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
+        self.begun_call(&Event::Done, out);
         sse::write(None, refusal.openai_json(request_id).as_bytes(), out);
     }
 }
+
+#[cfg(test)]
+#[path = "stream_write_tests.rs"]
+mod tests;

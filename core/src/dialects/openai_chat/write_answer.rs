@@ -113,13 +113,11 @@ fn write_message(w: &mut Writer, parts: &[Part<'_>], forms: &Forms) {
         None => w.member("refusal", &Null),
     }
     w.member_some("reasoning_content", &thoughts);
-    let sealed: Vec<&Part<'_>> = parts.iter().filter(|p| is_sealed(p)).collect();
-    if !sealed.is_empty() {
+    if parts.iter().any(is_sealed) {
+        let thoughts = parts.iter().filter_map(|p| if let Kind::Reasoning(r) = &p.kind { Some((r, p)) } else { None });
         w.list_member("reasoning_details", |w| {
-            for (at, part) in sealed.into_iter().enumerate() {
-                if let (Kind::Reasoning(reasoning), signature) = (&part.kind, &part.signature) {
-                    w.object(|w| write_detail(w, reasoning, signature.as_ref(), at as u64));
-                }
+            for (at, (reasoning, part)) in (0..).zip(thoughts) {
+                w.object(|w| write_detail(w, reasoning, part.signature.as_ref(), at));
             }
         });
     }

@@ -186,7 +186,8 @@ fn made_part() -> impl Strategy<Value = (Begins, Vec<Delta>)> {
         }),
         ("[a-z]{1,4}", "[a-z]{1,3}", 0..9u8, proptest::option::of(seal)).prop_map(move |(id, name, n, seal)| {
             let pieces = vec![Delta::Arguments("{\"n\":".into()), Delta::Arguments(format!("{n}}}"))];
-            (Begins::ToolCall { id, name }, with_seal(pieces, seal))
+            // Of a call the seal is told first.
+            (Begins::ToolCall { id, name }, seal.into_iter().chain(pieces).collect())
         }),
     ]
 }
