@@ -14,6 +14,7 @@ pub mod read;
 pub mod refusal;
 pub mod skim;
 pub mod splice;
+pub mod surrogates;
 pub mod tokens;
 pub mod usage;
 pub mod words;

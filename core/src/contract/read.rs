@@ -6,10 +6,11 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use serde::Deserializer as _;
-use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::refusal::{Category, Refusal};
+use super::surrogates::mended;
 
 /// A JSON value as it stands in its text.
 pub type Raw<'a> = &'a RawValue;
@@ -202,8 +203,16 @@ pub fn as_text<'a>(raw: Raw<'a>) -> Option<Cow<'a, str>> {
     let inside = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     match memchr::memchr(b'\\', inside.as_bytes()) {
         None => Some(Cow::Borrowed(inside)),
-        Some(_) => serde_json::from_str(raw.get()).ok().map(Cow::Owned),
+        Some(_) => decoded(raw.get()).ok().map(Cow::Owned),
     }
+}
+
+/// A text with escapes, or what holds such texts. Halves of characters are read as U+FFFD: nobody's call fails for one.
+pub fn decoded<T: DeserializeOwned>(json: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(json).or_else(|why| match mended(json) {
+        Cow::Owned(whole) => serde_json::from_str(&whole),
+        Cow::Borrowed(_) => Err(why),
+    })
 }
 
 pub fn as_whole(raw: Raw<'_>) -> Option<u64> {
@@ -264,7 +273,8 @@ impl<'de> DeserializeSeed<'de> for Name {
     type Value = Cow<'de, str>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+        // A text may not hold half a character; bytes may.
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -275,12 +285,12 @@ impl<'de> Visitor<'de> for Name {
         f.write_str("a name")
     }
 
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
+    fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
+        Ok(String::from_utf8_lossy(name))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
+    fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(String::from_utf8_lossy(name).into_owned()))
     }
 }
 
@@ -314,6 +324,14 @@ mod tests {
         let many = |n: usize| (0..n).map(|i| format!("\"{i}\":0")).collect::<Vec<_>>().join(",");
         assert!(reading.object(raw(&format!("{{{},\"3\":1}}", many(50)))).unwrap_err().why.contains("`3` twice"));
         assert!(reading.object(raw(&format!("{{{}}}", many(5_000)))).unwrap_err().why.contains("more than"));
+    }
+
+    /// What programs send that cut texts in the middle of a character.
+    #[test]
+    fn half_a_character_hides_nothing() {
+        assert_eq!(as_text(raw(r#""a \ud83d b""#)).as_deref(), Some("a \u{fffd} b"));
+        let members = Reading::default().object(raw(r#"{"\ud83d":1,"b":"\ude00"}"#)).unwrap();
+        assert_eq!(find(&members, "b").and_then(as_text).as_deref(), Some("\u{fffd}"), "{members:?}");
     }
 
     #[test]

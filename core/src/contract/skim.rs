@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 
 use smallvec::SmallVec;
 
+use super::read::decoded;
+
 /// Nesting beyond this is refused; the deepest real tool schemas need about 20.
 pub const DEPTH_MAX: usize = 127;
 /// Members of the body itself; real requests have at most about 40.
@@ -196,7 +198,7 @@ impl Reader<'_> {
         // An escaped name is the same name: `"mod\u0065l"` must not slip past as another member.
         let name = match escaped {
             false => Cow::Borrowed(raw),
-            true => serde_json::from_str::<String>(&text[from..self.at])
+            true => decoded::<String>(&text[from..self.at])
                 .map(Cow::Owned)
                 .map_err(|_| self.wrong("a name with a wrong escape"))?,
         };

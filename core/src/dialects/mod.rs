@@ -9,6 +9,7 @@ pub mod cohere;
 pub mod embeddings;
 pub mod frames;
 pub mod gemini;
+pub mod halves;
 pub mod inputs;
 #[cfg(test)]
 mod matrix;

@@ -11,7 +11,7 @@ use super::turns::{self, Turns};
 use super::{Given, bedrock, codec, inputs};
 use crate::contract::canonical::part::{Kind, MediaKind, Role};
 use crate::contract::canonical::{self, Format, Request};
-use crate::contract::read::Wrong;
+use crate::contract::read::{Wrong, decoded};
 use crate::contract::skim;
 use crate::contract::skim::Skim;
 use crate::contract::words::{PromptFacts, TextPart, Unclear};
@@ -269,7 +269,7 @@ impl Words {
 /// A member that is a list, or absent, or null.
 fn list<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Result<Vec<T>, Unclear> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
-    serde_json::from_str::<Option<Vec<T>>>(raw.get()).map(Option::unwrap_or_default).map_err(|why| {
+    decoded::<Option<Vec<T>>>(raw.get()).map(Option::unwrap_or_default).map_err(|why| {
         let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
         let wrong = items.iter().map(|item| serde_json::from_str::<T>(item.get()).err()).enumerate();
         let first = wrong.into_iter().find_map(|(at, error)| error.map(|error| unclear(member, Some(at), &error)));
@@ -278,7 +278,7 @@ fn list<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Re
 }
 
 fn one<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Result<Option<T>, Unclear> {
-    raw.map_or(Ok(None), |raw| serde_json::from_str(raw.get()).map_err(|why| unclear(member, None, &why)))
+    raw.map_or(Ok(None), |raw| decoded(raw.get()).map_err(|why| unclear(member, None, &why)))
 }
 
 fn unclear(member: &'static str, item: Option<usize>, why: &serde_json::Error) -> Unclear {

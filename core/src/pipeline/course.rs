@@ -10,6 +10,7 @@ use crate::contract::Dialect;
 use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
 use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
+use crate::dialects::halves::Whole;
 use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, cohere};
 
 /// What a translated stream may tell in all: writers keep what was said where their dialect repeats it at its end. The
@@ -69,7 +70,7 @@ impl Course {
     pub fn new(framing: Framing, ours: Dialect, theirs: Dialect, given: &Given<'_>) -> Self {
         let way = match (codec(ours), codec(theirs)) {
             (Some(caller), Some(provider)) if ours != theirs => Way::Translated {
-                reader: provider.stream_reader(given),
+                reader: Box::new(Whole::new(provider.stream_reader(given))),
                 writer: caller.stream_writer(given),
                 told: Vec::new(),
                 failed: None,

@@ -71,8 +71,8 @@ struct Said<'a> {
     reasoning: Option<&'a RawValue>,
     #[serde(borrow, default)]
     reasoning_details: Option<&'a RawValue>,
-    #[serde(default)]
-    refusal: Option<String>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
     #[serde(borrow, default)]
     tool_calls: Option<Vec<CallPiece<'a>>>,
     #[serde(borrow, default)]
@@ -196,8 +196,8 @@ impl Choice {
             }
             None => {}
         }
-        if let Some(text) = said.refusal.filter(|text| !text.is_empty()) {
-            self.delta(at, Begins::Refusal, Delta::Text(text), out);
+        if let Some(text) = said.refusal.and_then(as_text).filter(|text| !text.is_empty()) {
+            self.delta(at, Begins::Refusal, Delta::Text(text.into_owned()), out);
         }
         for piece in said.tool_calls.into_iter().flatten() {
             self.call(at, piece, call_id, out)?;
