@@ -3,6 +3,8 @@
 //! All of it is pure: bytes in, the canonical form out, and back. Where caller and provider speak the same dialect none of
 //! it is used but the reading beside the bytes (`glance`, `note`): the bytes pass untouched.
 
+#[cfg(test)]
+mod answered;
 pub mod anthropic;
 pub mod bedrock;
 pub mod cohere;

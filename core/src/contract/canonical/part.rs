@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::CacheMark;
-use crate::contract::read::Raw;
+use crate::contract::read::{Raw, is_object};
 use crate::contract::write::Writer;
 
 #[derive(Debug, Clone)]
@@ -188,6 +188,19 @@ impl ToolCall<'_> {
         let text = self.arguments.trim();
         if text.is_empty() { "{}" } else { text }
     }
+
+    /// The arguments for callers whose dialect has objects only. What is none stands in one as it was written, under a name
+    /// that no schema has: a tool that is called with nothing instead does something else than the model meant.
+    pub fn arguments_told(&self) -> Cow<'_, str> {
+        match self.arguments_json() {
+            "null" => Cow::Borrowed("{}"),
+            text if serde_json::from_str::<Raw<'_>>(text).is_ok_and(is_object) => Cow::Borrowed(text),
+            _ => {
+                let json = Writer::object_text(|w| w.member("_invalid_json", &self.arguments));
+                Cow::Owned(String::from_utf8_lossy(&json).into_owned())
+            }
+        }
+    }
 }
 
 impl ToolResult<'_> {
@@ -276,6 +289,21 @@ mod tests {
             let media = Media::of(MediaKind::Document, Source::Text("w".into()), "text/plain");
             let media = Media { name: name.map(Into::into), ..media };
             assert_eq!(media.words().as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn arguments_that_are_no_object_are_told_as_they_were_written() {
+        for (arguments, told) in [
+            ("", "{}"),
+            ("null", "{}"),
+            (r#"{"a":1}"#, r#"{"a":1}"#),
+            (r#"{"path": "/tmp/x",}"#, r#"{"_invalid_json":"{\"path\": \"/tmp/x\",}"}"#),
+            (r#"{"a":"#, r#"{"_invalid_json":"{\"a\":"}"#),
+            ("[1]", r#"{"_invalid_json":"[1]"}"#),
+        ] {
+            let call = ToolCall { id: "c".into(), name: "f".into(), arguments: arguments.into() };
+            assert_eq!(call.arguments_told(), told, "{arguments}");
         }
     }
 

@@ -117,14 +117,10 @@ fn write_call(w: &mut Writer, call: &ToolCall<'_>, lost: &mut Vec<Loss>) {
     w.member("type", "tool_use");
     w.member("id", &call.id);
     w.member("name", &call.name);
-    match input(call) {
-        Some(json) => w.json_member("input", json),
-        None => {
-            // What the model wrote is no object: its words are kept under a name that no schema has.
-            w.object_member("input", |w| w.member("_invalid_json", &call.arguments));
-            let told = format!("the model wrote arguments for `{}` that are no JSON object", call.name);
-            lost.push(Loss::value(Element::ToolCalls, told));
-        }
+    w.json_member("input", &call.arguments_told());
+    if input(call).is_none() {
+        let told = format!("the model wrote arguments for `{}` that are no JSON object", call.name);
+        lost.push(Loss::value(Element::ToolCalls, told));
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Block<'p> {
     Text(&'p str),
     Cited { text: &'p str, citations: &'p [Citation<'p>] },
     Media(media::Block<'p>),
-    Call { id: Cow<'p, str>, name: &'p str, input: &'p str },
+    Call { id: Cow<'p, str>, name: &'p str, input: Cow<'p, str> },
     Result { id: Cow<'p, str>, blocks: Vec<Block<'p>>, error: bool },
     Thought { text: &'p str, signature: Option<Cow<'p, str>> },
     Redacted(Cow<'p, str>),
@@ -181,7 +181,7 @@ impl ToModel<'_> {
             self.lose(Loss::value(Element::ToolCalls, format!("the arguments of `{}` are no JSON object", call.name)));
             input = "{}";
         }
-        out.push(Block::Call { id: call_id(&call.id), name: &call.name, input });
+        out.push(Block::Call { id: call_id(&call.id), name: &call.name, input: input.into() });
     }
 
     fn result<'p>(&mut self, result: &'p ToolResult<'_>, out: &mut Vec<Block<'p>>) {
@@ -241,13 +241,12 @@ pub fn tell<'p>(part: &'p Part<'_>, names: &mut Names, lost: &mut Vec<Loss>, out
             Err(loss) => lost.push(loss),
         },
         Kind::ToolCall(call) => {
-            let mut input = call.arguments_json();
-            if !is_json_object(input) {
+            let input = call.arguments_told();
+            if !is_json_object(call.arguments_json()) {
                 lost.push(Loss::value(
                     Element::ToolCalls,
                     format!("the arguments of `{}` are no JSON object", call.name),
                 ));
-                input = "{}";
             }
             let id = sealed::seal_id(&call.id, part.signature.as_ref());
             return out.push(Block::Call { id, name: &call.name, input });

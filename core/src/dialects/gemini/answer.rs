@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::grounding::{self, Kept, Offsets};
-use super::names::{MALFORMED_CALL, finish_name, finish_of, reason, tier_of};
+use super::names::{finish_name, finish_of, reason, tier_of};
 use super::{link, logprobs, read_parts, usage, write_parts};
 use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::part::{Kind, Part};
@@ -166,13 +166,11 @@ pub fn tail(w: &mut Writer, model: &str, id: &str, created_s: Option<i64>, given
 }
 
 fn write_choice(w: &mut Writer, choice: &Choice<'_>, written: &mut Written) {
-    let mut malformed = false;
     w.object_member("content", |w| {
-        w.list_member("parts", |w| malformed = write_parts::answer(w, &choice.parts, written));
+        w.list_member("parts", |w| write_parts::answer(w, &choice.parts, written));
         w.member("role", "model");
     });
-    let finish = choice.finish.as_ref().map_or("STOP", finish_name);
-    w.member("finishReason", if malformed { MALFORMED_CALL } else { finish });
+    w.member("finishReason", choice.finish.as_ref().map_or("STOP", finish_name));
     w.member("index", &choice.index);
     let (mut citations, mut offsets): (Vec<Kept>, _) = (Vec::new(), Offsets::default());
     for part in &choice.parts {

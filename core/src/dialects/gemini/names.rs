@@ -133,9 +133,6 @@ pub fn finish_name(finish: &Finish) -> &str {
     }
 }
 
-/// The answer called a tool with arguments that are no object.
-pub const MALFORMED_CALL: &str = "MALFORMED_FUNCTION_CALL";
-
 /// `standard` is what others call `default`.
 pub fn tier_of(name: Cow<'_, str>) -> Option<Cow<'_, str>> {
     match &*name {

@@ -3,13 +3,15 @@
 //! Calls come whole, so their pieces are gathered. Reasons to finish and usage stand in one last chunk that has candidates, as
 //! the service itself has it: SDKs take a chunk without candidates for a broken answer.
 
+use std::borrow::Cow;
+
 use super::answer::tail;
 use super::grounding::{self, Kept, Offsets};
-use super::names::{MALFORMED_CALL, finish_name};
-use super::write_parts::arguments;
+use super::names::finish_name;
+use super::write_parts::write_call;
 use super::{error, logprobs, seal, usage};
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::{Maker, Signature};
+use crate::contract::canonical::part::{Maker, Signature, ToolCall};
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write;
@@ -48,7 +50,6 @@ struct Part {
 struct Choice {
     index: u64,
     finish: Option<String>,
-    malformed: bool,
     citations: Vec<Kept>,
     offsets: Offsets,
 }
@@ -164,24 +165,18 @@ impl Writer {
                 let id = if let Begins::Reasoning { id, .. } = &part.kind { id.as_deref() } else { None };
                 seal::encrypted(seal.as_ref().map_or(Maker::Other, |s| s.by), id, data)
             }
-            (None, Some(signature)) => seal::signed(signature).map(std::borrow::Cow::into_owned),
+            (None, Some(signature)) => seal::signed(signature).map(Cow::into_owned),
             (None, None) => None,
         };
         let seal = seal.filter(|seal| !seal.is_empty());
         match &part.kind {
             Begins::ToolCall { id, name } => {
                 self.gathered = self.gathered.saturating_sub(part.arguments.len());
-                let Some(json) = arguments(&part.arguments) else {
-                    self.choice(part.choice).malformed = true;
-                    return;
-                };
+                let (id, name) = (Cow::Borrowed(&**id), Cow::Borrowed(&**name));
+                let call = ToolCall { id, name, arguments: Cow::Borrowed(&part.arguments) };
                 self.part(part.choice, out, |w| {
                     w.object_member("functionCall", |w| {
-                        if !id.is_empty() {
-                            w.member("id", id);
-                        }
-                        w.member("name", name);
-                        w.json_member("args", json);
+                        write_call(w, &call);
                     });
                     w.member_some("thoughtSignature", &seal);
                 });
@@ -214,8 +209,7 @@ impl Writer {
             for choice in &choices {
                 w.object(|w| {
                     candidate(w, choice.index, |w| w.member("text", ""));
-                    let finish = choice.finish.as_deref().unwrap_or("STOP");
-                    w.member("finishReason", if choice.malformed { MALFORMED_CALL } else { finish });
+                    w.member("finishReason", choice.finish.as_deref().unwrap_or("STOP"));
                     grounding::write(w, &choice.citations, &choice.offsets);
                 });
             }

@@ -156,29 +156,18 @@ fn sealed(w: &mut Writer, seal: Option<Cow<'_, str>>, write: impl FnOnce(&mut Wr
     });
 }
 
-/// A call's members. `false` = its arguments are no object and were left out: there is no way to say them.
-fn write_call(w: &mut Writer, call: &ToolCall<'_>) -> bool {
+/// A call's members. `false` = its arguments are no object, and stand in one.
+pub fn write_call(w: &mut Writer, call: &ToolCall<'_>) -> bool {
     if !call.id.is_empty() {
         w.member("id", &call.id);
     }
     w.member("name", &call.name);
-    let json = arguments(&call.arguments);
-    w.json_member("args", json.unwrap_or("{}"));
-    json.is_some()
+    let args = call.arguments_told();
+    w.json_member("args", &args);
+    matches!(args, Cow::Borrowed(_))
 }
 
-/// Arguments as the object that they must be.
-pub fn arguments(text: &str) -> Option<&str> {
-    match text.trim() {
-        "" | "null" => Some("{}"),
-        text if text.starts_with('{') => {
-            serde_json::from_str::<&serde_json::value::RawValue>(text).ok().map(|raw| raw.get())
-        }
-        _ => None,
-    }
-}
-
-pub fn not_an_object(call: &ToolCall<'_>) -> String {
+fn not_an_object(call: &ToolCall<'_>) -> String {
     format!("the arguments of the call `{}` of `{}` are no JSON object", call.id, call.name)
 }
 
@@ -216,10 +205,8 @@ fn usual_mime(what: MediaKind) -> &'static str {
     }
 }
 
-/// Parts of an answer for a caller; seals of others ride along, to come back. Calls whose arguments are no object are left
-/// out. `true` = there was such a call.
-pub fn answer(w: &mut Writer, parts: &[Part<'_>], written: &mut Written) -> bool {
-    let mut malformed = false;
+/// Parts of an answer for a caller; seals of others ride along, to come back.
+pub fn answer(w: &mut Writer, parts: &[Part<'_>], written: &mut Written) {
     for part in parts {
         let seal = seal::write(part).filter(|seal| !seal.is_empty());
         match &part.kind {
@@ -233,13 +220,11 @@ pub fn answer(w: &mut Writer, parts: &[Part<'_>], written: &mut Written) -> bool
                 }
             }),
             Kind::Media(media) => write_media(w, media, seal, &mut written.lost),
-            Kind::ToolCall(call) if arguments(&call.arguments).is_none() => {
-                malformed = true;
-                written.lost.push(Loss::value(Element::ToolCalls, not_an_object(call)));
-            }
             Kind::ToolCall(call) => sealed(w, seal, |w| {
                 w.object_member("functionCall", |w| {
-                    write_call(w, call);
+                    if !write_call(w, call) {
+                        written.lost.push(Loss::value(Element::ToolCalls, not_an_object(call)));
+                    }
                 });
             }),
             Kind::ToolResult(_) => {}
@@ -248,5 +233,4 @@ pub fn answer(w: &mut Writer, parts: &[Part<'_>], written: &mut Written) -> bool
             }
         }
     }
-    malformed
 }

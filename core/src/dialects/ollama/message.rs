@@ -165,7 +165,7 @@ impl<'p, 'a> Said<'p, 'a> {
         }
     }
 
-    /// Arguments that are no JSON object cannot be said; the call is told with none.
+    /// Arguments that are no JSON object cannot be said as they are.
     pub fn broken_calls(&self) -> impl Iterator<Item = Loss> + '_ {
         self.calls.iter().filter(|(call, _)| arguments(call).is_none()).map(|(call, _)| {
             let why = format!("the arguments of the call `{}` of `{}` are no JSON object", call.id, call.name);
@@ -185,10 +185,7 @@ pub fn write_call(w: &mut Writer, index: u64, call: &ToolCall<'_>, signature: Op
         w.object_member("function", |w| {
             w.member("index", &index);
             w.member("name", &call.name);
-            match arguments(call) {
-                Some(object) => w.member("arguments", object),
-                None => w.object_member("arguments", |_| {}),
-            }
+            w.json_member("arguments", &call.arguments_told());
         });
     });
 }

@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 
 use super::answer::{time, write_end, write_logprobs};
 use super::error::refusal_json;
-use super::message::{arguments, write_call};
+use super::message::write_call;
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::{Signature, ToolCall};
@@ -130,11 +130,6 @@ impl Writer {
             Open::Text | Open::Thoughts => {}
             Open::Call { call, signature } => {
                 self.waiting = self.waiting.saturating_sub(call.arguments.len());
-                if arguments(&call).is_none() {
-                    // A call with other arguments than the model's could do anything: better none at all.
-                    self.fail(&format!("the model called `{}` with arguments that are no JSON object", call.name), out);
-                    return;
-                }
                 self.piece(out, |w| {
                     w.member("content", "");
                     w.list_member("tool_calls", |w| write_call(w, self.calls, &call, signature.as_ref()));

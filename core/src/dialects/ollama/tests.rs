@@ -265,7 +265,7 @@ fn foreign_streams_are_written_for_ollamas_clients() {
 
 /// A call with other arguments than the model's could do anything.
 #[test]
-fn broken_arguments_end_the_stream() {
+fn broken_arguments_are_told_as_they_were_written() {
     let events = [
         Event::Begin { choice: 0, part: 0, kind: Begins::ToolCall { id: "a".into(), name: "rm".into() } },
         Event::Delta { choice: 0, part: 0, delta: Delta::Arguments("{\"path\":".into()) },
@@ -274,7 +274,13 @@ fn broken_arguments_end_the_stream() {
         Event::Done,
     ];
     let written = String::from_utf8(write_stream(&Ollama, &events)).unwrap();
-    assert_eq!(written, "{\"error\":\"the model called `rm` with arguments that are no JSON object\"}\n");
+    let call: Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
+    let function = &call["message"]["tool_calls"][0]["function"];
+    assert_eq!((&function["name"], &function["arguments"]), (&json!("rm"), &json!({"_invalid_json": "{\"path\":"})));
+}
+
+#[test]
+fn a_refusal_in_a_stream_is_its_last_line() {
     let refusal = Refusal::new(Category::Interrupted, "cut", "the provider broke off");
     let (mut writer, mut out) = (Ollama.stream_writer(&GIVEN), Vec::new());
     writer.refusal(&refusal, "r1", &mut out);

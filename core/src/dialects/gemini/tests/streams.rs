@@ -121,21 +121,23 @@ fn chunks(bytes: &[u8]) -> Vec<Value> {
 }
 
 #[test]
-fn calls_in_pieces_come_whole_and_a_broken_one_is_told() {
+fn calls_in_pieces_come_whole_and_a_broken_one_as_it_was_written() {
     let begin =
         |part, id: &str| Event::Begin { choice: 0, part, kind: Begins::ToolCall { id: id.into(), name: "f".into() } };
     let piece = |part, text: &str| Event::Delta { choice: 0, part, delta: Delta::Arguments(text.into()) };
-    let finish = Event::Finish { choice: 0, reason: Finish::ToolCalls, stop_sequence: None };
+    let finish = Event::Finish { choice: 0, reason: Finish::Length, stop_sequence: None };
     let start = Event::Start { id: "r".into(), model: "x".into(), created_s: None };
     let usage = Event::Usage(Usage { input: 3, output: 2, ..Usage::default() });
     let mut told =
         vec![start, begin(0, "a"), begin(1, "b"), piece(0, "{\"x\""), piece(1, "{"), piece(0, ":1}"), finish];
     told.extend([usage, Event::Done]);
     let chunks = chunks(&write(&told));
-    assert_eq!(chunks.len(), 2, "{chunks:?}");
+    assert_eq!(chunks.len(), 3, "{chunks:?}");
     assert_eq!(chunks[0]["candidates"][0]["content"]["parts"][0]["functionCall"]["args"]["x"], 1);
-    assert_eq!(chunks[1]["candidates"][0]["finishReason"], "MALFORMED_FUNCTION_CALL");
-    assert_eq!(chunks[1]["usageMetadata"]["totalTokenCount"], 5);
+    let broken = &chunks[1]["candidates"][0]["content"]["parts"][0]["functionCall"];
+    assert_eq!((&broken["id"], &broken["args"]["_invalid_json"]), (&"b".into(), &"{".into()));
+    assert_eq!(chunks[2]["candidates"][0]["finishReason"], "MAX_TOKENS", "the reason is the provider's");
+    assert_eq!(chunks[2]["usageMetadata"]["totalTokenCount"], 5);
     assert!(chunks.iter().all(|c| c["responseId"] == "r" && c["modelVersion"] == "x"));
 }
 
