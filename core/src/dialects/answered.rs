@@ -63,3 +63,58 @@ fn arguments_that_are_no_json_reach_every_caller() {
         }
     }
 }
+
+/// That a model would not answer is told by the reason, in every dialect that has one for it.
+#[test]
+fn refusals_are_told_as_such() {
+    let claude = json!({"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "refusal",
+        "content": [{"type": "text", "text": "No."}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let claude_says = |kind: &str, rest: serde_json::Value| {
+        let mut event = rest;
+        event["type"] = kind.into();
+        format!("event: {kind}\ndata: {event}\n\n")
+    };
+    let claude_stream = [
+        claude_says("message_start", json!({"message": {"id": "m", "usage": {}}})),
+        claude_says("content_block_start", json!({"index": 0, "content_block": {"type": "text", "text": ""}})),
+        claude_says("content_block_delta", json!({"index": 0, "delta": {"type": "text_delta", "text": "No."}})),
+        claude_says("content_block_stop", json!({"index": 0})),
+        claude_says("message_delta", json!({"delta": {"stop_reason": "refusal"}, "usage": {"output_tokens": 1}})),
+        claude_says("message_stop", json!({})),
+    ];
+    let chat = |said: &str| json!({"choices": [{"index": 0, said: {"refusal": "No."}, "finish_reason": "stop"}]});
+    let content = json!([{"type": "refusal", "refusal": "No."}]);
+    let items = json!([{"type": "message", "id": "i", "role": "assistant", "status": "completed", "content": content}]);
+    let response = json!({"id": "resp_1", "status": "completed", "output": items});
+    let completed = json!({"type": "response.completed", "response": response});
+    let (responses, anthropic) = (Dialect::OpenaiResponses, Dialect::AnthropicMessages);
+    for (theirs, answer, stream_body) in [
+        (anthropic, claude.to_string(), claude_stream.concat().into_bytes()),
+        (Dialect::OpenaiChat, chat("message").to_string(), sse(&[chat("delta")])),
+        (responses, response.to_string(), sse(&[completed])),
+    ] {
+        for (ours, expected) in [
+            // OpenAI has a member for it, which Claude's words are not in.
+            (Dialect::OpenaiChat, if theirs == anthropic { "content_filter" } else { r#""refusal":"No.""# }),
+            (responses, if theirs == anthropic { "content_filter" } else { r#""refusal":"No.""# }),
+            (anthropic, r#""stop_reason":"refusal""#),
+            (Dialect::Gemini, r#""finishReason":"SAFETY""#),
+            (Dialect::BedrockConverse, r#""stopReason":"content_filtered""#),
+            (Dialect::CohereChat, r#""finish_reason":"ERROR""#),
+            (Dialect::OllamaChat, r#""done_reason":"content_filter""#),
+        ] {
+            if ours == theirs {
+                continue;
+            }
+            let told = [whole(theirs, ours, answer.as_bytes()).0, stream(theirs, ours, &stream_body)];
+            for told in told {
+                assert!(
+                    told.contains(expected) && told.contains("No."),
+                    "{} to {}: {told}",
+                    theirs.name(),
+                    ours.name()
+                );
+            }
+        }
+    }
+}

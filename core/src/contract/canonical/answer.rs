@@ -65,6 +65,11 @@ pub enum Finish {
 }
 
 impl Finish {
+    /// OpenAI ends a refusal as it ends everything: that it is one stands in what was said.
+    pub fn refusing(self, refuses: bool) -> Finish {
+        if refuses && self == Finish::Stop { Finish::Refusal } else { self }
+    }
+
     /// For receipts and facts: OpenTelemetry's words where it has one.
     pub fn name(&self) -> &str {
         match self {

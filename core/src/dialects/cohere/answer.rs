@@ -81,11 +81,11 @@ pub fn finish(reason: &str) -> Finish {
 /// Cohere's list is closed: what has no name in it gets the one that makes callers do what they should.
 pub fn finish_name(finish: &Finish) -> &'static str {
     match finish {
-        Finish::Stop | Finish::Refusal => "COMPLETE",
+        Finish::Stop => "COMPLETE",
         Finish::StopSequence => "STOP_SEQUENCE",
         Finish::Length | Finish::ContextLength | Finish::Pause => "MAX_TOKENS",
         Finish::ToolCalls => "TOOL_CALL",
-        Finish::Error | Finish::ContentFilter => "ERROR",
+        Finish::Error | Finish::ContentFilter | Finish::Refusal => "ERROR",
         Finish::Other(reason) if reason == "TIMEOUT" => "TIMEOUT",
         Finish::Other(_) => "COMPLETE",
     }

@@ -82,9 +82,9 @@ pub fn finish(reason: Option<&str>, calls: bool) -> Finish {
 
 pub fn finish_name(finish: &Finish) -> &str {
     match finish {
-        Finish::Stop | Finish::StopSequence | Finish::ToolCalls | Finish::Refusal => "stop",
+        Finish::Stop | Finish::StopSequence | Finish::ToolCalls => "stop",
         Finish::Length | Finish::ContextLength | Finish::Pause => "length",
-        Finish::ContentFilter => "content_filter",
+        Finish::ContentFilter | Finish::Refusal => "content_filter",
         Finish::Error => "error",
         Finish::Other(reason) => reason,
     }

@@ -55,6 +55,8 @@ fn choice<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<Ch
         // Some servers say `stop` where the model called a tool.
         choice.finish = Some(Finish::ToolCalls);
     }
+    let refuses = choice.parts.iter().any(|p| matches!(p.kind, Kind::Refusal(_)));
+    choice.finish = choice.finish.map(|finish| finish.refusing(refuses));
     Ok(choice)
 }
 

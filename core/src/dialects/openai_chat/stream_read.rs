@@ -107,6 +107,7 @@ struct Choice {
     /// Which of the entries of thoughts was told last.
     detail: Option<u64>,
     calls: Vec<Call>,
+    refuses: bool,
     finished: bool,
 }
 
@@ -197,6 +198,7 @@ impl Choice {
             None => {}
         }
         if let Some(text) = said.refusal.and_then(as_text).filter(|text| !text.is_empty()) {
+            self.refuses = true;
             self.delta(at, Begins::Refusal, Delta::Text(text.into_owned()), out);
         }
         for piece in said.tool_calls.into_iter().flatten() {
@@ -338,7 +340,7 @@ impl Choice {
         self.finished = true;
         let reason = match finish_of(reason) {
             Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
-            other => other,
+            other => other.refusing(self.refuses),
         };
         out.push(Event::Finish { choice: at, reason, stop_sequence: None });
     }

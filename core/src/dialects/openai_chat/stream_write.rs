@@ -335,7 +335,8 @@ impl StreamWriter for Writer {
                 });
             }),
             Event::Finish { choice, reason, .. } => {
-                let finish = self.forms.finish(reason).to_owned();
+                let refuses = self.parts.iter().any(|p| p.choice == *choice && p.kind == Begins::Refusal);
+                let finish = self.forms.finish(reason, refuses).to_owned();
                 self.piece(*choice, Some(&finish), out, |_| {});
             }
             Event::Usage(usage) => self.usage = Some(*usage),

@@ -41,9 +41,13 @@ impl Forms {
         }
     }
 
-    /// The older form has a reason of its own.
-    pub fn finish<'f>(&self, finish: &'f Finish) -> &'f str {
-        if self.older && *finish == Finish::ToolCalls { "function_call" } else { finish_name(finish) }
+    /// The older form has a reason of its own; a refusal that is said as one ends as everything ends.
+    pub fn finish<'f>(&self, finish: &'f Finish, refuses: bool) -> &'f str {
+        match finish {
+            Finish::ToolCalls if self.older => "function_call",
+            Finish::Refusal if refuses => "stop",
+            _ => finish_name(finish),
+        }
     }
 }
 
@@ -82,7 +86,8 @@ fn write_choice(w: &mut Writer, choice: &Choice<'_>, forms: &Forms) {
         Some(raw) => w.member("logprobs", raw),
         None => w.member("logprobs", &Null),
     }
-    w.member("finish_reason", choice.finish.as_ref().map_or("stop", |finish| forms.finish(finish)));
+    let refuses = choice.parts.iter().any(|part| matches!(part.kind, Kind::Refusal(_)));
+    w.member("finish_reason", choice.finish.as_ref().map_or("stop", |finish| forms.finish(finish, refuses)));
 }
 
 fn write_message(w: &mut Writer, parts: &[Part<'_>], forms: &Forms) {

@@ -35,7 +35,8 @@ pub fn read(body: &[u8]) -> Result<Answer<'_>, Wrong> {
         }
     }
     let calls = choice.parts.iter().any(|part| matches!(part.kind, Kind::ToolCall(_)));
-    choice.finish = finish_of(status.as_deref().unwrap_or("completed"), reason.as_deref(), calls);
+    let finish = finish_of(status.as_deref().unwrap_or("completed"), reason.as_deref(), calls);
+    choice.finish = finish.map(|finish| finish.refusing(choice.parts.iter().any(is_refusal)));
     answer.choices = vec![choice];
     Ok(answer)
 }
@@ -91,14 +92,16 @@ pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
     if answer.choices.len() > 1 {
         lost.push(Loss::value(Element::SeveralAnswers, "there is one answer in this dialect: the first is given"));
     }
+    let refuses = choice.is_some_and(|choice| choice.parts.iter().any(is_refusal));
+    let ended = ended(choice.and_then(|choice| choice.finish.as_ref()), refuses);
     let id = response_id(&answer.id, given.call_id);
     let asked = Asked::of(given.asked);
     let head = Head {
         id: &id,
         created_s: answer.created_s.unwrap_or(given.now_s),
         model: if answer.model.is_empty() { given.model } else { &answer.model },
-        ended: ended(choice.and_then(|choice| choice.finish.as_ref())),
-        error: choice.filter(|c| ended(c.finish.as_ref()).status == "failed").map(|_| FAILED),
+        error: Some(FAILED).filter(|_| ended.status == "failed"),
+        ended,
         usage: answer.usage.as_ref(),
         service_tier: answer.service_tier.as_deref(),
         asked: &asked,
@@ -205,6 +208,10 @@ impl Items<'_> {
             w.object(|w| output::reasoning::<&str>(w, &id, &[], Some(&sealed)));
         }
     }
+}
+
+fn is_refusal(part: &Part<'_>) -> bool {
+    matches!(part.kind, Kind::Refusal(_))
 }
 
 fn is_said(part: &Part<'_>) -> bool {

@@ -25,9 +25,11 @@ pub struct Ended<'a> {
     pub reason: Option<&'a str>,
 }
 
-pub fn ended(finish: Option<&Finish>) -> Ended<'_> {
+/// A refusal that is said as one is complete; words that are none and end in one are cut.
+pub fn ended(finish: Option<&Finish>, refuses: bool) -> Ended<'_> {
     let incomplete = |reason| Ended { status: "incomplete", reason: Some(reason) };
     match finish {
+        Some(Finish::Refusal) if !refuses => incomplete("content_filter"),
         None | Some(Finish::Stop | Finish::StopSequence | Finish::ToolCalls | Finish::Refusal) => {
             Ended { status: "completed", reason: None }
         }
@@ -242,7 +244,7 @@ mod tests {
             id: "resp_1",
             created_s: 1,
             model: "m",
-            ended: ended(None),
+            ended: ended(None, false),
             error: None,
             usage: None,
             service_tier: None,

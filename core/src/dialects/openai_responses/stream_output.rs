@@ -55,6 +55,7 @@ struct Call {
 #[derive(Default)]
 pub struct Output {
     calls: bool,
+    refuses: bool,
     parts: u64,
     /// The part that takes more; calls are open beside it.
     open: Option<(u64, Piece, u64)>,
@@ -79,6 +80,10 @@ impl Output {
         self.calls
     }
 
+    pub fn refuses(&self) -> bool {
+        self.refuses
+    }
+
     /// Nothing more is said: what is open ends.
     pub fn end(&mut self, out: &mut Vec<Event>) {
         self.close(out);
@@ -89,6 +94,7 @@ impl Output {
 
     fn begin(&mut self, kind: Begins, out: &mut Vec<Event>) -> u64 {
         self.parts += 1;
+        self.refuses |= kind == Begins::Refusal;
         out.push(Event::Begin { choice: 0, part: self.parts - 1, kind });
         self.parts - 1
     }

@@ -101,7 +101,7 @@ impl Reader {
                 None => StreamError { message: "the response failed".to_owned(), ..StreamError::default() },
             })),
             reason => {
-                let reason = reason.unwrap_or(Finish::Stop);
+                let reason = reason.unwrap_or(Finish::Stop).refusing(self.output.refuses());
                 out.push(Event::Finish { choice: 0, reason, stop_sequence: None });
                 out.push(Event::Done);
             }

@@ -240,7 +240,10 @@ impl Writer {
             self.told.complete(at, out);
         }
         let finish = self.finish.take();
-        let ended = ended(finish.as_ref());
+        let refuses = self.told.items.iter().any(
+            |item| matches!(&item.kind, Kind::Message(contents) if contents.iter().any(|content| content.is_refusal)),
+        );
+        let ended = ended(finish.as_ref(), refuses);
         self.over = true;
         match ended.status {
             "failed" => {
