@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::codec;
 use super::recorded::{events, given};
+use super::{codec, unsaid};
 use crate::contract::Dialect;
 
 const CALLERS: [Dialect; 7] = [
@@ -117,4 +117,58 @@ fn refusals_are_told_as_such() {
             }
         }
     }
+}
+
+/// A picture of Gemini's, or what stands for its loss.
+#[test]
+fn pictures_are_told_or_their_loss_is() {
+    let drawn = json!([{"text": "here"}, {"inlineData": {"mimeType": "image/png", "data": "iVBORw0="}}]);
+    let candidate = json!({"content": {"role": "model", "parts": drawn}, "finishReason": "STOP", "index": 0});
+    let answer = json!({"candidates": [candidate]}).to_string();
+    let chunks = format!("data: {answer}\r\n\r\n");
+    let gemini = codec(Dialect::Gemini).unwrap();
+    let told = events(gemini, &given("m"), chunks.as_bytes()).unwrap();
+    for (ours, shown, streamed) in [
+        (Dialect::OpenaiChat, true, true),
+        (Dialect::OpenaiResponses, false, false),
+        (Dialect::AnthropicMessages, false, false),
+        (Dialect::BedrockConverse, true, false),
+        (Dialect::CohereChat, false, false),
+        (Dialect::OllamaChat, true, true),
+        (Dialect::Gemini, true, true),
+    ] {
+        let (written, lost) = whole(Dialect::Gemini, ours, answer.as_bytes());
+        let lost: Vec<&str> = lost.iter().map(String::as_str).collect();
+        let stands = lost == if shown { vec![] } else { vec!["messages.image"] };
+        assert!(written.contains("iVBORw0=") == shown && stands, "{}: {written}, {lost:?}", ours.name());
+        let written = stream(Dialect::Gemini, ours, chunks.as_bytes());
+        let lost: Vec<_> = told.iter().filter_map(|event| unsaid::of_event(event, codec(ours).unwrap())).collect();
+        let stands = lost.is_empty() == streamed;
+        assert!(written.contains("iVBORw0=") == streamed && stands, "{}: {written}, {lost:?}", ours.name());
+    }
+    let url = r#"{"url":"data:image/png;base64,iVBORw0="}"#;
+    let chat = whole(Dialect::Gemini, Dialect::OpenaiChat, answer.as_bytes()).0;
+    assert!(chat.contains(&format!(r#""images":[{{"type":"image_url","image_url":{url}}}]"#)), "{chat}");
+    // And back: from a provider that tells them so, and from a caller in the next turn.
+    let back = whole(Dialect::OpenaiChat, Dialect::Gemini, chat.as_bytes()).0;
+    assert!(back.contains(r#""inlineData":{"mimeType":"image/png","data":"iVBORw0="}"#), "{back}");
+    let chunks = stream(Dialect::Gemini, Dialect::OpenaiChat, chunks.as_bytes());
+    let again = stream(Dialect::OpenaiChat, Dialect::Gemini, chunks.as_bytes());
+    assert!(again.contains("iVBORw0="), "{again}");
+    let said: serde_json::Value = serde_json::from_str(&chat).unwrap();
+    let next = json!({"model": "m", "messages": [said["choices"][0]["message"]]}).to_string();
+    let skimmed = crate::contract::skim::skim(next.as_bytes()).unwrap();
+    let request = codec(Dialect::OpenaiChat).unwrap().read_request(next.as_bytes(), &skimmed, &given("m")).unwrap();
+    let quirks = super::Quirks::default();
+    let to = super::To { model: "gemini-2.5-flash", output_tokens_max: None, quirks: &quirks };
+    let written = String::from_utf8(gemini.write_request(&request, &to).body).unwrap();
+    assert!(written.contains(r#""inlineData":{"mimeType":"image/png","data":"iVBORw0="}"#), "{written}");
+}
+
+/// What an answer lost is told apart from what a request lost, and once.
+#[test]
+fn losses_of_answers_have_names_of_their_own() {
+    let mut notes = super::Notes::default();
+    ["messages.image", "n", "messages.image"].iter().for_each(|what| notes.lose(what));
+    assert_eq!(notes.lost, ["answer.image", "answer.n"]);
 }

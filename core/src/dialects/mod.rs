@@ -30,6 +30,7 @@ mod retold;
 pub mod sealed;
 pub mod spots;
 mod turns;
+pub mod unsaid;
 mod weigh;
 pub mod words;
 
@@ -42,6 +43,7 @@ use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::Answer;
 use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::event::Event;
+use crate::contract::canonical::part::MediaKind;
 use crate::contract::read::Wrong;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
@@ -67,6 +69,11 @@ pub trait Codec: Sync {
 
     /// Writes an answer for a caller.
     fn write_answer(&self, answer: &Answer<'_>, given: &Given<'_>) -> Written;
+
+    /// Can a stream for a caller hold such media?
+    fn shows(&self, _what: MediaKind) -> bool {
+        false
+    }
 
     /// Reads a provider's stream.
     fn stream_reader(&self, given: &Given<'_>) -> Box<dyn StreamReader>;
@@ -116,6 +123,8 @@ pub struct Notes {
     pub done: bool,
     /// The provider's error; its message.
     pub error: Option<String>,
+    /// What the caller's dialect cannot say of it.
+    pub lost: Vec<String>,
     /// Tells nothing but what we asked for and the caller did not: to be taken out.
     pub ours: bool,
 }

@@ -330,14 +330,16 @@ fn whole(
     }
     let answer = theirs.read_answer(&bytes, &ways.given).map_err(|wrong| wrong.to_string())?;
     let finish = answer.choices.iter().find_map(|c| c.finish.as_ref());
-    let notes = Notes {
+    let mut notes = Notes {
         usage: answer.usage,
         beside: answer.beside.clone(),
         finish_reason: finish.map(|finish| finish.name().to_owned()),
         done: true,
         ..Notes::default()
     };
-    Ok(LiveBody::Whole(ours.write_answer(&answer, &ways.given).body.into(), notes))
+    let said = ours.write_answer(&answer, &ways.given);
+    said.lost.iter().for_each(|loss| notes.lose(&loss.what));
+    Ok(LiveBody::Whole(said.body.into(), notes))
 }
 
 /// What a provider's error means, whether another target may do better, and whether its words can be handed over.

@@ -11,7 +11,7 @@ use crate::contract::canonical::event::{Event, StreamError};
 use crate::contract::refusal::Refusal;
 use crate::dialects::frames::{self, FrameError, Framer, Framing, sse};
 use crate::dialects::halves::Whole;
-use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, cohere};
+use crate::dialects::{Codec, Given, Notes, StreamReader, StreamWriter, codec, cohere, unsaid};
 
 /// What a translated stream may tell in all: writers keep what was said where their dialect repeats it at its end. The
 /// longest real answers are a few MiB of words; a picture adds some ten.
@@ -264,6 +264,9 @@ impl Course {
                 return Err(Broken(format!(
                     "it says more than {TOLD_BYTES_MAX} bytes, which is what is translated here"
                 )));
+            }
+            if let Some(lost) = codec(self.ours).and_then(|ours| unsaid::of_event(&event, ours)) {
+                self.notes.lose(lost.name());
             }
             match &event {
                 Event::Usage(usage) => self.notes.usage = Some(*usage),

@@ -41,7 +41,10 @@ pub fn described() -> [(HeaderName, &'static str); 17] {
         (COST, "The cost in dollars, where it is known before the head leaves."),
         (CACHE, "`hit`, or `bypass`."),
         (WARN, "Policies in mode `warn` that would have acted."),
-        (DROPPED, "What of the request could not be said to the target and was left out."),
+        (
+            DROPPED,
+            "What of the request could not be said to the target and was left out; of the answer as `answer.image`.",
+        ),
         (DEGRADED, "What is less than was asked for, and by whom."),
         (REFUSAL, "The category of the refusal."),
         (SHOULD_RETRY, "`true` where the same call may do better later."),

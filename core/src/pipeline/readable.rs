@@ -10,7 +10,7 @@ use crate::contract::refusal::Category;
 use crate::contract::skim::{Skim, SkimError, skim};
 use crate::dialects::frames::Framing;
 use crate::dialects::paths::Place;
-use crate::dialects::{Codec, Given, Notes};
+use crate::dialects::{Codec, Given, Notes, unsaid};
 use crate::ports::{Fault, ReplyBody};
 
 /// A provider's own words are handed on up to this many characters: they end in receipts and logs too.
@@ -174,10 +174,13 @@ pub fn as_stream(
     let events = crate::contract::canonical::told::told(&answer)
         .ok_or("it came whole, and holds what cannot be said in the stream that was asked for")?;
     let (mut writer, mut out) = (ours.stream_writer(given), Vec::new());
-    events.iter().for_each(|event| writer.event(event, &mut out));
-    let finish = answer.choices.iter().find_map(|c| c.finish.as_ref()).map(|finish| finish.name().to_owned());
-    let (usage, beside) = (answer.usage, answer.beside.clone());
-    let notes = Notes { usage, beside, finish_reason: finish, done: true, ..Notes::default() };
+    let mut notes = Notes { done: true, ..Notes::default() };
+    for event in &events {
+        unsaid::of_event(event, ours).into_iter().for_each(|lost| notes.lose(lost.name()));
+        writer.event(event, &mut out);
+    }
+    notes.finish_reason = answer.choices.iter().find_map(|c| c.finish.as_ref()).map(|finish| finish.name().to_owned());
+    (notes.usage, notes.beside) = (answer.usage, answer.beside.clone());
     let framing = if given.as_array { Framing::JsonArray } else { ours.framing() };
     Ok((out, notes, framing))
 }

@@ -38,6 +38,7 @@ pub async fn hand_over(core: &Core, answer: Answer, mut receipt: Box<Receipt>, a
         LiveBody::Whole(bytes, notes) => {
             receipt.usage = Some(after.used(notes.usage, || estimate(&facts, bytes.len())));
             receipt.finish_reason = notes.finish_reason;
+            receipt.dropped.extend(notes.lost);
             receipt.usage_beside = after.beside_of(notes.beside);
             let tenant = &facts.caller.tenant;
             if after.learns {
@@ -249,6 +250,7 @@ async fn events(core: &Core, mut body: ReplyBody, mut course: Course, headers: H
         }
     };
     going.receipt.finish_reason.clone_from(&course.notes.finish_reason);
+    going.receipt.dropped.append(&mut course.notes.lost);
     if let End::Spent(_) = end {
         going.receipt.finish_reason = Some(Finish::Length.name().to_owned());
     }

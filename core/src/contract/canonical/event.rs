@@ -5,7 +5,7 @@
 //! choice; `Usage` anywhere, the last one counts; `Done` last, and only if the provider said that it is complete.
 
 use super::answer::Finish;
-use super::part::Signature;
+use super::part::{MediaKind, Signature};
 use crate::contract::usage::{Usage, UsedBeside};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,10 @@ impl Event {
         match self {
             Event::Delta { delta: Delta::Text(text) | Delta::Arguments(text) | Delta::Encrypted(text), .. }
             | Event::Logprobs { json: text, .. }
-            | Event::Begin { kind: Begins::ToolCall { name: text, .. } | Begins::Native(text), .. } => Some(text),
+            | Event::Begin {
+                kind: Begins::ToolCall { name: text, .. } | Begins::Native(text) | Begins::Media { data: text, .. },
+                ..
+            } => Some(text),
             Event::Delta { delta: Delta::Signature(seal), .. } => Some(&seal.data),
             Event::Delta { delta: Delta::Citation { cited, .. }, .. } => cited.as_deref(),
             Event::Start { .. }
@@ -88,6 +91,14 @@ pub enum Begins {
     },
     /// A part that only its own dialect knows: named, so that its loss can be told. It has no deltas.
     Native(String),
+    /// What the model drew or said, as a whole: it has no deltas either.
+    Media {
+        what: MediaKind,
+        /// `image/png`; empty = not told.
+        mime: String,
+        /// Standard base64.
+        data: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Choice};
 use super::event::{Begins, Delta, Event};
-use super::part::{Kind, Part, Signature};
+use super::part::{Kind, Media, Part, Signature, Source};
 
 /// The events that say this answer; `None` = it holds something that no stream can say.
 pub fn told(answer: &Answer<'_>) -> Option<Vec<Event>> {
@@ -62,6 +62,9 @@ fn begun(part: &Part<'_>) -> Option<(Begins, Vec<Delta>)> {
             Begins::ToolCall { id: call.id.to_string(), name: call.name.to_string() },
             vec![Delta::Arguments(call.arguments_json().to_owned())],
         ),
+        Kind::Media(Media { what, mime, source: Source::Base64(data), .. }) => {
+            (Begins::Media { what: *what, mime: mime.to_string(), data: data.to_string() }, Vec::new())
+        }
         Kind::Media(_) | Kind::ToolResult(_) | Kind::Native { .. } => return None,
     };
     deltas.extend(

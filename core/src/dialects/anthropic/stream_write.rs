@@ -260,7 +260,7 @@ fn begin(part: &mut Part, blocks: &mut u64, out: &mut Vec<u8>) {
             w.object_member("input", |_| {});
         }),
         // Known to its own dialect only.
-        Begins::Native(_) => return,
+        Begins::Native(_) | Begins::Media { .. } => return,
     };
     part.index = Some(index);
 }
@@ -304,13 +304,26 @@ fn speak(part: &mut Part, delta: &Delta, blocks: &mut u64, out: &mut Vec<u8>) {
             });
         }
         // What this dialect has no words for.
-        (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_))
-        | (Delta::Arguments(_), Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_))
-        | (Delta::Signature(_), Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_))
-        | (Delta::Encrypted(_), Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_))
+        (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. })
+        | (
+            Delta::Arguments(_),
+            Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) | Begins::Media { .. },
+        )
+        | (
+            Delta::Signature(_),
+            Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
+        )
+        | (
+            Delta::Encrypted(_),
+            Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
+        )
         | (
             Delta::Citation { .. },
-            Begins::Refusal | Begins::Reasoning { .. } | Begins::ToolCall { .. } | Begins::Native(_),
+            Begins::Refusal
+            | Begins::Reasoning { .. }
+            | Begins::ToolCall { .. }
+            | Begins::Native(_)
+            | Begins::Media { .. },
         ) => {}
     }
 }

@@ -192,7 +192,7 @@ pub fn comparable(events: Vec<Event>) -> (Vec<Event>, Option<Usage>, Option<Stri
             Event::ServiceTier(told) => tier = Some(told),
             Event::Beside(_) => {}
             Event::Begin { part, kind, .. } => {
-                let native = matches!(kind, Begins::Native(_));
+                let native = matches!(kind, Begins::Native(_) | Begins::Media { .. });
                 let number = (!native).then(|| next.next().unwrap());
                 numbers.push((part, number));
                 kept.extend(number.map(|part| Event::Begin { choice: 0, part, kind }));

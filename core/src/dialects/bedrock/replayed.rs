@@ -189,7 +189,7 @@ fn without_native(events: &[Event]) -> Vec<Event> {
     let mut kept = Vec::new();
     for event in events {
         match event {
-            Event::Begin { part, kind: Begins::Native(_), .. } => native.push(*part),
+            Event::Begin { part, kind: Begins::Native(_) | Begins::Media { .. }, .. } => native.push(*part),
             Event::Begin { choice, part, kind } => {
                 kept.push(Event::Begin { choice: *choice, part: renumber(*part, &native), kind: kind.clone() });
             }

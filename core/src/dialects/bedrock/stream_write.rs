@@ -104,13 +104,23 @@ impl Writer {
                 });
             }),
             // What this dialect has no words for.
-            (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_))
-            | (Delta::Arguments(_), Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_))
-            | (Delta::Signature(_), Begins::Native(_))
-            | (Delta::Encrypted(_), Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_))
+            (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. })
+            | (
+                Delta::Arguments(_),
+                Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) | Begins::Media { .. },
+            )
+            | (Delta::Signature(_), Begins::Native(_) | Begins::Media { .. })
+            | (
+                Delta::Encrypted(_),
+                Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
+            )
             | (
                 Delta::Citation { .. },
-                Begins::Refusal | Begins::Reasoning { .. } | Begins::ToolCall { .. } | Begins::Native(_),
+                Begins::Refusal
+                | Begins::Reasoning { .. }
+                | Begins::ToolCall { .. }
+                | Begins::Native(_)
+                | Begins::Media { .. },
             ) => {}
         }
     }
@@ -242,7 +252,7 @@ impl Writer {
 fn reasoning_id(kind: &Begins) -> Option<String> {
     match kind {
         Begins::Reasoning { id, .. } => id.clone(),
-        Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) => None,
+        Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. } => None,
     }
 }
 

@@ -95,7 +95,7 @@ impl Writer {
             return;
         }
         let (index, what) = match kind {
-            Begins::Native(_) => return,
+            Begins::Native(_) | Begins::Media { .. } => return,
             Begins::Reasoning { id, .. } if id.as_deref() == Some(TOOL_PLAN) => (0, Written::Plan),
             Begins::Text | Begins::Refusal | Begins::Reasoning { .. } => {
                 let thinking = matches!(kind, Begins::Reasoning { .. });

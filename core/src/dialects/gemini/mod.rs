@@ -35,6 +35,7 @@ use super::{Codec, Given, Notes, Said, StreamReader, StreamWriter, To, Written};
 use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::Answer;
 use crate::contract::canonical::element::Element;
+use crate::contract::canonical::part::MediaKind;
 use crate::contract::read::Wrong;
 use crate::contract::refusal::Refusal;
 use crate::contract::skim::Skim;
@@ -121,6 +122,10 @@ impl Codec for Gemini {
 
     fn write_answer(&self, answer: &Answer<'_>, given: &Given<'_>) -> Written {
         answer::write(answer, given)
+    }
+
+    fn shows(&self, _what: MediaKind) -> bool {
+        true
     }
 
     fn stream_reader(&self, given: &Given<'_>) -> Box<dyn StreamReader> {

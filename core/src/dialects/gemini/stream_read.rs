@@ -10,7 +10,7 @@ use super::partial::{Arguments, Piece};
 use super::read_parts::CALL_PIECE;
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::{Kind, Part, Signature};
+use crate::contract::canonical::part::{Kind, Media, Part, Signature, Source};
 use crate::contract::usage::Usage;
 use crate::dialects::frames::Frame;
 use crate::dialects::{Given, StreamReader, Unreadable};
@@ -140,6 +140,9 @@ impl Choice {
                 }
                 out.push(Event::End { choice: at, part });
             }
+            Kind::Media(Media { what, mime, source: Source::Base64(data), .. }) => {
+                self.whole(at, Begins::Media { what, mime: mime.into_owned(), data: data.into_owned() }, out);
+            }
             Kind::Media(media) => self.native(at, media.mime.into_owned(), out),
             Kind::Native { kind, json } if kind == CALL_PIECE => {
                 self.piece(at, json.get(), signature, (reply_id, given), out)?;
@@ -218,9 +221,14 @@ impl Choice {
     }
 
     fn native(&mut self, at: u64, kind: String, out: &mut Vec<Event>) {
+        self.whole(at, Begins::Native(kind), out);
+    }
+
+    /// A part without pieces.
+    fn whole(&mut self, at: u64, kind: Begins, out: &mut Vec<Event>) {
         self.close(at, out);
         let part = self.next();
-        out.push(Event::Begin { choice: at, part, kind: Begins::Native(kind) });
+        out.push(Event::Begin { choice: at, part, kind });
         out.push(Event::End { choice: at, part });
     }
 }

@@ -152,9 +152,15 @@ impl Writer {
                 }
             }
             // What this dialect has no words for.
-            (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_))
-            | (Delta::Arguments(_), Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_))
-            | (Delta::Encrypted(_), Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_)) => {}
+            (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. })
+            | (
+                Delta::Arguments(_),
+                Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) | Begins::Media { .. },
+            )
+            | (
+                Delta::Encrypted(_),
+                Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
+            ) => {}
         }
     }
 
@@ -191,7 +197,7 @@ impl Writer {
                     w.member_some("thoughtSignature", &seal);
                 });
             }
-            Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) => {}
+            Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) | Begins::Media { .. } => {}
         }
     }
 
@@ -243,6 +249,12 @@ impl StreamWriter for Writer {
                 }
                 self.created_s = *created_s;
             }
+            Event::Begin { choice, kind: Begins::Media { mime, data, .. }, .. } => self.part(*choice, out, |w| {
+                w.object_member("inlineData", |w| {
+                    w.member("mimeType", mime);
+                    w.member("data", data);
+                });
+            }),
             Event::Begin { choice, part, kind } => self.open.push(Part {
                 choice: *choice,
                 part: *part,

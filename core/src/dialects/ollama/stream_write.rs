@@ -7,7 +7,7 @@ use super::error::refusal_json;
 use super::message::write_call;
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::{Signature, ToolCall};
+use crate::contract::canonical::part::{MediaKind, Signature, ToolCall};
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write::Writer as Json;
@@ -73,7 +73,7 @@ impl Writer {
         self.line(out, message, |w| w.member("done", &false));
     }
 
-    fn begin(&mut self, part: u64, kind: &Begins) {
+    fn begin(&mut self, part: u64, kind: &Begins, out: &mut Vec<u8>) {
         if self.open.len() == OPEN_MAX {
             return;
         }
@@ -84,7 +84,13 @@ impl Writer {
                 call: ToolCall { id: id.clone().into(), name: name.clone().into(), arguments: "".into() },
                 signature: None,
             },
-            Begins::Native(_) => return,
+            Begins::Media { what: MediaKind::Image, data, .. } => {
+                return self.piece(out, |w| {
+                    w.member("content", "");
+                    w.list_member("images", |w| w.value(data));
+                });
+            }
+            Begins::Native(_) | Begins::Media { .. } => return,
         };
         self.open.push((part, open));
     }
@@ -168,7 +174,7 @@ impl StreamWriter for Writer {
                 }
                 self.created_s = created_s.unwrap_or(self.created_s);
             }
-            Event::Begin { choice: 0, part, kind } => self.begin(*part, kind),
+            Event::Begin { choice: 0, part, kind } => self.begin(*part, kind, out),
             Event::Delta { choice: 0, part, delta } => self.delta(*part, delta, out),
             Event::End { choice: 0, part } => self.end(*part, out),
             Event::Logprobs { choice: 0, json } => {

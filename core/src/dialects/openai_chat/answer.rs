@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use super::{details, finish_of};
 use crate::contract::canonical::answer::{Answer, Choice, Finish};
-use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall};
+use crate::contract::canonical::part::{
+    Citation, Kind, Maker, Media, MediaKind, Part, Reasoning, Signature, Source, ToolCall, data_url,
+};
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_list, is_null, is_object, loose};
 use crate::contract::skim::Skim;
 use crate::contract::usage::{OpenaiUsage, Usage};
@@ -77,6 +79,7 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<V
     if let Some(raw) = find(&members, "content") {
         r.within("content", |r| content(r, raw, &mut parts))?;
     }
+    parts.extend(find(&members, "images").into_iter().flat_map(pictures));
     if let Some(raw) = find(&members, "annotations").filter(|raw| is_list(raw)) {
         let citations = r.within("annotations", |r| r.each(raw, |_, item| Ok(citation(item))))?;
         cite(&mut parts, citations.into_iter().flatten().collect());
@@ -99,6 +102,20 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>, given: &Given<'_>) -> Result<V
         parts.push(named_call(function, None, given, 0).into());
     }
     Ok(parts)
+}
+
+/// `[{type: "image_url", image_url: {url}}]`: what the model drew.
+pub fn pictures<'a>(raw: Raw<'_>) -> Vec<Part<'a>> {
+    let items: Vec<Raw<'_>> = serde_json::from_str(raw.get()).unwrap_or_default();
+    let drawn = items.into_iter().filter_map(|item| {
+        let url = as_text(find(&loose(find(&loose(item), "image_url")?), "url")?)?;
+        let media = match data_url(&url) {
+            Some((mime, data)) => Media::of(MediaKind::Image, Source::Base64(data.to_owned().into()), mime.to_owned()),
+            None => Media::of(MediaKind::Image, Source::Url(url.into_owned().into()), ""),
+        };
+        Some(Kind::Media(media).into())
+    });
+    drawn.collect()
 }
 
 /// A text, or the list of parts that reasoning models of some providers answer with.

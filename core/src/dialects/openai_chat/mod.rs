@@ -25,6 +25,7 @@ use super::{Codec, Given, Notes, Said, StreamReader, StreamWriter, To, Written};
 use crate::contract::canonical::Request;
 use crate::contract::canonical::answer::{Answer, Finish};
 use crate::contract::canonical::element::Element;
+use crate::contract::canonical::part::MediaKind;
 use crate::contract::read::Wrong;
 use crate::contract::refusal::Refusal;
 use crate::contract::skim::{Skim, skim};
@@ -110,6 +111,10 @@ impl Codec for OpenaiChat {
 
     fn write_answer(&self, answer: &Answer<'_>, given: &Given<'_>) -> Written {
         write_answer::write(answer, given)
+    }
+
+    fn shows(&self, what: MediaKind) -> bool {
+        what == MediaKind::Image
     }
 
     fn stream_reader(&self, given: &Given<'_>) -> Box<dyn StreamReader> {

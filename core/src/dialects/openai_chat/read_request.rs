@@ -114,12 +114,14 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Message<'a>, Wrong> 
     };
     let older = find(&members, "role").is_some_and(|role| role.get() == r#""function""#);
     let mut message = Message { role, name: None, parts: Vec::new() };
-    let (mut thoughts, mut sealed) = (None, Vec::new());
+    let (mut thoughts, mut sealed, mut drawn) = (None, Vec::new(), Vec::new());
     let (mut said, mut calls, mut call_id) = (Vec::new(), Vec::new(), older.then_some(OLDER_ID.into()));
     for (name, raw) in members.into_iter().filter(|(_, raw)| !is_null(raw)) {
         match &*name {
             "role" | "annotations" => {}
             "content" => said = r.within("content", |r| content(r, raw))?,
+            // What the model drew before, as its answer told it.
+            "images" if role == Role::Assistant => drawn = r.within("images", |r| r.each(raw, part))?,
             "name" => message.name = Some(r.within("name", |r| r.text(raw))?),
             "tool_calls" => calls.extend(r.within("tool_calls", |r| r.each(raw, tool_call))?),
             "function_call" => calls.push(r.within("function_call", |r| older_call(r, raw))?),
@@ -144,6 +146,7 @@ fn message<'a>(r: &mut Reading<'a>, raw: Raw<'a>) -> Result<Message<'a>, Wrong> 
         },
     );
     message.parts.extend(said);
+    message.parts.extend(drawn.into_iter().flatten());
     message.parts.extend(calls);
     if role == Role::Tool {
         let told = "is missing: it names the call whose result this is";

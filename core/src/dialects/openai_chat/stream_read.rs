@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answer::{made_id, thoughts};
+use super::answer::{made_id, pictures, thoughts};
 use super::details::{self, Detail};
 use super::finish_of;
 use super::note::error_of;
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::{Maker, Signature};
+use crate::contract::canonical::part::{Kind, Maker, Media, Signature, Source};
 use crate::contract::read::{as_text, find, is_list, loose};
 use crate::contract::usage::OpenaiUsage;
 use crate::dialects::frames::Frame;
@@ -71,6 +71,8 @@ struct Said<'a> {
     reasoning: Option<&'a RawValue>,
     #[serde(borrow, default)]
     reasoning_details: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    images: Option<&'a RawValue>,
     #[serde(borrow, default)]
     refusal: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -196,6 +198,14 @@ impl Choice {
                 }
             }
             None => {}
+        }
+        for part in said.images.into_iter().flat_map(pictures) {
+            if let Kind::Media(Media { what, mime, source: Source::Base64(data), .. }) = part.kind {
+                let kind = Begins::Media { what, mime: mime.into_owned(), data: data.into_owned() };
+                self.close(at, out);
+                let part = self.next();
+                out.extend([Event::Begin { choice: at, part, kind }, Event::End { choice: at, part }]);
+            }
         }
         if let Some(text) = said.refusal.and_then(as_text).filter(|text| !text.is_empty()) {
             self.refuses = true;

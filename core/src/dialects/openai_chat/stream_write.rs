@@ -1,8 +1,8 @@
 //! A stream for a caller: one chunk an event, in the order in which the provider said it.
 
-use super::write_answer::{Form, Forms, format_name, head, write_seal, write_usage};
+use super::write_answer::{Form, Forms, format_name, head, write_seal, write_url, write_usage};
 use crate::contract::canonical::event::{Begins, Delta, Event};
-use crate::contract::canonical::part::{Maker, Signature};
+use crate::contract::canonical::part::{Maker, MediaKind, Signature};
 use crate::contract::refusal::Refusal;
 use crate::contract::usage::Usage;
 use crate::contract::write::{self, Null};
@@ -106,11 +106,21 @@ impl Writer {
         });
     }
 
-    fn begin(&mut self, choice: u64, part: u64, kind: &Begins) {
+    fn begin(&mut self, choice: u64, part: u64, kind: &Begins, out: &mut Vec<u8>) {
         let is_same = |known: &Begins| std::mem::discriminant(known) == std::mem::discriminant(kind);
         let index = self.parts.iter().filter(|p| p.choice == choice && is_same(&p.kind)).count() as u64;
         let form = if let Begins::ToolCall { name, .. } = kind { self.forms.form(name) } else { Form::Function };
-        let (kind, waits, by) = (kind.clone(), String::new(), Maker::Other);
+        if let Begins::Media { what: MediaKind::Image, mime, data } = kind {
+            self.piece(choice, None, out, |w| {
+                entry(w, "images", index, "image_url", |w| write_url(w, mime, data));
+            });
+        }
+        // What a model drew is said, and large.
+        let kind = match kind {
+            Begins::Media { what, .. } => Begins::Media { what: *what, mime: String::new(), data: String::new() },
+            kind => kind.clone(),
+        };
+        let (waits, by) = (String::new(), Maker::Other);
         self.unsaid = matches!(kind, Begins::ToolCall { .. }).then_some(self.parts.len());
         self.parts.push(Part { choice, part, kind, index, said: false, cited: 0, form, waits, by, sealed: false });
     }
@@ -216,10 +226,16 @@ impl Writer {
             },
             (Delta::Citation { url: Some(_), .. }, _) => self.cite(at, delta, out),
             // What this dialect has no words for.
-            (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_))
-            | (Delta::Arguments(_), Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_))
-            | (Delta::Signature(_), Begins::Text | Begins::Refusal | Begins::Native(_))
-            | (Delta::Encrypted(_), Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_))
+            (Delta::Text(_), Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. })
+            | (
+                Delta::Arguments(_),
+                Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) | Begins::Media { .. },
+            )
+            | (Delta::Signature(_), Begins::Text | Begins::Refusal | Begins::Native(_) | Begins::Media { .. })
+            | (
+                Delta::Encrypted(_),
+                Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
+            )
             | (Delta::Citation { .. }, _) => {}
         }
     }
@@ -321,7 +337,7 @@ impl StreamWriter for Writer {
                 }
                 self.created_s = created_s.unwrap_or(self.created_s);
             }
-            Event::Begin { choice, part, kind } => self.begin(*choice, *part, kind),
+            Event::Begin { choice, part, kind } => self.begin(*choice, *part, kind, out),
             Event::Delta { choice, part, delta } => self.delta(*choice, *part, delta, out),
             Event::End { choice, part } => self.end(*choice, *part, out),
             Event::Logprobs { choice, json } => self.chunk(out, |w| {

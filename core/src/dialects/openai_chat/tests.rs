@@ -227,7 +227,11 @@ fn said(events: &[Event]) -> Vec<String> {
             Event::Begin { choice, part, kind } => {
                 let name = match kind {
                     Begins::Reasoning { .. } => "reasoning".to_owned(),
-                    Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) => format!("{kind:?}"),
+                    Begins::Text
+                    | Begins::Refusal
+                    | Begins::ToolCall { .. }
+                    | Begins::Native(_)
+                    | Begins::Media { .. } => format!("{kind:?}"),
                 };
                 parts.insert((*choice, *part), name + ": ");
             }

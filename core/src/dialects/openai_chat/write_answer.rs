@@ -2,12 +2,14 @@
 
 use super::finish_name;
 use crate::contract::canonical::answer::{Answer, Choice, Finish};
-use crate::contract::canonical::part::{Citation, Kind, Maker, Part, Reasoning, Signature, ToolCall};
+use crate::contract::canonical::part::{
+    Citation, Kind, Maker, Media, MediaKind, Part, Reasoning, Signature, Source, ToolCall,
+};
 use crate::contract::skim::skim;
 use crate::contract::usage::Usage;
 use crate::contract::write::{Null, Writer};
 use crate::dialects::openai_responses::own;
-use crate::dialects::{Given, Written};
+use crate::dialects::{Given, Written, unsaid};
 
 /// In which form a caller is told calls, by what it declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,8 @@ pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
         }
         w.member_some("service_tier", &answer.service_tier);
     });
-    Written { body, lost: Vec::new() }
+    let parts = answer.choices.iter().flat_map(|choice| &choice.parts);
+    Written { body, lost: unsaid::of_parts(parts, |media| picture(media).is_some()) }
 }
 
 /// What answers and chunks begin with.
@@ -128,6 +131,31 @@ fn write_message(w: &mut Writer, parts: &[Part<'_>], forms: &Forms) {
     }
     write_calls(w, &calls, forms);
     annotations(w, parts);
+    let drawn = || parts.iter().filter_map(|p| if let Kind::Media(media) = &p.kind { picture(media) } else { None });
+    if drawn().next().is_some() {
+        w.list_member("images", |w| {
+            drawn().for_each(|(mime, data)| {
+                w.object(|w| {
+                    w.member("type", "image_url");
+                    write_url(w, mime, data);
+                });
+            });
+        });
+    }
+}
+
+/// A picture that a model drew: its type and data.
+fn picture<'m>(media: &'m Media<'_>) -> Option<(&'m str, &'m str)> {
+    match (media.what, &media.source) {
+        (MediaKind::Image, Source::Base64(data)) => Some((&media.mime, data)),
+        (MediaKind::Image | MediaKind::Audio | MediaKind::Video | MediaKind::Document, _) => None,
+    }
+}
+
+/// A picture, in the form that OpenRouter gave it.
+pub fn write_url(w: &mut Writer, mime: &str, data: &str) {
+    let mime = if mime.is_empty() { "image/png" } else { mime };
+    w.object_member("image_url", |w| w.member("url", &format!("data:{mime};base64,{data}")));
 }
 
 fn write_calls(w: &mut Writer, calls: &[&Part<'_>], forms: &Forms) {

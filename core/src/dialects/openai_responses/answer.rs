@@ -13,7 +13,7 @@ use crate::contract::canonical::part::{Kind, Maker, Part, Signature};
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_null, is_object, loose};
 use crate::contract::usage::{OpenaiUsage, Usage};
 use crate::contract::write::Writer;
-use crate::dialects::{Given, Written};
+use crate::dialects::{Given, Written, unsaid};
 
 pub fn read(body: &[u8]) -> Result<Answer<'_>, Wrong> {
     let mut r = Reading::default();
@@ -88,7 +88,7 @@ fn logprobs(item: Raw<'_>) -> Option<Raw<'_>> {
 
 pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
     let choice = answer.choices.first();
-    let mut lost = Vec::new();
+    let mut lost = unsaid::of_parts(choice.into_iter().flat_map(|choice| &choice.parts), |_| false);
     if answer.choices.len() > 1 {
         lost.push(Loss::value(Element::SeveralAnswers, "there is one answer in this dialect: the first is given"));
     }

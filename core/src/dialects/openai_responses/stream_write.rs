@@ -57,7 +57,7 @@ impl Writer {
                 (self.told.add(form.item().1, call, out), 0)
             }
             // Known to its own dialect alone.
-            Begins::Native(_) => return,
+            Begins::Native(_) | Begins::Media { .. } => return,
         };
         self.parts.push((part, at, piece));
     }

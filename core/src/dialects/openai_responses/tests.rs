@@ -207,7 +207,8 @@ fn recorded_answers_mean_the_same_when_written_again() {
         assert_eq!(answer.usage, recorded_usage(exchange), "{}", exchange.id);
         assert_eq!(OpenaiResponses.glance(&exchange.body).usage, recorded_usage(exchange), "{}", exchange.id);
         let written = OpenaiResponses.write_answer(&answer, &given);
-        assert_eq!(written.lost, [], "{}", exchange.id);
+        // Only what a provider did itself: among responses answers pass, and nobody else's hold it.
+        assert!(written.lost.iter().all(|l| l.what == "messages.native"), "{}: {:?}", exchange.id, written.lost);
         let (before, after): (Value, Value) =
             (serde_json::from_slice(&exchange.body).unwrap(), serde_json::from_slice(&written.body).unwrap());
         assert_eq!(said(&before), said(&after), "{}", exchange.id);

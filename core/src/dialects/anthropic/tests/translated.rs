@@ -103,7 +103,7 @@ fn said(events: &[Event]) -> Vec<(String, String)> {
                     Begins::Text | Begins::Refusal => "text".to_owned(),
                     Begins::Reasoning { .. } => "reasoning".to_owned(),
                     Begins::ToolCall { id, name } => format!("{id} {name}"),
-                    Begins::Native(kind) => kind.clone(),
+                    Begins::Native(kind) | Begins::Media { mime: kind, .. } => kind.clone(),
                 };
                 parts.push((*part, name, String::new()));
             }

@@ -77,7 +77,7 @@ fn said(events: &[Event]) -> Vec<String> {
     for event in events {
         match event {
             Event::Begin { choice, part, kind } => {
-                if !matches!(kind, Begins::Native(_)) {
+                if !matches!(kind, Begins::Native(_) | Begins::Media { .. }) {
                     parts.insert((*choice, *part), (format!("{choice} {kind:?}: "), String::new()));
                 }
             }

@@ -92,7 +92,7 @@ pub fn said(events: &[Event]) -> Vec<String> {
                     Begins::Reasoning { .. } => "reasoning".to_owned(),
                     Begins::Text | Begins::Refusal | Begins::ToolCall { .. } => format!("{kind:?}"),
                     // Nobody else has words for it.
-                    Begins::Native(_) => continue,
+                    Begins::Native(_) | Begins::Media { .. } => continue,
                 };
                 parts.insert(*part, (name, String::new(), String::new()));
             }
