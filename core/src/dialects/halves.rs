@@ -90,12 +90,8 @@ impl Held {
 
 /// The words of a piece, and whose they are.
 fn said(event: &mut Event) -> Option<(u64, u64, &mut String)> {
-    match event {
-        Event::Delta { choice, part, delta: Delta::Text(text) | Delta::Arguments(text) } => {
-            Some((*choice, *part, text))
-        }
-        _ => None,
-    }
+    let Event::Delta { choice, part, delta: Delta::Text(text) | Delta::Arguments(text) } = event else { return None };
+    Some((*choice, *part, text))
 }
 
 impl StreamReader for Whole {

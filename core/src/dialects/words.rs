@@ -271,7 +271,7 @@ fn list<T: DeserializeOwned>(member: &'static str, raw: Option<&RawValue>) -> Re
     let Some(raw) = raw else { return Ok(Vec::new()) };
     decoded::<Option<Vec<T>>>(raw.get()).map(Option::unwrap_or_default).map_err(|why| {
         let items: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap_or_default();
-        let wrong = items.iter().map(|item| serde_json::from_str::<T>(item.get()).err()).enumerate();
+        let wrong = items.iter().map(|item| decoded::<T>(item.get()).err()).enumerate();
         let first = wrong.into_iter().find_map(|(at, error)| error.map(|error| unclear(member, Some(at), &error)));
         first.unwrap_or_else(|| unclear(member, None, &why))
     })

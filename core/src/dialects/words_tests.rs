@@ -57,3 +57,14 @@ fn what_can_be_read_in_two_ways_is_not_taken_for_empty() {
     let words = Words::of(Bytes::from_static(null), Dialect::OpenaiChat);
     assert_eq!(words.text().unwrap().len(), 1, "null is absent, and a plain text among parts is one");
 }
+
+/// Policies read it as the provider will.
+#[test]
+fn half_a_character_hides_no_prompt() {
+    let body =
+        br#"{"messages":[{"role":"user","content":"a \ud83d b"},{"content":[{"type":"text","text":"\ude00"}]}]}"#;
+    let words = Words::of(Bytes::from_static(body), Dialect::OpenaiChat);
+    let texts: Vec<String> = words.text().unwrap().into_iter().map(|part| part.text).collect();
+    assert_eq!(texts, ["a \u{fffd} b", "\u{fffd}"]);
+    assert_eq!(words.prompt().unwrap().messages, 2);
+}

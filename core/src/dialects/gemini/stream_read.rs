@@ -11,6 +11,7 @@ use super::read_parts::CALL_PIECE;
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event};
 use crate::contract::canonical::part::{Kind, Media, Part, Signature, Source};
+use crate::contract::read::decoded;
 use crate::contract::usage::Usage;
 use crate::dialects::frames::Frame;
 use crate::dialects::{Given, StreamReader, Unreadable};
@@ -181,7 +182,7 @@ impl Choice {
         out: &mut Vec<Event>,
     ) -> Result<(), Unreadable> {
         let wrong = |why: String| Unreadable(format!("a call cannot be read: {why}"));
-        let piece: Piece = serde_json::from_str(json).map_err(|why| wrong(why.to_string()))?;
+        let piece: Piece = decoded(json).map_err(|why| wrong(why.to_string()))?;
         if !piece.name.is_empty() {
             let part = self.begin_call(at, (&piece.id, &piece.name), ids, out)?;
             self.gathering = Some((part, Arguments::default()));
