@@ -20,10 +20,11 @@ pub fn of_parts<'a>(parts: impl Iterator<Item = &'a Part<'a>>, shows: impl Fn(&M
 
 /// Of an event of a stream.
 pub fn of_event(event: &Event, ours: &dyn Codec) -> Option<Element> {
-    match event {
-        Event::Begin { kind: Begins::Native(_), .. } => Some(Element::NativePart),
-        Event::Begin { kind: Begins::Media { what, .. }, .. } => Some(element(*what)).filter(|_| !ours.shows(*what)),
-        _ => None,
+    let Event::Begin { kind, .. } = event else { return None };
+    match kind {
+        Begins::Native(_) => Some(Element::NativePart),
+        Begins::Media { what, .. } => Some(element(*what)).filter(|_| !ours.shows(*what)),
+        Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::ToolCall { .. } => None,
     }
 }
 

@@ -297,10 +297,10 @@ fn speak(part: &mut Part, delta: &Delta, blocks: &mut u64, out: &mut Vec<u8>) {
         }
         (Delta::Citation { url, title, cited, .. }, Begins::Text) => {
             begin(part, blocks, out);
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let [url, title, cited] = [url, title, cited].map(|text| text.as_deref().unwrap_or_default());
             block_delta(part, out, |w| {
                 w.member("type", "citations_delta");
-                w.object_member("citation", |w| answer::citation_members(w, &text(url), &text(title), &text(cited)));
+                w.object_member("citation", |w| answer::citation_members(w, url, title, cited));
             });
         }
         // What this dialect has no words for.
@@ -310,11 +310,7 @@ fn speak(part: &mut Part, delta: &Delta, blocks: &mut u64, out: &mut Vec<u8>) {
             Begins::Text | Begins::Refusal | Begins::Reasoning { .. } | Begins::Native(_) | Begins::Media { .. },
         )
         | (
-            Delta::Signature(_),
-            Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
-        )
-        | (
-            Delta::Encrypted(_),
+            Delta::Signature(_) | Delta::Encrypted(_),
             Begins::Text | Begins::Refusal | Begins::ToolCall { .. } | Begins::Native(_) | Begins::Media { .. },
         )
         | (

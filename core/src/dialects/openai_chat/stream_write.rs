@@ -129,11 +129,10 @@ impl Writer {
     fn begun_call(&mut self, event: &Event, out: &mut Vec<u8>) -> bool {
         let Some(at) = self.unsaid.take() else { return false };
         let (choice, part) = (self.parts[at].choice, self.parts[at].part);
-        let seal = match event {
-            Event::Delta { choice: c, part: p, delta: Delta::Signature(seal) } if (*c, *p) == (choice, part) => {
-                Some(seal)
-            }
-            _ => None,
+        let seal = if let Event::Delta { choice: c, part: p, delta: Delta::Signature(seal) } = event {
+            Some(seal).filter(|_| (*c, *p) == (choice, part))
+        } else {
+            None
         };
         self.open_call(at, seal, out);
         seal.is_some()

@@ -48,7 +48,7 @@ impl Forms {
         match finish {
             Finish::ToolCalls if self.older => "function_call",
             Finish::Refusal if refuses => "stop",
-            _ => finish_name(finish),
+            other => finish_name(other),
         }
     }
 }

@@ -96,6 +96,7 @@ fn answer_message() -> Value {
             "reasoning_details": { "type": ["array", "null"], "items": reference("reasoning_detail") },
             "tool_calls": { "type": ["array", "null"], "items": reference("answer_tool_call") },
             "annotations": { "type": ["array", "null"], "items": { "type": "object" } },
+            "images": { "type": ["array", "null"], "items": { "type": "object" } },
         },
     })
 }
