@@ -107,8 +107,9 @@ pub enum Delta {
     Text(String),
     /// A piece of a call's arguments, JSON as text.
     Arguments(String),
+    /// Without data it tells whose the sealed thoughts are that follow.
     Signature(Signature<'static>),
-    /// Thoughts that only their provider can read.
+    /// Thoughts that only their provider can read. Whose they are was told before.
     Encrypted(String),
     Citation {
         url: Option<String>,

@@ -3,14 +3,17 @@
 use serde_json::{Value, json};
 
 use super::Bedrock;
-use super::replayed::written;
+use super::replayed::{events, written};
 use super::stream_tests::{arguments, gathered, stream, tool};
 use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::event::{Begins, Delta};
 use crate::contract::canonical::part::{Kind, Maker, Part, Reasoning, Signature, ToolCall};
 use crate::contract::skim::skim;
+use crate::contract::{Dialect, base64};
+use crate::dialects::frames::event_stream;
 use crate::dialects::recorded::given;
-use crate::dialects::{Codec, sealed as seals};
+use crate::dialects::retold::{read_stream, write_stream};
+use crate::dialects::{Codec, codec, sealed as seals};
 
 fn seal(by: Maker, data: &'static str) -> Option<Signature<'static>> {
     Some(Signature { by, data: data.into() })
@@ -82,10 +85,10 @@ fn seals_in_streams_come_back_too() {
             (
                 1,
                 reasoning(Some("rs_1")),
-                vec![text("a summary"), Delta::Encrypted("gAAA=".into()), signature(Maker::Openai, "")],
+                vec![text("a summary"), signature(Maker::Openai, ""), Delta::Encrypted("gAAA=".into())],
                 true,
             ),
-            (2, reasoning(None), vec![Delta::Encrypted("EmwK".into()), signature(Maker::Anthropic, "")], true),
+            (2, reasoning(None), vec![signature(Maker::Anthropic, ""), Delta::Encrypted("EmwK".into())], true),
             (3, Some(Begins::Text), vec![text("hel"), text("lo"), signature(Maker::Google, "TEXT")], true),
             (4, tool("tooluse_1"), vec![arguments("{\"a\":1.5}"), signature(Maker::Google, "CALL")], true),
             (5, tool("tooluse_3"), vec![arguments("{"), arguments("}"), signature(Maker::Google, "LATE")], true),
@@ -105,4 +108,66 @@ fn seals_in_streams_come_back_too() {
     let back = next_turn(&gathered(&told));
     assert_eq!(back[..5], expected[..5]);
     assert!(back[5].contains("LATE") && back[5].contains("tooluse_3"), "{}", back[5]);
+}
+
+/// Whole answers and streams say the same of sealed thoughts, whoever is told: the maker's name is there when it is needed.
+#[test]
+fn sealed_thoughts_of_a_stream_reach_callers_of_every_dialect() {
+    let content = |data: &str| json!({ "reasoningContent": { "redactedContent": data } });
+    let data = base64::encode(b"EmwK");
+    let event = |name: &str, payload: Value| {
+        let mut bytes = Vec::new();
+        let headers = [(":event-type", name), (":message-type", "event")];
+        event_stream::write(&headers, payload.to_string().as_bytes(), &mut bytes);
+        bytes
+    };
+    let stream: Vec<u8> = [
+        event("contentBlockDelta", json!({ "contentBlockIndex": 0, "delta": content(&data) })),
+        event("contentBlockStop", json!({ "contentBlockIndex": 0 })),
+        event("messageStop", json!({ "stopReason": "end_turn" })),
+        event("metadata", json!({})),
+    ]
+    .concat();
+    let told = events("anthropic.claude-opus-4-5", &stream).unwrap();
+    for (dialect, expected) in [
+        (Dialect::AnthropicMessages, r#"{"type":"redacted_thinking","data":"EmwK"}"#),
+        (Dialect::OpenaiChat, r#"{"type":"reasoning.encrypted","format":"anthropic-claude-v1","data":"EmwK"}"#),
+        (Dialect::OpenaiResponses, "tollgate:anthropic:thoughts;EmwK"),
+    ] {
+        let codec = codec(dialect).unwrap();
+        let written = String::from_utf8(write_stream(codec, &told)).unwrap();
+        assert!(written.contains(expected), "{dialect:?}: {written}");
+    }
+    assert!(gathered(&written(&told)).to_string().contains(&data), "and back to one of this dialect");
+}
+
+/// What a provider of another dialect streams of sealed thoughts is base64 for callers of this one: SDKs decode it.
+#[test]
+fn sealed_thoughts_of_other_dialects_stream_as_bytes() {
+    let responses = concat!(
+        r#"data: {"type":"response.created","response":{"id":"r","model":"m","status":"in_progress"}}"#,
+        "\n\n",
+        r#"data: {"type":"response.output_item.done","output_index":0,"item":{"type":"reasoning","id":"rs_1","summary":[],"encrypted_content":"ENC"}}"#,
+        "\n\n",
+        r#"data: {"type":"response.completed","response":{"id":"r","model":"m","status":"completed","output":[]}}"#,
+        "\n\n",
+    );
+    let claude = concat!(
+        r#"data: {"type":"message_start","message":{"id":"m","role":"assistant","model":"m","content":[]}}"#,
+        "\n\n",
+        r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"redacted_thinking","data":"EmwKAhg"}}"#,
+        "\n\n",
+        r#"data: {"type":"content_block_stop","index":0}"#,
+        "\n\n",
+        r#"data: {"type":"message_stop"}"#,
+        "\n\n",
+    );
+    for (dialect, stream, plain) in [
+        (Dialect::OpenaiResponses, responses, "tollgate:openai:rs_1.ENC"),
+        (Dialect::AnthropicMessages, claude, "EmwKAhg"),
+    ] {
+        let (told, _) = read_stream(codec(dialect).unwrap(), stream.as_bytes(), &[]).unwrap();
+        let blocks = gathered(&written(&told));
+        assert_eq!(blocks[0]["reasoningContent"]["redactedContent"], base64::encode(plain.as_bytes()), "{blocks}");
+    }
 }

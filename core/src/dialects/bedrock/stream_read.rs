@@ -216,16 +216,16 @@ impl Reader {
     }
 }
 
-/// Sealed thoughts, and whose: a seal without data names the maker.
+/// Whose the sealed thoughts are, and then the thoughts.
 fn encrypted(data: Cow<'_, str>, maker: Maker) -> Vec<Delta> {
     let mut parts: Vec<Part<'_>> = Vec::new();
     redacted(data, maker, &mut parts);
     let mut deltas = Vec::new();
     for part in parts {
+        deltas.extend(part.signature.map(|seal| Delta::Signature(Signature { by: seal.by, data: "".into() })));
         if let Kind::Reasoning(reasoning) = part.kind {
             deltas.extend(reasoning.encrypted.map(|data| Delta::Encrypted(data.into_owned())));
         }
-        deltas.extend(part.signature.map(|seal| Delta::Signature(Signature { by: seal.by, data: "".into() })));
     }
     deltas
 }

@@ -32,8 +32,10 @@ struct Open {
     kind: Begins,
     /// Its block, once it has one.
     block: Option<u64>,
-    /// Of a call: pieces of its arguments that wait for a seal, or for their turn.
+    /// Of a call: pieces of its arguments that wait for a seal, or for their turn. Of thoughts: what is sealed of them.
     waits: String,
+    /// Of thoughts: whose seal that is.
+    by: Option<Maker>,
     /// Of a call: more than one piece has come, so that no seal is waited for any more.
     pieces: u32,
     seal: Option<Signature<'static>>,
@@ -60,6 +62,7 @@ impl Writer {
             kind: kind.clone(),
             block: None,
             waits: String::new(),
+            by: None,
             pieces: 0,
             seal: None,
             ended: false,
@@ -83,12 +86,9 @@ impl Writer {
                 let seal = told_seal(signature);
                 self.piece(at, out, |w| w.object_member("reasoningContent", |w| w.member("signature", &seal)));
             }
-            // Names the maker of sealed thoughts, which came before it.
-            (Delta::Signature(signature), Begins::Reasoning { .. }) => {
-                let (data, id) = (std::mem::take(&mut self.open[at].waits), reasoning_id(&self.open[at].kind));
-                self.encrypted(at, &data, Some(signature.by), id.as_deref(), out);
-            }
-            // It waits for its maker's name. What is larger than any frame is no thought.
+            // Names the maker of sealed thoughts.
+            (Delta::Signature(signature), Begins::Reasoning { .. }) => self.open[at].by = Some(signature.by),
+            // They are told whole, behind the words. What is larger than any frame is no thought.
             (Delta::Encrypted(data), Begins::Reasoning { .. })
                 if self.open[at].waits.len() + data.len() <= FRAME_BYTES_MAX =>
             {
@@ -136,14 +136,16 @@ impl Writer {
     }
 
     /// Sealed thoughts are a block of their own: one is either words or seal.
-    fn encrypted(&mut self, at: usize, data: &str, by: Option<Maker>, id: Option<&str>, out: &mut Vec<u8>) {
+    fn encrypted(&mut self, at: usize, out: &mut Vec<u8>) {
+        let open = &mut self.open[at];
+        let (data, by, id) = (std::mem::take(&mut open.waits), open.by, reasoning_id(&open.kind));
         if data.is_empty() {
             return;
         }
         if let Some(words) = self.open[at].block.take() {
             stop(words, out);
         }
-        let told = told_encrypted(data, by, id);
+        let told = told_encrypted(&data, by, id.as_deref());
         self.piece(at, out, |w| w.object_member("reasoningContent", |w| w.member("redactedContent", &told)));
     }
 
@@ -154,8 +156,7 @@ impl Writer {
             return self.calls(out);
         }
         if matches!(self.open[at].kind, Begins::Reasoning { .. }) {
-            let (data, id) = (std::mem::take(&mut self.open[at].waits), reasoning_id(&self.open[at].kind));
-            self.encrypted(at, &data, None, id.as_deref(), out);
+            self.encrypted(at, out);
         }
         let open = self.open.remove(at);
         if let Some(block) = open.block {
