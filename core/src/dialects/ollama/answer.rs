@@ -144,7 +144,7 @@ pub fn write(answer: &Answer<'_>, given: &Given<'_>) -> Written {
         w.member("created_at", &time(answer.created_s.unwrap_or(given.now_s)));
         w.object_member("message", |w| {
             w.member("role", "assistant");
-            said.write(w, true);
+            said.write(w, "", true);
         });
         if let Some(openai) = choice.and_then(Choice::logprobs_json) {
             write_logprobs(w, openai);

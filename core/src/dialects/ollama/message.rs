@@ -141,9 +141,10 @@ impl<'p, 'a> Said<'p, 'a> {
         self.texts.is_empty() && self.thoughts.is_empty() && self.images.is_empty() && self.calls.is_empty()
     }
 
-    /// The members behind `role`. `seal`: foreign seals ride along, to come back.
-    pub fn write(&self, w: &mut Writer, seal: bool) {
-        w.member("content", &self.texts.join("\n"));
+    /// The members behind `role`. What stands between two texts is the caller's to know: the pieces of an answer are one
+    /// text. `seal`: foreign seals ride along, to come back.
+    pub fn write(&self, w: &mut Writer, between: &str, seal: bool) {
+        w.member("content", &self.texts.join(between));
         match &*self.thoughts {
             [] => {}
             [(text, signature)] => {
@@ -151,7 +152,7 @@ impl<'p, 'a> Said<'p, 'a> {
                 w.member_some("signature", &signature.filter(|_| seal).and_then(sealed::tag));
             }
             // A seal is on one thought: on several in one text it would be broken.
-            several => w.member("thinking", &several.iter().map(|(text, _)| *text).collect::<Vec<_>>().join("\n")),
+            several => w.member("thinking", &several.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(between)),
         }
         if !self.images.is_empty() {
             w.list_member("images", |w| self.images.iter().for_each(|data| w.value(*data)));

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::contract::canonical::answer::Finish;
+use crate::contract::canonical::answer::{Answer, Choice, Finish};
 use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
-use crate::contract::canonical::part::{Kind, Maker, Signature};
+use crate::contract::canonical::part::{Kind, Maker, Message, Part, Role, Signature};
 use crate::contract::refusal::Category;
 use crate::contract::usage::Usage;
 use crate::dialects::retold::{
@@ -261,6 +261,25 @@ fn foreign_streams_are_written_for_ollamas_clients() {
         let Kind::ToolResult(result) = &request.messages[1].parts[0].kind else { panic!("a result") };
         assert_eq!(result.call_id, "a");
     });
+}
+
+/// A whole answer reads as its stream does: providers cut texts where they cite.
+#[test]
+fn pieces_of_an_answer_are_one_text() {
+    let texts = |texts: [&'static str; 3]| texts.map(Part::text).to_vec();
+    let pieces = ["The capital is ", "Paris", ", a city."];
+    let answer = Answer { choices: vec![Choice { parts: texts(pieces), ..Choice::default() }], ..Answer::default() };
+    let told: Value = serde_json::from_slice(&Ollama.write_answer(&answer, &GIVEN).body).unwrap();
+    assert_eq!(told["message"]["content"], "The capital is Paris, a city.");
+    for (role, expected, why) in [
+        (Role::Assistant, "The capital is Paris, a city.", "it is said again as it was"),
+        (Role::User, "The capital is \nParis\n, a city.", "parts of a question may be a file each"),
+    ] {
+        let messages = vec![Message { role, name: None, parts: texts(pieces) }];
+        let request = Request { messages, ..Request::default() };
+        let asked: Value = serde_json::from_slice(&write_request(&Ollama, &request).body).unwrap();
+        assert_eq!(asked["messages"][0]["content"], expected, "{why}");
+    }
 }
 
 /// A call with other arguments than the model's could do anything.

@@ -73,7 +73,8 @@ fn write_message<'r>(
     lost.extend(said.broken_calls());
     w.object(|w| {
         w.member("role", role);
-        said.write(w, false);
+        // What a model said before is one text; of others each part is a line of its own.
+        said.write(w, if message.role == Role::Assistant { "" } else { "\n" }, false);
     });
 }
 
@@ -83,7 +84,7 @@ fn write_result(w: &mut Writer, result: &ToolResult<'_>, name: Option<&str>, los
     (said.thoughts, said.calls) = (Vec::new(), Vec::new());
     w.object(|w| {
         w.member("role", "tool");
-        said.write(w, false);
+        said.write(w, "\n", false);
         w.member_some("tool_name", &name);
         w.member("tool_call_id", &result.call_id);
     });
