@@ -1,6 +1,7 @@
 //! Changes members of a body without rebuilding it: every other byte stays as it was sent.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::skim::{Skim, SkimError, skim};
@@ -112,6 +113,23 @@ pub fn with_member(object: Option<&[u8]>, name: &str, json: &str) -> Result<Stri
     Ok(String::from_utf8_lossy(&changed).into_owned())
 }
 
+/// A list with some items changed, the others and what stands between them as they are. `None` = none changes, or it is no list.
+pub fn with_items(list: &str, mut change: impl FnMut(&str) -> Option<String>) -> Option<String> {
+    let items: Vec<&RawValue> = serde_json::from_str(list).ok()?;
+    let mut changed = String::new();
+    let mut kept = 0;
+    for item in items {
+        let item = item.get();
+        let Some(now) = change(item) else { continue };
+        // Items are borrowed from the list: where one begins is known by its address.
+        let start = item.as_ptr() as usize - list.as_ptr() as usize;
+        changed.push_str(&list[kept..start]);
+        changed.push_str(&now);
+        kept = start + item.len();
+    }
+    (kept > 0).then(|| changed + &list[kept..])
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -188,6 +206,19 @@ mod tests {
             }
             let got: std::collections::BTreeMap<String, i32> = serde_json::from_str(&spliced(&body, &list)).unwrap();
             prop_assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn items_of_a_list_are_changed_where_they_stand() {
+        let to_two = |item: &str| (item == "1").then(|| "2".to_owned());
+        for (list, expected, why) in [
+            ("[ 1 ,3,\n1]", Some("[ 2 ,3,\n2]"), "what stands between stays"),
+            ("[3]", None, "no byte changes"),
+            ("[]", None, "nothing to change"),
+            ("{}", None, "no list"),
+        ] {
+            assert_eq!(with_items(list, to_two).as_deref(), expected, "{why}");
         }
     }
 }

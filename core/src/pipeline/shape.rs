@@ -14,7 +14,7 @@ use crate::contract::{Dialect, Operation};
 use crate::dialects::bedrock::invoke::form;
 use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Address;
-use crate::dialects::{Given, Quirks, sealed as seals, spots};
+use crate::dialects::{Given, Quirks, gemini, sealed as seals, spots};
 use crate::policy::facts::Intent;
 use crate::policy::terms::Terms;
 use crate::ports::Outgoing;
@@ -112,6 +112,7 @@ impl Shape {
         if !in_path && names_one && (*at.target.upstream_model != *intent.asked || call.asked.is_some()) {
             edits.set("model", serde_json::Value::from(&*at.target.upstream_model).to_string());
         }
+        gemini::repeated::set_model(call.dialect, &call.body, &call.skim, &at.target.upstream_model, &mut edits);
         if !self.include_usage && !at.quirks.no_stream_options {
             let raw = call.skim.raw(&call.body, "stream_options");
             edits.set("stream_options", with_member(raw, "include_usage", "true").map_err(|_| wrong_options())?);

@@ -15,6 +15,7 @@ mod partial;
 pub mod predict;
 mod read_parts;
 mod read_request;
+pub mod repeated;
 mod results;
 mod schema;
 mod seal;
