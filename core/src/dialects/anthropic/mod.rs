@@ -28,6 +28,8 @@ use crate::contract::read::Wrong;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::Skim;
 
+pub use thinking::goes_on_without;
+
 pub struct Anthropic;
 
 impl Codec for Anthropic {

@@ -175,7 +175,7 @@ fn hindrance(request: &Request<'_>, wanted: Thinking, able: Able) -> Option<&'st
 }
 
 /// Does the conversation end in a turn of the assistant, to be gone on with, that begins with no thoughts of its own maker?
-fn goes_on_without(request: &Request<'_>) -> bool {
+pub fn goes_on_without(request: &Request<'_>) -> bool {
     let Some(last) = request.messages.iter().rposition(|m| m.role == Role::Assistant) else { return false };
     let said_after = request.messages[last + 1..].iter().flat_map(|m| &m.parts);
     let goes_on = said_after.clone().all(|part| matches!(part.kind, Kind::ToolResult(_)));

@@ -10,6 +10,7 @@ use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::{ReasoningAsk, Request, ToolChoice};
 use crate::contract::read::{Number, Raw, Reading, Wrong, as_text, find, is_null, is_object};
 use crate::contract::write::Writer;
+use crate::dialects::anthropic::goes_on_without;
 
 /// Anthropic's models think with at least so many tokens.
 const BUDGET_MIN: u64 = 1_024;
@@ -140,7 +141,7 @@ impl<'p> Additional<'p> {
                         let why = format!("this model does not think where {what}");
                         model.lose(Loss::value(Element::ReasoningAsked, why));
                     }
-                    Some(_) | None => additional.claude(ask, request.max_tokens, model),
+                    Some(_) | None => additional.claude(ask, request, model),
                 },
                 Family::GptOss => additional.reasoning_effort = effort(ask),
                 Family::Nova2 => additional.max_effort = effort(ask),
@@ -166,8 +167,8 @@ impl<'p> Additional<'p> {
     }
 
     /// Newer models are told an effort, those before a budget, the oldest do not think.
-    fn claude(&mut self, ask: &'p ReasoningAsk<'_>, max_tokens: Option<u64>, model: &mut ToModel<'_>) {
-        let family = model.family;
+    fn claude(&mut self, ask: &'p ReasoningAsk<'_>, request: &Request<'_>, model: &mut ToModel<'_>) {
+        let (family, max_tokens) = (model.family, request.max_tokens);
         let off =
             ask.budget_tokens == Some(0) || (ask.budget_tokens.is_none() && ask.effort.as_deref() == Some("none"));
         if family < (3, 7) {
@@ -192,6 +193,10 @@ impl<'p> Additional<'p> {
                 None => None,
             };
             return;
+        }
+        if goes_on_without(request) {
+            let why = "the turn that goes on began without thoughts of this maker's";
+            return model.lose(Loss::value(Element::ReasoningAsked, why));
         }
         // The answer's bound holds thoughts and words: where nobody named a budget, half of it is left for words.
         let (asked, most) = match ask.budget_tokens {
@@ -308,5 +313,46 @@ fn budget(effort: Option<&str>) -> u64 {
         Some("low") => 2_048,
         Some("high") => 24_576,
         Some(_) | None => 8_192,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::dialects::bedrock::replayed::round;
+
+    /// A turn that goes on must begin with thoughts where thinking is on, and a budget turns it on for the whole of it.
+    #[test]
+    fn thinking_does_not_begin_midway() {
+        let claude = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
+        let call = json!({"toolUse": {"toolUseId": "a", "name": "f", "input": {}}});
+        let thought = json!({"reasoningContent": {"reasoningText": {"text": "hm", "signature": "S"}}});
+        let result = json!({"toolResult": {"toolUseId": "a", "content": [{"text": "r"}]}});
+        for (model, said, after, thinks, why) in [
+            (claude, vec![&call], vec![&result], false, "it would have had to think before the call"),
+            (claude, vec![&thought, &call], vec![&result], true, "it did"),
+            (claude, vec![&call], vec![&result, &json!({"text": "and?"})], true, "another turn begins"),
+            (
+                "us.anthropic.claude-opus-4-6-v1",
+                vec![&call],
+                vec![&result],
+                true,
+                "it decides for itself when to think",
+            ),
+        ] {
+            let body = json!({
+                "messages": [
+                    {"role": "user", "content": [{"text": "a"}]},
+                    {"role": "assistant", "content": said},
+                    {"role": "user", "content": after},
+                ],
+                "additionalModelRequestFields": {"output_config": {"effort": "high"}},
+            });
+            let (written, lost) = round(&body, model).unwrap();
+            let thinking = &written["additionalModelRequestFields"]["thinking"];
+            assert_eq!(*thinking != Value::Null, thinks, "{why}: {written}");
+            assert_eq!(lost.contains(&"reasoning".to_owned()), !thinks, "{why}: {lost:?}");
+        }
     }
 }
