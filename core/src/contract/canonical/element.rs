@@ -82,8 +82,9 @@ elements! {
     CacheKey "prompt_cache_key" true,
 }
 
-/// Members without a canonical place that manage what a long conversation costs, and nothing that is said in it.
-const EXTRA_HINTS: [&str; 1] = ["context_management"];
+/// Members without a canonical place that change nothing that is said: one manages what a long conversation costs, one asks
+/// for members of the model's own answer beside the dialect's.
+const EXTRA_HINTS: [&str; 2] = ["context_management", "additionalModelResponseFieldPaths"];
 
 /// Something that was asked for and is not carried on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -281,6 +282,20 @@ pub fn of_part(part: &Part<'_>, tell: &mut impl FnMut(Element)) {
 mod tests {
     use super::super::part::Media;
     use super::*;
+
+    /// SDKs send some members with every call, whatever the caller asked for.
+    #[test]
+    fn members_that_change_nothing_that_is_said_are_hints() {
+        let json: &serde_json::value::RawValue = serde_json::from_str("[\"/stop_sequence\"]").unwrap();
+        for (path, hint, why) in [
+            ("additionalModelResponseFieldPaths", true, "what the answer says is the same without"),
+            ("context_management.edits[0]", true, "it saves tokens"),
+            ("guardrailConfig", false, "what is not known may be anything"),
+        ] {
+            let request = Request { extra: vec![(path.to_owned(), json)], ..Request::default() };
+            assert_eq!(request.losses(|_| true)[0].hint, hint, "{path}: {why}");
+        }
+    }
 
     #[test]
     fn a_file_of_a_kind_that_is_not_carried_is_not_carried() {
