@@ -3,8 +3,8 @@
 use http::{HeaderName, HeaderValue};
 use tollgate_core::contract::Dialect;
 use tollgate_core::contract::canonical::element::Element;
-use tollgate_core::dialects::Quirks;
 use tollgate_core::dialects::paths::{Address, encoded};
+use tollgate_core::dialects::{Quirks, Refused};
 
 /// What one kind of API is like.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,17 +44,7 @@ const COMPATIBLE: &[Dialect] = &[Dialect::OpenaiChat, Dialect::OpenaiEmbeddings,
 const COMPATIBLE_AND_RESPONSES: &[Dialect] =
     &[Dialect::OpenaiChat, Dialect::OpenaiResponses, Dialect::OpenaiEmbeddings, Dialect::OpenaiCompletions];
 
-const PLAIN: Quirks = Quirks {
-    max_tokens: None,
-    lacks: &[],
-    has: &[],
-    renamed: &[],
-    tool_required: None,
-    call_id_chars: None,
-    deployments: false,
-    no_stream_options: false,
-    no_developer: false,
-};
+const PLAIN: Quirks = Quirks::NONE;
 
 /// Servers that follow OpenAI know its older members; what only OpenAI has they refuse or pass over.
 const FOLLOWS: Quirks = Quirks {
@@ -131,6 +121,7 @@ static APIS: [Api; 16] = [
             tool_required: Some("any"),
             call_id_chars: Some(9),
             no_stream_options: true,
+            refuses: &[Refused::Developer, Refused::NewerBound, Refused::Thoughts],
             lacks: &[
                 Element::Stored,
                 Element::NotStored,
@@ -153,6 +144,7 @@ static APIS: [Api; 16] = [
         &[Dialect::OpenaiChat, Dialect::OpenaiResponses],
         Key::Bearer,
         Quirks {
+            refuses: &[Refused::Thoughts],
             lacks: &[
                 Element::Logprobs,
                 Element::LogitBias,

@@ -176,12 +176,44 @@ pub struct Quirks {
     pub tool_required: Option<&'static str>,
     /// Ids of calls must be this many letters and digits.
     pub call_id_chars: Option<usize>,
+    /// Ids of calls are no longer than this.
+    pub call_id_chars_max: Option<usize>,
     /// Where the query names a version, the path names the model, and the body's is not read.
     pub deployments: bool,
     /// It takes `stream_options` with a stream.
     pub no_stream_options: bool,
     /// Instructions of the developer go as the system's.
     pub no_developer: bool,
+    /// What it refuses of the words of callers who speak its own dialect.
+    pub refuses: &'static [Refused],
+}
+
+/// What some who follow a dialect refuse, though it is the dialect's own or ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The role `developer`.
+    Developer,
+    /// `max_completion_tokens`, the newer name of the bound.
+    NewerBound,
+    /// Thoughts and seals that an earlier answer told, in members of ours.
+    Thoughts,
+}
+
+impl Quirks {
+    /// The ways of the dialect's first speaker.
+    pub const NONE: Quirks = Quirks {
+        max_tokens: None,
+        lacks: &[],
+        has: &[],
+        renamed: &[],
+        tool_required: None,
+        call_id_chars: None,
+        call_id_chars_max: None,
+        deployments: false,
+        no_stream_options: false,
+        no_developer: false,
+        refuses: &[],
+    };
 }
 
 /// A written body, and what could not be said in it.

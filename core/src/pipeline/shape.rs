@@ -14,7 +14,7 @@ use crate::contract::{Dialect, Operation};
 use crate::dialects::bedrock::invoke::form;
 use crate::dialects::embeddings::Wanted;
 use crate::dialects::paths::Address;
-use crate::dialects::{Given, Quirks, gemini, sealed as seals, spots};
+use crate::dialects::{Given, Quirks, gemini, openai_chat, sealed as seals, spots};
 use crate::policy::facts::Intent;
 use crate::policy::terms::Terms;
 use crate::ports::Outgoing;
@@ -81,7 +81,7 @@ impl Shape {
         // Seals of another maker, that an answer brought into the conversation, are taken off on the way back.
         let same = at.dialect == call.dialect && !(seals::may_ride(call.dialect) && seals::ride_in(&call.body));
         let said = match same {
-            true => translate::Said { body: self.same(call, intent, terms, at)?, ..translate::Said::default() },
+            true => self.same(call, intent, terms, at)?,
             false => translate::request(call, &self.given(call, intent), &self.edits, terms, at)?,
         };
         let address = Address {
@@ -101,7 +101,7 @@ impl Shape {
     }
 
     /// In the caller's own dialect: no byte changes that need not.
-    fn same(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<bytes::Bytes, Refusal> {
+    fn same(&self, call: &Identified, intent: &Intent, terms: &Terms, at: &At<'_>) -> Result<translate::Said, Refusal> {
         let mut edits = self.edits.clone();
         // At a path with deployments the path alone counts, in and out.
         let versioned = call.head.query.as_deref().is_some_and(|query| query.contains("api-version="));
@@ -122,7 +122,13 @@ impl Shape {
         {
             cap_tokens(&mut edits, call, at.target, cap);
         }
-        Ok(call.wire.apply(&call.body, &call.skim, &edits))
+        let mut lost = Vec::new();
+        if call.dialect == Dialect::OpenaiChat {
+            lost = openai_chat::mend(&call.body, &call.skim, at.quirks, &mut edits);
+        }
+        let dropped = translate::accepted(lost, terms, at.target, at.dialect)?;
+        let body = call.wire.apply(&call.body, &call.skim, &edits);
+        Ok(translate::Said { body, dropped, ..translate::Said::default() })
     }
 }
 

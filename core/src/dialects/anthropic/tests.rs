@@ -15,17 +15,7 @@ use crate::dialects::recorded::{Exchange, events, exchanges, given, meaning};
 use crate::dialects::{Codec, Quirks, To};
 
 pub fn to(model: &str) -> To<'_> {
-    static NONE: Quirks = Quirks {
-        max_tokens: None,
-        lacks: &[],
-        has: &[],
-        renamed: &[],
-        tool_required: None,
-        call_id_chars: None,
-        deployments: false,
-        no_stream_options: false,
-        no_developer: false,
-    };
+    static NONE: Quirks = Quirks::NONE;
     To { model, output_tokens_max: None, quirks: &NONE }
 }
 

@@ -11,17 +11,7 @@ use crate::dialects::frames::{Framer, event_stream};
 use crate::dialects::recorded::{Exchange, answers_only, exchanges, given, meaning};
 use crate::dialects::{Codec, Notes, Quirks, To};
 
-static NONE: Quirks = Quirks {
-    max_tokens: None,
-    lacks: &[],
-    has: &[],
-    renamed: &[],
-    tool_required: None,
-    call_id_chars: None,
-    deployments: false,
-    no_stream_options: false,
-    no_developer: false,
-};
+static NONE: Quirks = Quirks::NONE;
 
 pub fn to(model: &str) -> To<'_> {
     To { model, output_tokens_max: None, quirks: &NONE }

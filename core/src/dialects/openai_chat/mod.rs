@@ -5,6 +5,7 @@
 mod answer;
 mod details;
 mod error;
+mod mend;
 mod note;
 mod read_media;
 mod read_request;
@@ -16,6 +17,7 @@ mod tests;
 mod write_answer;
 mod write_request;
 
+pub use mend::mend;
 pub(super) use write_request::effort;
 
 use http::{HeaderMap, StatusCode};

@@ -32,17 +32,7 @@ fn all() -> Vec<Exchange> {
 }
 
 fn to(model: &str) -> To<'_> {
-    static NONE: Quirks = Quirks {
-        max_tokens: None,
-        lacks: &[],
-        has: &[],
-        renamed: &[],
-        tool_required: None,
-        call_id_chars: None,
-        deployments: false,
-        no_stream_options: false,
-        no_developer: false,
-    };
+    static NONE: Quirks = Quirks::NONE;
     To { model, output_tokens_max: None, quirks: &NONE }
 }
 

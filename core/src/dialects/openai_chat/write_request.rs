@@ -218,8 +218,12 @@ fn write_call(w: &mut Writer, call: &ToolCall<'_>, quirks: &Quirks) {
 
 /// The id as the provider takes it: a pure function of the id, so that a call and its result still match.
 pub fn call_id<'a>(id: &'a str, quirks: &Quirks) -> Cow<'a, str> {
-    let Some(chars) = quirks.call_id_chars else { return Cow::Borrowed(id) };
-    if id.len() == chars && id.bytes().all(|b| b.is_ascii_alphanumeric()) {
+    let (chars, fits) = match (quirks.call_id_chars, quirks.call_id_chars_max) {
+        (Some(chars), _) => (chars, id.len() == chars && id.bytes().all(|b| b.is_ascii_alphanumeric())),
+        (None, Some(most)) => (most, id.chars().count() <= most),
+        (None, None) => return Cow::Borrowed(id),
+    };
+    if fits {
         return Cow::Borrowed(id);
     }
     Cow::Owned(blake3::hash(id.as_bytes()).to_hex().chars().take(chars).collect())

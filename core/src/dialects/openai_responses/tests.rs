@@ -30,29 +30,12 @@ fn all() -> Vec<Exchange> {
 
 /// A provider of the caller's own dialect, who is told all that only this dialect knows.
 static SAME: Quirks = Quirks {
-    max_tokens: None,
-    lacks: &[],
     has: &[Element::NativePart, Element::NativeTool, Element::CacheMarks, Element::ReasoningText],
-    renamed: &[],
-    tool_required: None,
-    call_id_chars: None,
-    deployments: false,
-    no_stream_options: false,
-    no_developer: false,
+    ..Quirks::NONE
 };
 
 /// A provider who is asked for a caller of another dialect.
-static OTHER: Quirks = Quirks {
-    max_tokens: None,
-    lacks: &[],
-    has: &[],
-    renamed: &[],
-    tool_required: None,
-    call_id_chars: None,
-    deployments: false,
-    no_stream_options: false,
-    no_developer: false,
-};
+static OTHER: Quirks = Quirks::NONE;
 
 /// Reads a request and writes it again. The second is what could not be carried.
 fn round(body: &Value, quirks: &Quirks) -> Result<(Value, Vec<String>), String> {
