@@ -46,6 +46,8 @@ const COMPATIBLE_AND_RESPONSES: &[Dialect] =
 
 const PLAIN: Quirks = Quirks::NONE;
 
+const OPENAI: Quirks = Quirks { call_id_chars_max: Some(40), ..PLAIN };
+
 /// Servers that follow OpenAI know its older members; what only OpenAI has they refuse or pass over.
 const FOLLOWS: Quirks = Quirks {
     max_tokens: Some("max_tokens"),
@@ -66,11 +68,11 @@ const fn api(name: &'static str, speaks: &'static [Dialect], key: Key, quirks: Q
 }
 
 static APIS: [Api; 16] = [
-    api("openai", ALL_OF_OPENAI, Key::Bearer, PLAIN),
+    api("openai", ALL_OF_OPENAI, Key::Bearer, OPENAI),
     // Some of OpenAI's models are only there.
     api("responses", &[Dialect::OpenaiResponses], Key::Bearer, PLAIN),
     api("compatible", COMPATIBLE, Key::Bearer, FOLLOWS),
-    api("azure", ALL_OF_OPENAI, Key::Header("api-key"), Quirks { deployments: true, ..PLAIN }),
+    api("azure", ALL_OF_OPENAI, Key::Header("api-key"), Quirks { deployments: true, ..OPENAI }),
     Api {
         always: &[("anthropic-version", "2023-06-01")],
         ..api(

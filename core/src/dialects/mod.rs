@@ -216,6 +216,11 @@ impl Quirks {
     };
 }
 
+/// The id of a call that its provider told none for: by our call's id, and the call's place. OpenAI takes 40 letters at most.
+pub fn made_call_id(call_id: &str, at: usize) -> String {
+    format!("call_{}_{at}", call_id.replace('-', ""))
+}
+
 /// A written body, and what could not be said in it.
 #[derive(Debug, Default, PartialEq)]
 pub struct Written {

@@ -11,7 +11,7 @@ use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
 use crate::contract::canonical::part::{Kind, Maker, Part, Signature};
 use crate::contract::read::{Members, Raw, as_text, as_whole, find, is_null, is_object, loose};
 use crate::dialects::frames::Frame;
-use crate::dialects::{Given, Notes, StreamReader, Unreadable};
+use crate::dialects::{Given, Notes, StreamReader, Unreadable, made_call_id};
 
 /// Blocks open at once; a provider that opens more is not followed.
 const OPEN_MAX: usize = 1_024;
@@ -110,7 +110,7 @@ impl Reader {
             "toolUse" if text("type") != "server_tool_use" => {
                 let mut id = text("toolUseId");
                 if id.is_empty() {
-                    id = format!("tooluse_{}_{index}", self.call_id);
+                    id = made_call_id(&self.call_id, usize::try_from(index).unwrap_or_default());
                 }
                 self.calls = true;
                 self.begin(index, Kinds::Call, Begins::ToolCall { id, name: text("name") }, out)?;

@@ -11,7 +11,7 @@ use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::part::{Kind, Part};
 use crate::contract::read::{Raw, Reading, Wrong, as_text, find, is_null, loose};
 use crate::contract::write::Writer;
-use crate::dialects::{Given, Notes, Written};
+use crate::dialects::{Given, Notes, Written, made_call_id};
 
 pub fn read<'a>(body: &'a [u8], given: &Given<'_>) -> Result<Answer<'a>, Wrong> {
     let mut reading = Reading::default();
@@ -50,13 +50,9 @@ fn name_calls(parts: &mut [Part<'_>], given: &Given<'_>) {
         if let Kind::ToolCall(call) = &mut part.kind
             && call.id.is_empty()
         {
-            call.id = Cow::Owned(made_id(given.call_id, at));
+            call.id = Cow::Owned(made_call_id(given.call_id, at));
         }
     }
-}
-
-pub fn made_id(call_id: &str, at: usize) -> String {
-    format!("call_{call_id}_{at}")
 }
 
 fn read_logprobs(raw: Raw<'_>) -> Option<Box<RawValue>> {

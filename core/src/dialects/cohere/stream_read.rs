@@ -2,13 +2,13 @@
 
 use memchr::memmem;
 
-use super::answer::{finish, made_id};
+use super::answer::finish;
 use super::{TOOL_PLAN, citations, logprobs, usage, v1};
 use crate::contract::canonical::answer::Finish;
 use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
 use crate::contract::read::{Members, Raw, as_text, as_whole, find, loose};
 use crate::dialects::frames::Frame;
-use crate::dialects::{Given, Notes, StreamReader, Unreadable};
+use crate::dialects::{Given, Notes, StreamReader, Unreadable, made_call_id};
 
 /// Calls that are open at once; real streams have them one after the other.
 const CALLS_MAX: usize = 1_024;
@@ -119,7 +119,7 @@ impl Reader {
         let call = find(message, "tool_calls").map(loose).unwrap_or_default();
         let function = find(&call, "function").map(loose).unwrap_or_default();
         let id = find(&call, "id").and_then(as_text).filter(|id| !id.is_empty());
-        let id = id.map_or_else(|| made_id(&self.call_id, self.parts as usize), |id| id.into_owned());
+        let id = id.map_or_else(|| made_call_id(&self.call_id, self.parts as usize), |id| id.into_owned());
         let name = find(&function, "name").and_then(as_text).unwrap_or_default().into_owned();
         let part = self.begin(Begins::ToolCall { id, name }, out);
         self.calls.push((index, part));

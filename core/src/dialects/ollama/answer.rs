@@ -12,7 +12,7 @@ use crate::contract::canonical::part::{Kind, Part};
 use crate::contract::read::{Members, Raw, Reading, Wrong, as_text, as_whole, find, is_list, is_null, loose};
 use crate::contract::usage::Usage;
 use crate::contract::write::Writer;
-use crate::dialects::{Given, Notes, Written};
+use crate::dialects::{Given, Notes, Written, made_call_id};
 
 /// Members that real answers have and that we know nothing of; SDKs read them as whole numbers.
 const DURATIONS: [&str; 4] = ["total_duration", "load_duration", "prompt_eval_duration", "eval_duration"];
@@ -58,16 +58,12 @@ fn name_calls(parts: &mut [Part<'_>], call_id: &str) -> usize {
     for part in parts {
         if let Kind::ToolCall(call) = &mut part.kind {
             if call.id.is_empty() {
-                call.id = Cow::Owned(made_id(call_id, calls));
+                call.id = Cow::Owned(made_call_id(call_id, calls));
             }
             calls += 1;
         }
     }
     calls
-}
-
-pub fn made_id(call_id: &str, at: usize) -> String {
-    format!("call_{call_id}_{at}")
 }
 
 /// Ollama says `stop` of an answer that calls tools as well. Old servers tell no reason.

@@ -2,14 +2,14 @@
 
 use memchr::memmem;
 
-use super::answer::{finish, logprobs, made_id, seconds, usage};
+use super::answer::{finish, logprobs, seconds, usage};
 use super::error::words;
 use super::message;
 use crate::contract::canonical::event::{Begins, Delta, Event, StreamError};
 use crate::contract::canonical::part::{Kind, ToolCall};
 use crate::contract::read::{Members, Raw, Reading, as_text, as_whole, find, loose};
 use crate::dialects::frames::Frame;
-use crate::dialects::{Given, Notes, StreamReader, Unreadable};
+use crate::dialects::{Given, Notes, StreamReader, Unreadable, made_call_id};
 
 #[derive(Debug)]
 pub struct Reader {
@@ -72,7 +72,7 @@ impl Reader {
     /// A call comes whole.
     fn call(&mut self, call: &ToolCall<'_>, out: &mut Vec<Event>) {
         self.close(out);
-        let id = if call.id.is_empty() { made_id(&self.call_id, self.calls) } else { call.id.to_string() };
+        let id = if call.id.is_empty() { made_call_id(&self.call_id, self.calls) } else { call.id.to_string() };
         self.calls += 1;
         let part = self.begin(Begins::ToolCall { id, name: call.name.to_string() }, out);
         let delta = Delta::Arguments(call.arguments_json().to_owned());

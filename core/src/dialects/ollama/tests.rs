@@ -282,6 +282,14 @@ fn pieces_of_an_answer_are_one_text() {
     }
 }
 
+/// OpenAI's chat refuses ids above 40 characters: a conversation that began here may go on there.
+#[test]
+fn ids_that_are_made_of_calls_are_short() {
+    let id = crate::dialects::made_call_id("01890a5d-ac96-774b-bcce-b302099a8057", 99);
+    assert_eq!(id, "call_01890a5dac96774bbcceb302099a8057_99");
+    assert_eq!(id.len(), 40);
+}
+
 /// A call with other arguments than the model's could do anything.
 #[test]
 fn broken_arguments_are_told_as_they_were_written() {
