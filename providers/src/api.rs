@@ -224,6 +224,8 @@ impl Api {
         let root = self.root(base);
         let openai = |rest: &str| match self.name {
             "azure" => azure(root, model, rest, query),
+            // Its own dialect is at the root, OpenAI's beside it, wherever the base URL ends.
+            "ollama" => format!("{root}/v1{rest}"),
             _ => format!("{base}{rest}"),
         };
         let bedrock = |verb: &str| format!("{root}/model/{}/{verb}", encoded(model, b""));
@@ -374,6 +376,9 @@ mod tests {
             ("ollama", "http://h/api", Dialect::OllamaChat, "m", false, "http://h/api/chat"),
             ("cohere", "http://h/v2", Dialect::CohereChat, "m", false, "http://h/v2/chat"),
             ("ollama", "http://h/v1", Dialect::OllamaChat, "m", true, "http://h/api/chat"),
+            ("ollama", "http://h", Dialect::OllamaChat, "m", true, "http://h/api/chat"),
+            ("ollama", "http://h", Dialect::OpenaiChat, "m", true, "http://h/v1/chat/completions"),
+            ("ollama", "http://h/v1", Dialect::OpenaiEmbeddings, "m", false, "http://h/v1/embeddings"),
         ] {
             let to = Address { model: Some(model.into()), stream: Some(stream), ..Address::of(dialect) };
             assert_eq!(named(api).unwrap().path(base, &to, None), expected, "{api}");
