@@ -6,7 +6,8 @@ use bytes::Bytes;
 use super::identify::Identified;
 use super::shape::At;
 use super::{count, embed};
-use crate::contract::canonical::element::Loss;
+use crate::contract::canonical::Request;
+use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::part::Kind;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::skim::skim;
@@ -15,7 +16,7 @@ use crate::contract::{Dialect, Operation};
 use crate::dialects::embeddings::{Wanted, embed_codec};
 use crate::dialects::{Codec, Given, To, codec};
 use crate::policy::terms::Terms;
-use crate::routing::catalog::Target;
+use crate::routing::catalog::{Feature, Target};
 
 /// The dialect in which a provider is asked: the caller's own where the provider speaks it, for then nothing is lost;
 /// else the first of its dialects that such calls can be translated to.
@@ -122,9 +123,10 @@ pub fn request(
     let to = To { model: &target.upstream_model, output_tokens_max: target.output_tokens_max, quirks };
     let carries =
         |element| quirks.has.contains(&element) || (theirs.carries(element) && !quirks.lacks.contains(&element));
+    let unthinking = if call.dialect == dialect { None } else { without_thinking(&mut request, target) };
     let mut lost = request.losses(carries);
     let written = theirs.write_request(&request, &to);
-    for loss in written.lost {
+    for loss in unthinking.into_iter().chain(written.lost) {
         if !lost.iter().any(|l| l.what == loss.what) {
             lost.push(loss);
         }
@@ -132,6 +134,16 @@ pub fn request(
     let dropped = accepted(lost, terms, target, dialect)?;
     let own_tools = request.own_tools().into_iter().map(str::to_owned).collect();
     Ok(Said { body: written.body.into(), dropped, own_tools, wanted: None })
+}
+
+/// A model of which the catalog knows that it does not think is not told how much to: many refuse to hear of it, even that they
+/// shall not.
+fn without_thinking(request: &mut Request<'_>, target: &Target) -> Option<Loss> {
+    if target.features.as_ref()?.contains(&Feature::Reasoning) {
+        return None;
+    }
+    let ask = request.reasoning.take()?;
+    (!ask.is_off()).then(|| Loss::value(Element::ReasoningAsked, format!("`{}` does not think", target.id)))
 }
 
 /// The names of what is lost, where all of it may be.
@@ -186,4 +198,44 @@ pub fn voice(dialect: Dialect) -> &'static dyn Codec {
         Dialect::OllamaChat | Dialect::OllamaGenerate => Dialect::OllamaChat,
     };
     codec(family).unwrap_or(&crate::dialects::openai_chat::OpenaiChat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::canonical::ReasoningAsk;
+
+    fn target(features: Option<&[Feature]>) -> Target {
+        Target {
+            id: "openai/gpt-4o".into(),
+            provider: "openai".into(),
+            model: "gpt-4o".into(),
+            upstream_model: "gpt-4o".into(),
+            family: "".into(),
+            tier: "".into(),
+            region: "".into(),
+            operations: Vec::new(),
+            features: features.map(|known| known.iter().copied().collect()),
+            context_tokens: None,
+            output_tokens_max: None,
+            price: None,
+        }
+    }
+
+    #[test]
+    fn a_model_that_does_not_think_is_not_told_how_much_to() {
+        let high = ReasoningAsk { effort: Some("high".into()), ..ReasoningAsk::default() };
+        let off = ReasoningAsk { budget_tokens: Some(0), ..ReasoningAsk::default() };
+        for (ask, features, asked, told, why) in [
+            (&high, Some(&[Feature::Tools][..]), false, true, "it would refuse the call"),
+            (&off, Some(&[Feature::Tools][..]), false, false, "it does what was asked"),
+            (&high, Some(&[Feature::Reasoning][..]), true, false, "it thinks"),
+            (&high, None, true, false, "nobody knows: the caller does"),
+        ] {
+            let mut request = Request { reasoning: Some(ask.clone()), ..Request::default() };
+            let lost = without_thinking(&mut request, &target(features));
+            assert_eq!((request.reasoning.is_some(), lost.is_some()), (asked, told), "{why}");
+            assert!(lost.is_none_or(|loss| loss.hint), "it may be left out");
+        }
+    }
 }

@@ -140,6 +140,15 @@ pub enum CacheMark {
     Hour,
 }
 
+impl ReasoningAsk<'_> {
+    /// Does it ask for no thinking at all, or for nothing?
+    pub fn is_off(&self) -> bool {
+        let none = self.effort.as_deref() == Some("none") || self.effort.is_none() && self.budget_tokens == Some(0);
+        let nothing = self.effort.is_none() && self.budget_tokens.is_none() && !self.adaptive && !self.encrypted;
+        none || nothing && self.show.as_deref().is_none_or(str::is_empty)
+    }
+}
+
 impl<'a> Request<'a> {
     /// Messages of the system that stand before all others, and the rest.
     pub fn split_system(&self) -> (&[Message<'a>], &[Message<'a>]) {

@@ -38,10 +38,32 @@ fn has_levels(model: &str) -> bool {
     generation(model).is_some_and(|generation| generation >= 3)
 }
 
+/// Models from before there was thinking, by name; they refuse to hear of it. What is not named so may think.
+fn never(model: &str) -> bool {
+    let named = |words: &[&str]| words.iter().any(|word| model.contains(word));
+    named(&["gemini-1", "gemini-2.0", "gemma-2", "gemma-3"]) && !named(&["thinking"])
+}
+
+/// A budget as the model takes it: some cannot but think a little.
+fn least(asked: u64, model: &str, lost: &mut Vec<Loss>) -> u64 {
+    const PRO_MIN: u64 = 128;
+    if asked >= PRO_MIN || !model.contains("gemini-2.5-pro") {
+        return asked;
+    }
+    lost.push(Loss::value(Element::ReasoningAsked, format!("`{model}` thinks with {PRO_MIN} tokens at least")));
+    PRO_MIN
+}
+
 pub fn write(w: &mut Writer, ask: &ReasoningAsk<'_>, model: &str, lost: &mut Vec<Loss>) {
+    if never(model) {
+        if !ask.is_off() {
+            lost.push(Loss::value(Element::ReasoningAsked, format!("`{model}` does not think")));
+        }
+        return;
+    }
     w.object_member("thinkingConfig", |w| {
         match (&ask.effort, ask.budget_tokens) {
-            (_, Some(tokens)) => w.member("thinkingBudget", &tokens),
+            (_, Some(tokens)) => w.member("thinkingBudget", &least(tokens, model, lost)),
             (Some(effort), None) if has_levels(model) => {
                 let level = level(effort);
                 if level != effort.as_ref() {
@@ -49,7 +71,7 @@ pub fn write(w: &mut Writer, ask: &ReasoningAsk<'_>, model: &str, lost: &mut Vec
                 }
                 w.member("thinkingLevel", &level);
             }
-            (Some(effort), None) => w.member("thinkingBudget", &budget(effort)),
+            (Some(effort), None) => w.member("thinkingBudget", &least(budget(effort), model, lost)),
             (None, None) if ask.adaptive && !has_levels(model) => w.member("thinkingBudget", &-1i64),
             (None, None) => {}
         }
@@ -92,6 +114,8 @@ mod tests {
             (effort("none"), "gemini-3-flash", r#"{"thinkingLevel":"minimal"}"#, 1),
             (effort("low"), "gemini-2.5-pro", r#"{"thinkingBudget":1024}"#, 0),
             (effort("none"), "models/gemini-2.5-flash", r#"{"thinkingBudget":0}"#, 0),
+            (effort("none"), "gemini-2.5-pro", r#"{"thinkingBudget":128}"#, 1),
+            (budget(0), "gemini-2.5-pro", r#"{"thinkingBudget":128}"#, 1),
             (effort("xhigh"), "my-own", r#"{"thinkingBudget":24576}"#, 0),
             (budget(100), "gemini-3-flash", r#"{"thinkingBudget":100}"#, 0),
             (adaptive.clone(), "gemini-2.5-pro", r#"{"thinkingBudget":-1,"includeThoughts":true}"#, 0),
@@ -102,5 +126,20 @@ mod tests {
             let expected = format!(r#"{{"thinkingConfig":{expected}}}"#);
             assert_eq!((String::from_utf8(written).unwrap(), lost.len()), (expected, losses), "{model}");
         }
+    }
+
+    #[test]
+    fn models_from_before_there_was_thinking_hear_nothing_of_it() {
+        let effort = |effort: &'static str| ReasoningAsk { effort: Some(effort.into()), ..ReasoningAsk::default() };
+        for (model, ask, told) in [
+            ("gemini-2.0-flash", effort("high"), 1),
+            ("gemini-2.0-flash", effort("none"), 0),
+            ("gemma-3-27b-it", effort("high"), 1),
+        ] {
+            let mut lost = Vec::new();
+            let written = Writer::object_text(|w| write(w, &ask, model, &mut lost));
+            assert_eq!((&*written, lost.len()), (&b"{}"[..], told), "{model}");
+        }
+        assert!(!never("gemma-4-31b-it") && !never("gemini-2.0-flash-thinking-exp"), "these think");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It is also the canonical request of the contract: the names of elements are its members.
 
+mod able;
 mod answer;
 mod details;
 mod error;
@@ -17,8 +18,8 @@ mod tests;
 mod write_answer;
 mod write_request;
 
+pub(super) use able::fit;
 pub use mend::mend;
-pub(super) use write_request::effort;
 
 use http::{HeaderMap, StatusCode};
 

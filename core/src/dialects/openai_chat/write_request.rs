@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::able::fit;
 use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::part::{Kind, Media, MediaKind, Message, Part, Role, Source, ToolCall, ToolResult};
 use crate::contract::canonical::{Format, ReasoningAsk, Request, Tool, ToolChoice};
@@ -289,10 +290,11 @@ fn sampling(w: &mut Writer, request: &Request<'_>, to: &To<'_>, lost: &mut Vec<L
     let quirks = to.quirks;
     let named =
         |name: &'static str| quirks.renamed.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, theirs)| *theirs);
+    let fit = fit(request, to.model, |element| has(quirks, element), lost);
     w.member_some(quirks.max_tokens.unwrap_or("max_completion_tokens"), &request.max_tokens);
+    w.member_some(named("temperature"), &fit.temperature);
+    w.member_some(named("top_p"), &fit.top_p);
     for (element, name, value) in [
-        (Element::Temperature, "temperature", &request.temperature),
-        (Element::TopP, "top_p", &request.top_p),
         (Element::FrequencyPenalty, "frequency_penalty", &request.frequency_penalty),
         (Element::PresencePenalty, "presence_penalty", &request.presence_penalty),
         (Element::Seed, "seed", &request.seed),
@@ -317,11 +319,9 @@ fn sampling(w: &mut Writer, request: &Request<'_>, to: &To<'_>, lost: &mut Vec<L
     if has(quirks, Element::LogitBias) {
         w.member_some("logit_bias", &request.logit_bias);
     }
-    if let Some(ask) = request.reasoning.as_ref().filter(|_| has(quirks, Element::ReasoningAsked)) {
-        match effort(ask) {
-            Some(effort) => w.member("reasoning_effort", &effort),
-            None => lost.push(Loss::value(Element::ReasoningAsked, "it has no effort that can be named here")),
-        }
+    w.member_some("reasoning_effort", &fit.effort);
+    if request.reasoning.is_some() && fit.effort.is_none() && has(quirks, Element::ReasoningAsked) {
+        lost.push(Loss::value(Element::ReasoningAsked, "it has no effort that can be named here"));
     }
 }
 

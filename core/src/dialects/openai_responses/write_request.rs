@@ -6,7 +6,7 @@ use crate::contract::canonical::element::{Element, Loss};
 use crate::contract::canonical::part::{Message, Role, only_text};
 use crate::contract::canonical::{Format, Function, Request, Tool, ToolChoice};
 use crate::contract::write::Writer;
-use crate::dialects::openai_chat::effort;
+use crate::dialects::openai_chat::fit;
 use crate::dialects::{Quirks, To, Written};
 
 pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
@@ -19,7 +19,7 @@ pub fn write(request: &Request<'_>, to: &To<'_>) -> Written {
         w.member_some("instructions", &instructions);
         w.list_member("input", |w| messages.iter().for_each(|message| items.message(w, message)));
         tools(w, request, to.quirks, &items.own_tools);
-        asked(w, request, to.quirks, &mut items.lost);
+        asked(w, request, to, &mut items.lost);
         labels(w, request, to.quirks);
         if request.stream {
             w.member("stream", &true);
@@ -109,21 +109,19 @@ fn write_choice(w: &mut Writer, choice: &ToolChoice<'_>, own_tools: &[&str]) {
     }
 }
 
-fn asked(w: &mut Writer, request: &Request<'_>, quirks: &Quirks, lost: &mut Vec<Loss>) {
+fn asked(w: &mut Writer, request: &Request<'_>, to: &To<'_>, lost: &mut Vec<Loss>) {
+    let quirks = to.quirks;
+    let fit = fit(request, to.model, |element| has(quirks, element), lost);
     w.member_some("max_output_tokens", &request.max_tokens);
-    if has(quirks, Element::Temperature) {
-        w.member_some("temperature", &request.temperature);
-    }
-    if has(quirks, Element::TopP) {
-        w.member_some("top_p", &request.top_p);
-    }
+    w.member_some("temperature", &fit.temperature);
+    w.member_some("top_p", &fit.top_p);
     let mut include = Vec::new();
     if let Some(ask) = request.reasoning.as_ref().filter(|_| has(quirks, Element::ReasoningAsked)) {
         if ask.encrypted && has(quirks, Element::ReasoningEncrypted) {
             include.push("reasoning.encrypted_content");
         }
         let show = ask.show.as_ref().filter(|show| !show.is_empty() && has(quirks, Element::ReasoningShown));
-        let effort = effort(ask);
+        let effort = fit.effort;
         if effort.is_some() || show.is_some() {
             w.object_member("reasoning", |w| {
                 w.member_some("effort", &effort);

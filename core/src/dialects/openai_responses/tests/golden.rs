@@ -78,7 +78,7 @@ fn what_callers_of_chat_ask_is_written() {
     let skimmed = skim(body.as_bytes()).unwrap();
     let given = Given { stream: true, ..given("m") };
     let request = OpenaiChat.read_request(body.as_bytes(), &skimmed, &given).unwrap();
-    let to = To { model: "gpt-5", output_tokens_max: None, quirks: &OTHER };
+    let to = To { model: "m", output_tokens_max: None, quirks: &OTHER };
     let written = OpenaiResponses.write_request(&request, &to);
     let text = String::from_utf8(written.body).unwrap();
     assert!(
