@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::plan;
 use crate::contract::Operation;
+use crate::contract::glob::Glob;
 use crate::contract::refusal::{Category, Refusal};
-use crate::identity::tenants::{Grant, Modality};
+use crate::identity::tenants::{Grant, Modality, Tenants};
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::policy::schema::GroupSet;
@@ -28,16 +29,11 @@ pub fn rows<'r>(
     if !revision.tenants.present {
         return Ok(Vec::new());
     }
-    let (tenant, app, use_case) = (&*facts.caller.tenant, &*facts.caller.app, &*facts.meta.use_case);
-    let who = format_args!("tenant `{tenant}`, app `{app}`, use case `{use_case}`");
-    let speaking: Vec<&Grant> = revision.tenants.rows(tenant, app, use_case).collect();
-    let rows = kept(&speaking, |row| row.admits_operation(operation)).ok_or_else(|| {
-        let told =
-            format!("{who} may not use `{}`: no row under `grants` of `tenants.yaml` admits it", operation.name());
-        Refusal::new(Category::Permission, "no_grant", told)
-    })?;
+    let caller = Caller { tenant: &facts.caller.tenant, app: &facts.caller.app, use_case: &facts.meta.use_case };
+    let rows = of_operation(&revision.tenants, &caller, operation)?;
+    let who = &caller;
     let rows = kept(&rows, |row| unread.is_none() || row.uninspected)
-        .ok_or_else(|| uninspected(&who, unread.unwrap_or_default(), operation))?;
+        .ok_or_else(|| uninspected(who, unread.unwrap_or_default(), operation))?;
     let class = facts.meta.data_class.name();
     let rows = kept(&rows, |row| row.admits_data_class(class)).ok_or_else(|| {
         let admitted = listed(&rows, |row| row.data_classes.iter().map(|class| class.to_string()).collect());
@@ -109,6 +105,74 @@ fn ceiling<T: Ord>(rows: &[&Grant], of: impl Fn(&Grant) -> Option<T>) -> Option<
     all?.into_iter().max()
 }
 
+/// Of whom rows speak.
+struct Caller<'a> {
+    tenant: &'a str,
+    app: &'a str,
+    use_case: &'a str,
+}
+
+/// What it has, and what it lacks: rows that name an app speak of no caller without one.
+impl std::fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = [("tenant", self.tenant), ("app", self.app), ("use case", self.use_case)];
+        let (named, without): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, name)| !name.is_empty());
+        let named: Vec<String> = named.iter().map(|(what, name)| format!("{what} `{name}`")).collect();
+        let without: Vec<&str> = without.iter().map(|(what, _)| *what).collect();
+        f.write_str(&if named.is_empty() { "a caller".to_owned() } else { named.join(", ") })?;
+        if without.is_empty() { Ok(()) } else { write!(f, " (without {})", without.join(" and ")) }
+    }
+}
+
+/// The rows that speak of the caller and admit the operation.
+fn of_operation<'r>(
+    tenants: &'r Tenants,
+    caller: &Caller<'_>,
+    operation: Operation,
+) -> Result<Vec<&'r Grant>, Refusal> {
+    let speaking: Vec<&Grant> = tenants.rows(caller.tenant, caller.app, caller.use_case).collect();
+    kept(&speaking, |row| row.admits_operation(operation)).ok_or_else(|| {
+        let of_tenant: Vec<&Grant> =
+            tenants.grants.iter().filter(|row| Glob::any(&row.tenant, caller.tenant)).collect();
+        let why = match (speaking.is_empty(), of_tenant.is_empty()) {
+            (true, true) => "no row under `grants` of `tenants.yaml` speaks of this tenant".to_owned(),
+            (true, false) => {
+                let told = |row: &&Grant| {
+                    let needs = [("app", &row.app, caller.app), ("use case", &row.use_case, caller.use_case)];
+                    let needs = needs.into_iter().filter(|(_, globs, name)| !Glob::any(globs, name));
+                    let needs: Vec<String> = needs.map(|(what, globs, _)| format!("{what} {}", texts(globs))).collect();
+                    format!("tenants.yaml:{} needs {}", row.line, needs.join(" and "))
+                };
+                of_tenant.iter().take(ROWS_TOLD).map(told).collect::<Vec<_>>().join("; ")
+            }
+            (false, _) => listed(&speaking, |row| row.operations.iter().map(|one| one.name().to_owned()).collect()),
+        };
+        refused("no_grant", format!("{caller} may not use `{}`: {why}", operation.name()))
+    })
+}
+
+/// What the rows admit of targets: told where none is left.
+pub fn of_targets(rows: &[&Grant]) -> String {
+    let told = |row: &&Grant| {
+        let lists = [
+            ("models", &row.models),
+            ("families", &row.families),
+            ("tiers", &row.tiers),
+            ("providers", &row.providers),
+            ("regions", &row.regions),
+        ];
+        let lists = lists.into_iter().filter(|(_, globs)| !globs.is_empty());
+        let lists: Vec<String> = lists.map(|(what, globs)| format!("{what} {}", texts(globs))).collect();
+        format!("tenants.yaml:{} admits {}", row.line, lists.join(" and "))
+    };
+    rows.iter().take(ROWS_TOLD).map(told).collect::<Vec<_>>().join("; ")
+}
+
+fn texts(globs: &[Glob]) -> String {
+    let texts: Vec<&str> = globs.iter().map(Glob::text).collect();
+    format!("`{}`", texts.join("`, `"))
+}
+
 fn kept<'r>(rows: &[&'r Grant], admits: impl Fn(&Grant) -> bool) -> Option<Vec<&'r Grant>> {
     let kept: Vec<&Grant> = rows.iter().filter(|row| admits(row)).copied().collect();
     (!kept.is_empty()).then_some(kept)
@@ -126,4 +190,54 @@ fn listed(rows: &[&Grant], of: impl Fn(&Grant) -> Vec<String>) -> String {
 
 fn refused(code: &'static str, told: String) -> Refusal {
     Refusal::new(Category::Permission, code, told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_the_rows_and_what_they_need() {
+        let globs = |text: &str| vec![Glob::new(text).unwrap()];
+        let desk =
+            Grant { line: 9, tenant: globs("acme"), app: globs("desk"), use_case: globs("help-*"), ..Grant::default() };
+        let chat = Grant { line: 12, tenant: globs("bolt"), operations: vec![Operation::Chat], ..Grant::default() };
+        let tenants = Tenants { present: true, grants: vec![desk, chat], ..Tenants::default() };
+        for (tenant, app, use_case, told, why) in [
+            (
+                "nobody",
+                "",
+                "",
+                "tenant `nobody` (without app and use case) may not use `embeddings`: no row under `grants`",
+                "no row",
+            ),
+            (
+                "acme",
+                "",
+                "",
+                "tenants.yaml:9 needs app `desk` and use case `help-*`",
+                "a row of the tenant, for others",
+            ),
+            (
+                "acme",
+                "desk",
+                "x",
+                "use case `x` may not use `embeddings`: tenants.yaml:9 needs use case `help-*`",
+                "all but one",
+            ),
+            ("bolt", "", "", "tenants.yaml:12 admits `chat`", "a row for other operations"),
+            ("", "", "", "a caller (without tenant and app and use case)", "nobody at all"),
+        ] {
+            let refusal = of_operation(&tenants, &Caller { tenant, app, use_case }, Operation::Embeddings).unwrap_err();
+            assert!(refusal.reason.contains(told) && refusal.code == "no_grant", "{why}: {}", refusal.reason);
+        }
+        assert!(of_operation(&tenants, &Caller { tenant: "bolt", app: "", use_case: "" }, Operation::Chat).is_ok());
+    }
+
+    #[test]
+    fn what_rows_admit_of_targets_is_told_by_line() {
+        let tiers = ["standard", "cheap"].map(|tier| Glob::new(tier).unwrap()).to_vec();
+        let row = Grant { line: 7, tiers, providers: vec![Glob::new("sim").unwrap()], ..Grant::default() };
+        assert_eq!(of_targets(&[&row]), "tenants.yaml:7 admits tiers `standard`, `cheap` and providers `sim`");
+    }
 }

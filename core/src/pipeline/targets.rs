@@ -8,6 +8,7 @@ use super::{Core, granted};
 use crate::contract::meta::Field;
 use crate::contract::refusal::{Category, Refusal};
 use crate::contract::{Dialect, Operation};
+use crate::identity::tenants::Grant;
 use crate::policy::facts::Facts;
 use crate::policy::revision::Revision;
 use crate::policy::terms::Terms;
@@ -82,7 +83,7 @@ pub fn way(core: &Core, revision: &Revision, call: &Identified, facts: &Arc<Fact
             Way::refused(Refusal { param: Some("model".into()), ..refusal }, Vec::new())
         }
         Err(NoRoute::Unnamed(speakers)) => Way::refused(no_model(call.dialect, &speakers), Vec::new()),
-        Err(NoRoute::AllCut(considered)) => Way::refused(all_cut(&facts.intent.asked, &considered), considered),
+        Err(NoRoute::AllCut(considered)) => Way::refused(all_cut(&facts.intent.asked, &considered, &rows), considered),
     }
 }
 
@@ -188,7 +189,7 @@ fn needs(call: &Identified, facts: &Facts, terms: &Terms) -> Vec<Feature> {
 }
 
 /// All targets were cut: said by what cut the most likely one.
-fn all_cut(asked: &str, considered: &[Considered]) -> Refusal {
+fn all_cut(asked: &str, considered: &[Considered], rows: &[&Grant]) -> Refusal {
     let told = |list: Vec<String>| -> String { list.join("; ") };
     let reasons = considered.iter().filter_map(|c| c.cut.as_ref().map(|cut| format!("`{}`: {}", c.target, words(cut))));
     let reason = format!("no target is left for `{asked}`: {}", told(reasons.take(5).collect()));
@@ -200,7 +201,8 @@ fn all_cut(asked: &str, considered: &[Considered]) -> Refusal {
         return Refusal { policy, ..Refusal::new(Category::PolicyViolation, "unsatisfiable", reason) };
     }
     if cuts.contains(&&Cut::NotGranted) {
-        return Refusal::new(Category::Permission, "not_granted", reason);
+        let told = format!("{reason} ({})", granted::of_targets(rows));
+        return Refusal::new(Category::Permission, "not_granted", told);
     }
     if let Some(Cut::Feature(_)) = cuts.iter().find(|cut| matches!(cut, Cut::Feature(_))) {
         return Refusal::new(Category::Unsupported, "unsupported_feature", reason);
