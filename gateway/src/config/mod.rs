@@ -6,6 +6,7 @@ pub mod secret;
 pub mod shared;
 pub mod text;
 pub mod tls;
+mod veil;
 pub mod verify;
 
 use std::collections::BTreeMap;
@@ -227,7 +228,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         std::fs::read_to_string(path).map_err(|why| ConfigError::Unreadable { path: path.to_owned(), why })?;
     serde_saphyr::from_str::<Option<Config>>(&source_text).map(Option::unwrap_or_default).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |at| (at.line() as u32, at.column() as u32));
-        ConfigError::Wrong { path: path.to_owned(), source_text, line, column, why: told(&error.to_string()) }
+        let (source_text, why) = veil::veiled(&source_text, &told(&error.to_string()));
+        ConfigError::Wrong { path: path.to_owned(), source_text, line, column, why }
     })
 }
 
@@ -283,6 +285,21 @@ mod tests {
         };
         assert_eq!(of("cert.dns"), Of::Expression("cert.dns".to_owned()));
         assert!(matches!(of("[chat, mint]"), Of::All(scopes) if scopes.names() == ["chat", "mint"]));
+    }
+
+    #[test]
+    fn a_secret_in_clear_is_refused_and_not_told() {
+        for (text, part) in [
+            ("providers:\n  openai: { secret: sk-canary1 }\n", "named here, not written"),
+            ("providers:\n  openai: { secret: [sk-canary1] }\n", "named here, not written"),
+            ("providers:\n  openai: { api_key: sk-canary1 }\n", "unknown key `api_key`"),
+            ("providers:\n  openai: { secret: { sk-canary1 } }\n", "unknown key"),
+            ("policies: { token: sk-canary1 }\n", "named here, not written"),
+        ] {
+            let Err(ConfigError::Wrong { source_text, why, .. }) = read(text) else { panic!("{text} was taken") };
+            assert!(why.contains(part), "{text}: {why}");
+            assert!(!why.contains("canary") && !source_text.contains("canary"), "{text}: {why} {source_text}");
+        }
     }
 
     #[test]

@@ -10,9 +10,12 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use tollgate_providers::SecretSource;
 
+/// Told in place of the value: it may be the secret itself.
+const NAMED: &str =
+    "a secret is named here, not written: `{ env: NAME }`, `{ file: PATH }` or `{ command: [PROGRAM] }`";
+
 /// Exactly one of the three.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(try_from = "Written")]
+#[derive(Debug, Clone)]
 pub struct Secret(SecretSource);
 
 #[derive(Deserialize)]
@@ -42,6 +45,31 @@ impl TryFrom<Written> for Secret {
     }
 }
 
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct One;
+
+        impl<'de> Visitor<'de> for One {
+            type Value = Secret;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret, `{ env: NAME }`")
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Secret, E> {
+                Err(E::custom(NAMED))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secret, A::Error> {
+                let written = Written::deserialize(MapAccessDeserializer::new(map))?;
+                Secret::try_from(written).map_err(A::Error::custom)
+            }
+        }
+
+        from.deserialize_any(One)
+    }
+}
+
 impl Secret {
     pub fn source(&self) -> SecretSource {
         self.0.clone()
@@ -67,6 +95,10 @@ impl<'de> Deserialize<'de> for Secrets {
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a secret, `{ env: NAME }`, or a list of secrets")
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Secrets, E> {
+                Err(E::custom(NAMED))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secrets, A::Error> {
@@ -103,7 +135,8 @@ mod tests {
             ("{ file: b, every_s: 3 }", Err("files are watched")),
             ("{ command: [a], every_s: 0 }", Err("nonzero")),
             ("{ enw: A }", Err("unknown field")),
-            ("sk-canary", Err("a list of secrets")),
+            ("sk-canary", Err("named here, not written")),
+            ("[sk-canary]", Err("named here, not written")),
         ] {
             let read = serde_saphyr::from_str::<Secrets>(text);
             match (read, expected) {
