@@ -1,6 +1,6 @@
 //! The command line: one file per verb. Answers go to stdout, errors to stderr; no colour when piped or `NO_COLOR`.
 //!
-//! Exit codes: 0 ok, 1 a check failed, 2 usage or config, 3 unreachable.
+//! Exit codes: 0 ok, 1 a check failed, 2 usage or config, 3 unreachable, 141 nobody reads what is printed.
 
 mod author;
 mod budget;
@@ -40,6 +40,8 @@ use trail::Trail;
 
 /// A failed check.
 pub const FAILED: u8 = 1;
+/// Nobody reads what is printed: as a shell tells it of a program that was ended for that.
+const UNREAD: u8 = 141;
 /// Wrong usage or config.
 pub const USAGE: u8 = 2;
 
@@ -307,24 +309,28 @@ pub struct Sim {
 }
 
 pub fn main() -> ExitCode {
-    // A reader that has enough (`| head`) is no fault: the verb ends there, without a word and without a claim of success.
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !nobody_reads(panic.payload()) {
+        if unprinted(panic.payload()).is_none() {
             usual(panic);
         }
     }));
-    match std::panic::catch_unwind(run) {
-        Ok(code) => code,
-        Err(why) if nobody_reads(&*why) => ExitCode::from(FAILED),
-        Err(why) => std::panic::resume_unwind(why),
-    }
+    std::panic::catch_unwind(run).unwrap_or_else(|panic| match unprinted(&*panic) {
+        // A reader that has enough (`| head`) is no fault: the verb ends there, without a word and without a claim of success.
+        Some(why) if why.contains("Broken pipe") => ExitCode::from(UNREAD),
+        Some(why) => {
+            // Where that cannot be told either, the code tells it.
+            let _ = writeln!(std::io::stderr(), "tollgate: cannot write what was to be said: {why}");
+            ExitCode::from(FAILED)
+        }
+        None => std::panic::resume_unwind(panic),
+    })
 }
 
-/// What `print!` panics with where nobody reads what it prints.
-fn nobody_reads(panic: &(dyn std::any::Any + Send)) -> bool {
-    let told = panic.downcast_ref::<String>();
-    told.is_some_and(|told| told.starts_with("failed printing to stdout") && told.contains("Broken pipe"))
+/// Why `print!` and its like panicked, where it was the writing.
+fn unprinted(panic: &(dyn std::any::Any + Send)) -> Option<&str> {
+    let told = panic.downcast_ref::<String>()?.strip_prefix("failed printing to ")?;
+    Some(told.split_once(": ").map_or(told, |(_, why)| why))
 }
 
 fn run() -> ExitCode {
