@@ -1,8 +1,10 @@
 //! What operators do with revisions while calls go on: try a second one, hold one, go back to the one before.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use tollgate_core::contract::nearest;
 use tollgate_core::policy::Mode;
 use tollgate_core::policy::revision::Revision;
@@ -56,6 +58,9 @@ pub struct Changed {
     pub policy: Arc<str>,
     /// `mode`, `with`, `program`, ...
     pub what: Vec<&'static str>,
+    /// Of those that are one word: what it was and what it is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<&'static str, [Value; 2]>,
 }
 
 impl Active {
@@ -195,8 +200,16 @@ fn differences(from: (&Tree, &[PolicyInfo]), to: (&Tree, &[PolicyInfo])) -> Diff
         .into_iter()
         .filter_map(|(name, differs)| differs.then_some(name))
         .collect();
+        let values: BTreeMap<_, _> = [
+            ("mode", [json!(before.mode), json!(policy.mode)]),
+            ("on_error", [json!(before.on_error), json!(policy.on_error)]),
+            ("priority", [json!(before.priority), json!(policy.priority)]),
+        ]
+        .into_iter()
+        .filter(|(name, _)| what.contains(name))
+        .collect();
         if !what.is_empty() {
-            diff.changed.push(Changed { policy: policy.name.clone(), what });
+            diff.changed.push(Changed { policy: policy.name.clone(), what, values });
         }
     }
     let paths = from.0.files.keys().chain(to.0.files.keys().filter(|path| !from.0.files.contains_key(*path)));

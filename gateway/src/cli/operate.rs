@@ -258,7 +258,15 @@ fn diff(told: &Value) -> String {
         }
     }
     for changed in list("changed") {
-        let what: Vec<&str> = changed["what"].as_array().into_iter().flatten().map(text).collect();
+        let value = |name: &str, n: usize| match &changed["values"][name][n] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let told = |name: &str| match changed["values"][name].is_array() {
+            true => format!("{name} {} -> {}", value(name, 0), value(name, 1)),
+            false => name.to_owned(),
+        };
+        let what: Vec<String> = changed["what"].as_array().into_iter().flatten().map(|name| told(text(name))).collect();
         let _ = writeln!(out, "~ policy {}: {}", text(&changed["policy"]), what.join(", "));
     }
     for file in list("files") {
@@ -288,6 +296,15 @@ pub fn time(ms: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_of_one_word_is_told_with_both() {
+        let told = diff(&serde_json::json!({
+            "from": "a", "to": "b",
+            "changed": [{ "policy": "tiers", "what": ["mode", "with"], "values": { "mode": ["observe", "enforce"] } }],
+        }));
+        assert!(told.contains("~ policy tiers: mode observe -> enforce, with\n"), "{told}");
+    }
 
     #[test]
     fn an_age_is_told_in_two_units() {
