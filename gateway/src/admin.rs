@@ -33,7 +33,7 @@ mod keys;
 mod openapi;
 mod rights;
 
-use rights::{Right, guard};
+use rights::{Changed, Right, guard};
 
 use crate::budgets::Budgets;
 use crate::doctor::Live;
@@ -170,18 +170,22 @@ struct Named {
 }
 
 async fn second(State(admin): State<Admin>, body: Bytes) -> Response {
-    answer(
-        blocking(move || {
-            let wanted: Wanted = read(&body)?;
-            let role = match wanted.canary {
-                None => Role::Rehearsal,
-                Some(canary) => Role::Canary(of(canary)?),
-            };
-            let tree = admin.tree(&wanted.revision)?;
-            Ok(json!(admin.policies.try_beside(&tree, role)?))
-        })
-        .await,
-    )
+    steered(move || {
+        let asked: Value = read(&body)?;
+        let wanted: Wanted = read(&body)?;
+        let role = match wanted.canary {
+            None => Role::Rehearsal,
+            Some(canary) => Role::Canary(of(canary)?),
+        };
+        let tree = admin.tree(&wanted.revision)?;
+        let told = json!(admin.policies.try_beside(&tree, role)?);
+        let change = match asked.get("canary").filter(|canary| !canary.is_null()) {
+            None => json!({ "revision": tree.id, "role": "rehearsal" }),
+            Some(canary) => json!({ "revision": tree.id, "role": "canary", "canary": canary }),
+        };
+        Ok((told, change))
+    })
+    .await
 }
 
 fn of(wanted: WantedCanary) -> Result<Canary, Failed> {
@@ -207,29 +211,28 @@ fn of(wanted: WantedCanary) -> Result<Canary, Failed> {
 }
 
 async fn end_second(State(admin): State<Admin>) -> Response {
-    answer(admin.policies.end_second().map(|report| json!(report)).map_err(Failed::from))
+    steered(move || {
+        let report = json!(admin.policies.end_second()?);
+        Ok((report.clone(), report))
+    })
+    .await
 }
 
 async fn pin(State(admin): State<Admin>, body: Bytes) -> Response {
-    answer(
-        blocking(move || {
-            let named: Named = read(&body)?;
-            let tree = admin.tree(&named.revision)?;
-            admin.policies.hold(&tree)?;
-            Ok(json!(admin.policies.status()))
-        })
-        .await,
-    )
+    moved(admin, move |admin| {
+        let named: Named = read(&body)?;
+        let tree = admin.tree(&named.revision)?;
+        Ok(admin.policies.hold(&tree)?)
+    })
+    .await
 }
 
 async fn unpin(State(admin): State<Admin>) -> Response {
-    answer(
-        blocking(move || {
-            admin.policies.let_go();
-            Ok(json!(admin.policies.status()))
-        })
-        .await,
-    )
+    moved(admin, move |admin| {
+        admin.policies.let_go();
+        Ok(())
+    })
+    .await
 }
 
 /// The body of a request to lower a policy.
@@ -249,36 +252,54 @@ struct Restore {
 }
 
 async fn lower(State(admin): State<Admin>, body: Bytes) -> Response {
-    answer(
-        blocking(move || {
-            let wanted: Lower = read(&body)?;
-            let last_ms = i64::from(wanted.for_s) * 1_000;
-            admin.policies.lower(&wanted.policy, wanted.to, last_ms, &wanted.reason)?;
-            Ok(json!(admin.policies.status()))
-        })
-        .await,
-    )
+    steered(move || {
+        let wanted: Lower = read(&body)?;
+        let last_ms = i64::from(wanted.for_s) * 1_000;
+        admin.policies.lower(&wanted.policy, wanted.to, last_ms, &wanted.reason)?;
+        let status = admin.policies.status();
+        let mut change = json!(status.lowered.get(&*wanted.policy));
+        change["policy"] = wanted.policy.into();
+        Ok((json!(status), change))
+    })
+    .await
 }
 
 async fn restore(State(admin): State<Admin>, body: Bytes) -> Response {
-    answer(
-        blocking(move || {
-            let wanted: Restore = read(&body)?;
-            admin.policies.restore(&wanted.policy)?;
-            Ok(json!(admin.policies.status()))
-        })
-        .await,
-    )
+    steered(move || {
+        let wanted: Restore = read(&body)?;
+        let was = admin.policies.status().lowered.get(&*wanted.policy).cloned();
+        admin.policies.restore(&wanted.policy)?;
+        Ok((json!(admin.policies.status()), json!({ "policy": wanted.policy, "was": was })))
+    })
+    .await
 }
 
 async fn rollback(State(admin): State<Admin>) -> Response {
-    answer(
-        blocking(move || {
-            admin.policies.roll_back()?;
-            Ok(json!(admin.policies.status()))
-        })
-        .await,
-    )
+    moved(admin, move |admin| Ok(admin.policies.roll_back().map(drop)?)).await
+}
+
+/// Does what another revision may decide by afterwards; on record are the one before, the one after, and whether it is held.
+async fn moved(admin: Admin, work: impl FnOnce(&Admin) -> Result<(), Failed> + Send + 'static) -> Response {
+    steered(move || {
+        let before = admin.policies.status().active;
+        work(&admin)?;
+        let status = admin.policies.status();
+        let change = json!({ "revision": status.active, "before": before, "pinned": status.pinned });
+        Ok((json!(status), change))
+    })
+    .await
+}
+
+/// A change of policies: what is told, and what the record of acts is to hold.
+async fn steered(work: impl FnOnce() -> Result<(Value, Value), Failed> + Send + 'static) -> Response {
+    match blocking(work).await {
+        Ok((told, change)) => {
+            let mut response = answer(Ok(told));
+            response.extensions_mut().insert(Changed(change));
+            response
+        }
+        Err(failed) => answer(Err(failed)),
+    }
 }
 
 async fn diff(State(admin): State<Admin>, Query(named): Query<Named>) -> Response {
@@ -295,7 +316,7 @@ impl Admin {
 }
 
 /// Fetching and loading take their time: on a thread that carries no calls.
-async fn blocking(work: impl FnOnce() -> Came + Send + 'static) -> Came {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failed> + Send + 'static) -> Result<T, Failed> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
         let told = json!({ "error": "the gateway failed on this request: its log says why" });
         Err(Failed { status: StatusCode::INTERNAL_SERVER_ERROR, told })

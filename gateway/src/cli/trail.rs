@@ -1,11 +1,14 @@
 //! `tollgate trail tail | acts`: the last receipts, and what operators did, a line each.
 
 use clap::Subcommand;
+use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use tollgate_core::evidence::receipt::{Outcome, Receipt};
 use tollgate_core::limits::money::usd_text;
+use tollgate_core::limits::rules::Unit;
+use tollgate_core::pipeline::claims;
 use tollgate_store::trail;
 
 use super::{Ended, Places};
@@ -92,7 +95,7 @@ pub fn acts(places: &Places, lines: usize, json: bool) -> Result<(), Ended> {
             true => serde_json::to_string(&act).map_err(|why| Ended::failed(why.to_string()))?,
             false => {
                 let time = jiff::Timestamp::from_millisecond(act.time_ms).unwrap_or_default();
-                let about = act.change["id"].as_str().unwrap_or_default();
+                let about = about(&act.change);
                 format!("{time:.0} {:<24} {:<15} {} {} {about}", act.actor, act.address, act.status, act.did)
             }
         };
@@ -101,6 +104,26 @@ pub fn acts(places: &Places, lines: usize, json: bool) -> Result<(), Ended> {
         }
     }
     Ok(())
+}
+
+/// What an act changed, and why, in a few words.
+fn about(change: &Value) -> String {
+    let text = |name: &str| change[name].as_str().filter(|text| !text.is_empty());
+    let amount = serde_json::from_value::<Unit>(change["unit"].clone()).ok().and_then(|unit| {
+        let number = change["amount"].as_i64()?;
+        let sign = if number < 0 { "-" } else { "" };
+        Some(format!("{sign}{}", claims::amount(number.unsigned_abs(), unit)))
+    });
+    let percent = change["canary"]["percent"].as_f64().map(|percent| format!("at {percent} %"));
+    let named = ["id", "policy", "to", "role", "revision"].iter().filter_map(|name| text(name).map(str::to_owned));
+    let mut parts: Vec<String> = named.chain(percent).chain(amount).collect();
+    parts.extend(
+        text("before").filter(|before| text("revision") != Some(before)).map(|before| format!("after {before}")),
+    );
+    match text("reason") {
+        Some(reason) => format!("{}: {reason}", parts.join(" ")),
+        None => parts.join(" "),
+    }
 }
 
 /// The state folder that the places name.
@@ -155,4 +178,33 @@ pub fn short(receipt: &Receipt) -> String {
         receipt.operation.name(),
         target,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_act_is_told_with_what_it_changed_and_why() {
+        for (change, told, why) in [
+            (json!({ "revision": "b", "before": "a", "pinned": true }), "b after a", "a pin or a rollback"),
+            (json!({ "revision": "a", "before": "a" }), "a", "it let go, and nothing moved"),
+            (json!({ "revision": "b", "role": "rehearsal" }), "rehearsal b", "beside the active one"),
+            (json!({ "revision": "b", "role": "canary", "canary": { "percent": 5 } }), "canary b at 5 %", "for some"),
+            (
+                json!({ "policy": "tiers", "to": "observe", "reason": "ticket 4711" }),
+                "tiers observe: ticket 4711",
+                "lowered",
+            ),
+            (
+                json!({ "id": "g1", "unit": "nanousd", "amount": 50_000_000_000_i64, "reason": "incident" }),
+                "g1 50.000000 USD: incident",
+                "a grant",
+            ),
+            (Value::Null, "", "a verb of an older version"),
+        ] {
+            assert_eq!(about(&change), told, "{why}");
+        }
+    }
 }
