@@ -61,6 +61,16 @@ impl<'a> Reading<'a> {
         self.findings.into_inner()
     }
 
+    /// How much was found so far.
+    pub fn count(&self) -> usize {
+        self.findings.borrow().len()
+    }
+
+    /// The sentences of what was found since.
+    pub fn told_since(&self, count: usize) -> Vec<String> {
+        self.findings.borrow().iter().skip(count).map(|finding| finding.message.clone()).collect()
+    }
+
     pub fn has_errors(&self) -> bool {
         self.findings.borrow().iter().any(|f| f.severity == Severity::Error)
     }

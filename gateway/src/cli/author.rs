@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tollgate_policy_runtime::cases::Question;
+use tollgate_policy_runtime::cases::{CaseResult, Question};
 use tollgate_policy_runtime::expr::thread_cpu;
 use tollgate_policy_runtime::{reference, stdlib};
 
@@ -40,10 +40,19 @@ pub fn bench(places: &Places, filter: Option<&str>, as_json: bool) -> Result<(),
         diagnostics::print(&repository.load(&builtin).findings, &[&repository.tree, &builtin]);
         return Err(Ended::failed("no case was asked: name another filter, or write `cases.yaml` beside the policy"));
     }
+    let unread: Vec<String> = report.results.iter().filter(|r| r.unread).map(unread).collect();
     if as_json {
         println!("{}", json!({ "unit": "thread CPU time in nanoseconds, median of ten", "cases": lines }));
     }
-    Ok(())
+    match unread.is_empty() {
+        true => Ok(()),
+        false => Err(Ended::failed(format!("not asked, for it cannot be read: {}", unread.join("; ")))),
+    }
+}
+
+fn unread(result: &CaseResult) -> String {
+    let why = result.differences.join(", ");
+    format!("{}: {} ({}:{}: {why})", result.policy, result.case, result.file, result.line)
 }
 
 /// How often one question asks for memory, and for how many bytes; known where the program was built to count it.

@@ -1,7 +1,7 @@
 //! Findings and cases for other programs: SARIF for code reviews, JUnit for CI.
 
 use serde_json::{Value, json};
-use tollgate_policy_runtime::cases::CaseReport;
+use tollgate_policy_runtime::cases::{CaseReport, CaseResult};
 use tollgate_policy_runtime::codes;
 use tollgate_policy_runtime::diagnostic::{Diagnostic, Severity};
 
@@ -69,17 +69,16 @@ fn uri(path: &str) -> String {
 /// One suite per policy, as CI servers read it.
 pub fn junit(report: &CaseReport) -> String {
     let mut out = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"{}\" failures=\"{}\">\n",
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"{}\" {}>\n",
         report.results.len(),
-        report.failed
+        counted(&report.results.iter().collect::<Vec<_>>())
     );
     let mut policies: Vec<&str> = report.results.iter().map(|r| r.policy.as_str()).collect();
     policies.dedup();
     for policy in policies {
         let cases: Vec<_> = report.results.iter().filter(|r| r.policy == policy).collect();
-        let failed = cases.iter().filter(|r| !r.passed).count();
         let name = xml(policy);
-        out.push_str(&format!("  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{failed}\">\n", cases.len()));
+        out.push_str(&format!("  <testsuite name=\"{name}\" tests=\"{}\" {}>\n", cases.len(), counted(&cases)));
         for case in cases {
             let (title, file, line) = (xml(&case.case), xml(&case.file), case.line);
             out.push_str(&format!(
@@ -90,8 +89,9 @@ pub fn junit(report: &CaseReport) -> String {
                 false => {
                     let (first, all) =
                         (case.differences.first().map_or("", String::as_str), case.differences.join("\n"));
+                    let kind = if case.unread { "error" } else { "failure" };
                     out.push_str(&format!(
-                        ">\n      <failure message=\"{}\">{file}:{line}\n{}</failure>\n    </testcase>\n",
+                        ">\n      <{kind} message=\"{}\">{file}:{line}\n{}</{kind}>\n    </testcase>\n",
                         xml(first),
                         xml(&all)
                     ));
@@ -102,6 +102,13 @@ pub fn junit(report: &CaseReport) -> String {
     }
     out.push_str("</testsuites>\n");
     out
+}
+
+/// Cases that failed, and those that could not be read, as attributes.
+fn counted(cases: &[&CaseResult]) -> String {
+    let unread = cases.iter().filter(|case| case.unread).count();
+    let failed = cases.iter().filter(|case| !case.passed && !case.unread).count();
+    format!("failures=\"{failed}\" errors=\"{unread}\"")
 }
 
 /// Text between tags or quotes; characters that XML cannot hold are replaced.
@@ -136,6 +143,26 @@ mod tests {
         assert_eq!(*region, json!({ "startLine": 3, "startColumn": 5, "endColumn": 9 }));
         assert_eq!(run["results"][1]["level"], "warning");
         assert!(run["results"][1]["locations"][0]["physicalLocation"]["region"].is_null(), "the whole file");
+    }
+
+    #[test]
+    fn a_case_that_cannot_be_read_is_an_error() {
+        let result = |case: &str, passed, unread| CaseResult {
+            policy: "p".to_owned(),
+            case: case.to_owned(),
+            file: "policies/p/cases.yaml".to_owned(),
+            line: 2,
+            column: 3,
+            passed,
+            unread,
+            differences: vec!["no fact is called `hour`".to_owned()],
+            question: None,
+        };
+        let mut report = CaseReport::default();
+        [result("ok", true, false), result("no", false, false), result("hour", false, true)].map(|one| report.add(one));
+        let told = junit(&report);
+        assert!(told.contains("<testsuites tests=\"3\" failures=\"1\" errors=\"1\">"), "{told}");
+        assert!(told.contains("<error message=\"no fact is called `hour`\">"), "{told}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::diagnostic::Diagnostic;
 use crate::engine::{Answer, Bounds, Program, Stop};
 use crate::home::{CASES, Home, Want};
 use crate::reading::{self, Reading};
-use crate::yaml::{Node, Place};
+use crate::yaml::{Data, Node, Place};
 use expect::Expectation;
 
 /// No policy has more cases.
@@ -45,6 +45,9 @@ pub struct CaseResult {
     pub line: u32,
     pub column: u32,
     pub passed: bool,
+    /// It could not even be read, so nothing was asked: findings say why.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// One sentence each; empty where the case passed.
     pub differences: Vec<String>,
     /// To ask again and measure; `None` where nothing could be compiled.
@@ -100,9 +103,9 @@ impl CaseReport {
         self.results.push(result);
     }
 
-    /// The failed ones as findings.
+    /// The failed ones as findings. What could not be read is one already.
     pub fn findings(&self) -> Vec<Diagnostic> {
-        let failed = self.results.iter().filter(|r| !r.passed);
+        let failed = self.results.iter().filter(|r| !r.passed && !r.unread);
         failed
             .map(|r| {
                 let message = format!("case `{}` of `{}`: {}", r.case, r.policy, r.differences.join("; "));
@@ -152,10 +155,31 @@ pub fn run(trial: &Trial<'_>, report: &mut CaseReport, findings: &mut Vec<Diagno
         return;
     };
     let reading = Reading::of(&file, reading::CASES);
-    let cases = reading.parse(bytes).map(|node| read(&reading, trial, &node)).unwrap_or_default();
+    let cases = match reading.parse(bytes) {
+        Some(node) => read(&reading, trial, &node),
+        None => vec![Err(Unread { name: CASES.to_owned(), at: Place::default(), why: reading.told_since(0) })],
+    };
     findings.extend(reading.findings());
     let mut programs = Programs { trial, compiled: Vec::new() };
+    let told = |name: String, at: Place| CaseResult {
+        policy: trial.policy.to_owned(),
+        case: name,
+        file: file.clone(),
+        line: at.line,
+        column: at.column,
+        passed: false,
+        unread: false,
+        differences: Vec::new(),
+        question: None,
+    };
     for case in cases {
+        let case = match case {
+            Ok(case) => case,
+            Err(Unread { name, at, why }) => {
+                report.add(CaseResult { unread: true, differences: why, ..told(name, at) });
+                continue;
+            }
+        };
         let question =
             programs.of(&case).map(|program| Question { program, hook: case.hook, facts: case.facts.clone() });
         let differences = match &question {
@@ -164,16 +188,8 @@ pub fn run(trial: &Trial<'_>, report: &mut CaseReport, findings: &mut Vec<Diagno
                 why.iter().map(|f| format!("it does not compile with the parameters of the case: {f}")).collect()
             }
         };
-        report.add(CaseResult {
-            policy: trial.policy.to_owned(),
-            case: case.name,
-            file: file.clone(),
-            line: case.at.line,
-            column: case.at.column,
-            passed: differences.is_empty(),
-            differences,
-            question: question.ok(),
-        });
+        let (passed, question) = (differences.is_empty(), question.ok());
+        report.add(CaseResult { passed, differences, question, ..told(case.name, case.at) });
     }
 }
 
@@ -217,15 +233,38 @@ impl Programs<'_> {
     }
 }
 
-fn read(reading: &Reading<'_>, trial: &Trial<'_>, node: &Node) -> Vec<Case> {
+/// A case that cannot be read, under the name that it has or its number.
+struct Unread {
+    name: String,
+    at: Place,
+    why: Vec<String>,
+}
+
+fn read(reading: &Reading<'_>, trial: &Trial<'_>, node: &Node) -> Vec<Result<Case, Unread>> {
     if node.is_null() {
         return Vec::new();
     }
+    let before = reading.count();
     let list = reading.list(node, "the file");
+    if reading.count() > before {
+        return vec![Err(Unread { name: CASES.to_owned(), at: node.at, why: reading.told_since(before) })];
+    }
     if let Some(node) = list.get(CASES_MAX) {
         reading.tell("TG0306", node.at, format!("at most {CASES_MAX} cases"));
     }
-    list.iter().take(CASES_MAX).filter_map(|node| case(reading, trial, node)).collect()
+    let one = |(n, node): (usize, &Node)| {
+        let before = reading.count();
+        case(reading, trial, node).ok_or_else(|| {
+            let members = if let Data::Map(members) = &node.data { &members[..] } else { &[] };
+            let named = members.iter().find_map(|(key, value)| match &value.data {
+                Data::Text(text) if key.text == "name" => Some(text.clone()),
+                _ => None,
+            });
+            let name = named.unwrap_or_else(|| format!("case {}", n + 1));
+            Unread { name, at: node.at, why: reading.told_since(before) }
+        })
+    };
+    list.iter().take(CASES_MAX).enumerate().map(one).collect()
 }
 
 fn case(reading: &Reading<'_>, trial: &Trial<'_>, node: &Node) -> Option<Case> {

@@ -81,3 +81,25 @@ fn tests_are_filtered_by_name_and_reach_folders_that_nobody_uses() {
     let built_in = test(&builtin(), &builtin(), &Given::default(), None);
     assert_eq!(built_in.results.iter().map(|r| r.policy.as_str()).collect::<Vec<_>>(), ["std/cap"]);
 }
+
+#[test]
+fn a_case_that_cannot_be_read_counts_as_failed_and_is_told_once() {
+    let good = "- { name: ok, facts: {}, expect: { tag: { own: here } } }\n";
+    for (text, named, why) in [
+        (
+            format!("{good}- {{ name: hour, facts: {{ call: {{ hour: 23 }} }}, expect: {{}} }}\n"),
+            "hour",
+            "a fact that is none",
+        ),
+        (format!("{good}- {{ facts: {{}}, expect: {{}} }}\n"), "case 2", "it has no name"),
+        (format!("{good}- x\n"), "case 2", "it is no table"),
+    ] {
+        let loaded = with_cases(&text);
+        assert_eq!((loaded.cases.passed, loaded.cases.failed), (1, 1), "{why}");
+        let unread = loaded.cases.results.iter().find(|result| result.unread).unwrap();
+        assert!(unread.case == named && !unread.differences.is_empty(), "{why}: {unread:?}");
+        assert!(loaded.findings.iter().all(|finding| finding.code != "TG0311"), "{why}: it is told as what is wrong");
+    }
+    let loaded = with_cases("- {");
+    assert_eq!((loaded.cases.passed, loaded.cases.failed), (0, 1), "a file that is no YAML");
+}
