@@ -46,6 +46,9 @@ impl Repository {
     }
 }
 
+/// How they are told to people.
+const BUILTIN: &str = "the built-in policies";
+
 /// What the loader is told besides the files. Verbs keep no machine code: they may be anybody's.
 fn given() -> Given {
     Given {
@@ -66,6 +69,40 @@ pub fn kept(state: &State, revision: &RevisionId) -> Option<Repository> {
     // A file that cannot be read is told by the gateway that begins with it.
     let (tree, described) = Kept::at(state.revisions()).any().ok()??;
     (tree.id == *revision).then(|| Repository { tree, described, given: given() })
+}
+
+/// What the gateway that runs on this state folder decides by. `None` = none runs, or it does not tell.
+pub fn serving(state: &State) -> Option<Repository> {
+    if !state.is_running().unwrap_or(false) {
+        return None;
+    }
+    let id = Kept::at(state.revisions()).acting()?;
+    let builtin = builtin();
+    match id == builtin.id {
+        true => Some(Repository { tree: builtin, described: BUILTIN.to_owned(), given: given() }),
+        false => kept(state, &id),
+    }
+}
+
+/// The policies by which a verb decides as the gateway would: what `--policies` names, else what the gateway serves that runs
+/// on the state folder, else what the config names. The second says where another revision is served than is read.
+pub fn as_served(config: &Config, places: &Places, of: Checkout) -> Result<(Repository, Option<String>), Ended> {
+    let state = State::named(places.state.as_deref().or(config.store.path.as_deref())).map_err(Ended::usage)?;
+    match (&places.policies, serving(&state)) {
+        (None, Some(serving)) => Ok((serving, None)),
+        (_, serving) => {
+            let read = once(config, places, of)?;
+            let other = serving.filter(|serving| serving.tree.id != read.tree.id).map(|serving| {
+                format!(
+                    "the gateway on `{}` serves another revision: {} of {}",
+                    state.path.display(),
+                    serving.tree.id.short(),
+                    serving.described
+                )
+            });
+            Ok((read, other))
+        }
+    }
 }
 
 /// Reads one revision of the repository: the newest where that is the one, else what git still has of it.
@@ -137,7 +174,7 @@ pub fn source(
     let Some(named) = named else {
         unsigned("the built-in policies")?;
         let source = Box::new(Fixed::new(builtin()));
-        return Ok(Named { source, described: "the built-in policies".to_owned(), pause: BUILTIN_PAUSE });
+        return Ok(Named { source, described: BUILTIN.to_owned(), pause: BUILTIN_PAUSE });
     };
     let (url, asked) = address(named);
     let plain = Path::new(url);
@@ -280,4 +317,41 @@ impl Source for Git {
 /// The mirror of the policy repository below the state folder.
 pub fn mirror(state: &Path) -> PathBuf {
     state.join("revisions").join("mirror.git")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A verb that says what would be must decide as the gateway does that runs.
+    #[test]
+    fn what_a_running_gateway_serves_decides_unless_other_policies_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(Some(&folder.path().join("state"))).unwrap();
+        let named = folder.path().join("named");
+        std::fs::create_dir_all(&named).unwrap();
+        std::fs::write(named.join("tollgate-policies.yaml"), "api: tollgate.policy/v1\npolicies: []\n").unwrap();
+        let kept = Kept::at(state.revisions());
+        let tree = Tree { id: RevisionId::new("served"), ..builtin() };
+        kept.write(&tree, "elsewhere").unwrap();
+        kept.note_acting(&tree.id);
+        let (config, builtin) = (Config::default(), builtin().id);
+        let read = |policies: Option<&Path>| {
+            let policies = policies.map(|path| path.display().to_string());
+            let places = Places { policies, state: Some(state.path.clone()), ..Places::default() };
+            let (read, other) =
+                as_served(&config, &places, Checkout::Files).unwrap_or_else(|why| panic!("{}", why.said));
+            (read.tree.id, other)
+        };
+        assert_eq!(read(None), (builtin.clone(), None), "none runs: what the config names");
+        let _runs = state.lock().unwrap();
+        assert_eq!(read(None), (tree.id.clone(), None), "one runs: what it serves");
+        let (id, other) = read(Some(&named));
+        assert!(
+            id != tree.id && other.is_some_and(|told| told.contains("served of elsewhere")),
+            "another is named, and said"
+        );
+        kept.note_acting(&builtin);
+        assert_eq!(read(None), (builtin, None), "it serves the built-in ones, and what is kept is of an earlier one");
+    }
 }

@@ -16,6 +16,8 @@ const MAGIC: &[u8] = b"tollgate tree 1\n";
 const NAME: &str = "last-good.tree";
 /// The id of the revision that an operator holds.
 const PIN: &str = "pinned";
+/// The id of the revision that acts, the built-in one too: of that no tree is kept.
+const ACTING: &str = "acting";
 /// Names and lengths of all files: at most this much before the bytes of the files begin.
 const HEAD_BYTES_MAX: usize = 16 << 20;
 const DIGEST_LEN: usize = 32;
@@ -71,6 +73,20 @@ impl Kept {
 
     pub fn is_pinned(&self, id: &RevisionId) -> bool {
         fs::read(self.folder.join(PIN)).is_ok_and(|held| held == id.0.as_bytes())
+    }
+
+    /// Notes which revision acts, for verbs beside the gateway. Nothing hangs on it here, so a failure is told and that is all.
+    pub fn note_acting(&self, id: &RevisionId) {
+        let path = self.folder.join(ACTING);
+        if let Err(error) = fs::create_dir_all(&self.folder).and_then(|()| fs::write(&path, id.0.as_bytes())) {
+            tracing::error!(%error, path = %path.display(), "it was not noted which revision acts");
+        }
+    }
+
+    /// The revision that acts, or acted last.
+    pub fn acting(&self) -> Option<RevisionId> {
+        let id = fs::read_to_string(self.folder.join(ACTING)).ok()?;
+        (!id.is_empty()).then(|| RevisionId::new(&id))
     }
 
     /// Replaces what was kept. A crash at any moment leaves the old file or the new one.
@@ -165,6 +181,25 @@ mod tests {
         let files = [("a.yaml", "x"), ("p/b.rhai", ""), ("p/c", "\u{0}\n")];
         let files = files.iter().map(|(path, text)| ((*path).to_owned(), Arc::from(text.as_bytes()))).collect();
         Tree { id: RevisionId::new("dir-1"), signers: vec!["ann".to_owned()], files }
+    }
+
+    #[test]
+    fn which_revision_acts_is_noted_apart_from_the_tree() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::at(folder.path().join("new"));
+        assert_eq!(kept.acting(), None, "a state folder of an older version tells nothing");
+        kept.write(&tree(), "here").unwrap();
+        kept.note_acting(&RevisionId::new("std-1"));
+        assert_eq!(
+            kept.acting(),
+            Some(RevisionId::new("std-1")),
+            "the built-in policies act, and their tree is not kept"
+        );
+        assert_eq!(
+            kept.read("here").unwrap().map(|tree| tree.id),
+            Some(RevisionId::new("dir-1")),
+            "the last good one stays"
+        );
     }
 
     #[test]

@@ -350,6 +350,7 @@ impl Active {
         let status = self.status();
         let policies = status.policies.len();
         tell_findings(&status.warnings);
+        self.setup.kept.iter().for_each(|folder| Kept::at(folder).note_acting(id));
         tracing::info!(
             revision = %id.short(), policies, ms = took_ms, source = %self.source, from_disk = status.from_disk,
             "revision accepted"

@@ -63,7 +63,7 @@ pub fn run(args: &Doctor) -> Result<(), Ended> {
     };
     found.push(offline::clock(&state));
     found.push(offline::journal(&state));
-    found.push(offline::policies(&config, &args.places, args.probe));
+    found.push(offline::policies(&config, &args.places, &state, args.probe));
     found.extend(offline::certificates(&config));
     found.extend(secrets::offline(&list, told.is_some(), args.probe));
     found.extend(secrets::of_alerts(&config, told.as_ref(), args.probe));

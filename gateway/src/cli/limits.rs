@@ -46,19 +46,25 @@ pub struct Why {
 
 pub fn run(verb: &Limits) -> Result<(), Ended> {
     let Limits::Why(args) = verb;
-    let (receipt, tree) = match (&args.input, &args.id) {
+    let (receipt, tree, by) = match (&args.input, &args.id) {
         (Some(input), _) => {
-            let Decided { mut receipt, refused, tree, .. } = would(args, input)?;
+            let Decided { mut receipt, refused, tree, by, .. } = would(args, input)?;
             if let Some(refusal) = refused {
                 receipt.outcome = Outcome::Refused { status: refusal.status().as_u16(), refusal };
             }
-            (receipt, Ok(tree))
+            (receipt, Ok(tree), Some(by))
         }
-        (None, id) => of_call(args, id.as_deref().unwrap_or_default())?,
+        (None, id) => {
+            let (receipt, tree) = of_call(args, id.as_deref().unwrap_or_default())?;
+            (receipt, tree, None)
+        }
     };
     match args.to.json {
         true => println!("{}", in_json(&receipt, tree.as_ref().ok())),
-        false => print!("{}", told(&receipt, &tree)),
+        false => {
+            print!("{}", told(&receipt, &tree));
+            by.iter().for_each(|by| println!("decided by {by}"));
+        }
     }
     Ok(())
 }
@@ -128,14 +134,19 @@ fn stand(ledger: &MemoryLedger, claim: &Claim, stands: &Value, (n, at_ms): (u128
 }
 
 /// Where a rule stands in limits.yaml: `limits.yaml:3:3`.
-fn place(tree: &Tree, rule: &str) -> Option<String> {
+pub fn place(tree: &Tree, rule: &str) -> Option<String> {
     let Data::Map(tables) = yaml::parse(tree.read(limits::FILE)?).ok()?.data else { return None };
     let of_table = |(_, node): &(yaml::Key, yaml::Node)| match &node.data {
         Data::Map(rules) => rules.iter().find(|(key, _)| key.text == rule).map(|(key, _)| key.at),
         Data::Null | Data::Bool(_) | Data::Int(_) | Data::Float(_) | Data::Text(_) | Data::List(_) => None,
     };
     let at = tables.iter().filter(|(key, _)| key.text != "unknown_price").find_map(of_table)?;
-    Some(format!("{}:{}:{} @ {}", limits::FILE, at.line, at.column, tree.id.short()))
+    Some(format!("{}:{}:{}", limits::FILE, at.line, at.column))
+}
+
+/// The same with the revision: `limits.yaml:3:3 @ 3f2a91c`.
+fn placed(tree: &Tree, rule: &str) -> Option<String> {
+    place(tree, rule).map(|place| format!("{place} @ {}", tree.id.short()))
 }
 
 /// What limits made of the call besides refusing it: `RULE:max_tokens=512`, `RULE:tier=cheap`, `RULE:answer`.
@@ -157,7 +168,7 @@ fn fits_ms(receipt: &Receipt, refused: &Refused) -> Option<i64> {
 }
 
 fn in_json(receipt: &Receipt, tree: Option<&Tree>) -> Value {
-    let at = |rule: &str| tree.and_then(|tree| place(tree, rule));
+    let at = |rule: &str| tree.and_then(|tree| placed(tree, rule));
     let refused = receipt.hold_refused.as_ref().map(|refused| {
         let fits = fits_ms(receipt, refused);
         let mut told = json!(refused);
@@ -168,14 +179,14 @@ fn in_json(receipt: &Receipt, tree: Option<&Tree>) -> Value {
     });
     let lowered: Vec<Value> =
         lowered(receipt).iter().map(|(rule, how)| json!({ "rule": rule, "how": how, "at": at(rule) })).collect();
-    let call_id = &receipt.call_id;
-    json!({ "call_id": call_id, "refused": refused, "lowered": lowered, "warned": receipt.warned, "holds": receipt.holds })
+    let (call_id, revision) = (&receipt.call_id, &receipt.revision);
+    json!({ "call_id": call_id, "revision": revision, "refused": refused, "lowered": lowered, "warned": receipt.warned, "holds": receipt.holds })
 }
 
 fn told(receipt: &Receipt, tree: &Result<Tree, String>) -> String {
     let mut out = String::new();
     let at = |rule: &str| match tree {
-        Ok(tree) => place(tree, rule).unwrap_or_else(|| format!("a rule that {} does not have", limits::FILE)),
+        Ok(tree) => placed(tree, rule).unwrap_or_else(|| format!("a rule that {} does not have", limits::FILE)),
         Err(why) => why.clone(),
     };
     match (&receipt.hold_refused, &receipt.outcome) {

@@ -84,16 +84,19 @@ pub struct Decided {
     pub claims: Vec<Claim>,
     pub revision: Arc<Revision>,
     pub tree: Tree,
+    /// Where they were read, and whether the gateway decides by others.
+    pub by: String,
 }
 
 pub fn run(verb: &Route) -> Result<(), Ended> {
     let Route::Why(args) = verb;
     let pepper = Pepper::new(state::random().map_err(Ended::failed)?);
-    let Decided { receipt, refused, revision, .. } = decide(&args.request, &args.places, None, pepper)?;
+    let Decided { receipt, refused, revision, by, .. } = decide(&args.request, &args.places, None, pepper)?;
     if args.json {
         println!("{}", serde_json::to_string(&receipt).map_err(|why| Ended::failed(why.to_string()))?);
         return Ok(());
     }
+    println!("decided by {by}");
     print!("{}{}", explain::decision(&receipt), reason::of_revision(&revision, &receipt));
     match refused {
         None => println!("it would be sent; `tollgate limits why` asks budgets too"),
@@ -110,7 +113,7 @@ pub fn decide(
     pepper: Pepper,
 ) -> Result<Decided, Ended> {
     let config = start::config(places)?;
-    let repository = policies::once(&config, places, Checkout::Files)?;
+    let (repository, other) = policies::as_served(&config, places, Checkout::Files)?;
     let builtin = policies::builtin();
     let loaded = repository.load(&builtin);
     let Some(revision) = loaded.revision else {
@@ -125,7 +128,11 @@ pub fn decide(
         let core = Arc::new(core(revision.clone(), providers, ledger.unwrap_or_default(), pepper));
         Ok::<_, Ended>(decided(&core, arrival(&core, request)?, holds).await)
     })?;
-    Ok(Decided { receipt, refused, claims, revision, tree: repository.tree })
+    let mut by = format!("revision {} of {}", revision.id.short(), repository.described);
+    if let Some(other) = other {
+        by = format!("{by}; {other}");
+    }
+    Ok(Decided { receipt, refused, claims, revision, tree: repository.tree, by })
 }
 
 async fn decided(core: &Arc<Core>, arrival: Arrival, holds: bool) -> (Box<Receipt>, Option<Refusal>, Vec<Claim>) {

@@ -140,14 +140,15 @@ pub fn journal(state: &State) -> Finding {
     }
 }
 
-/// A repository on another machine is asked only where that was wanted.
-pub fn policies(config: &Config, places: &Places, may_ask: bool) -> Finding {
-    if policies::is_remote(config, places) && !may_ask {
+/// Those of the gateway that runs, where no others are named. A repository on another machine is asked only where that was wanted.
+pub fn policies(config: &Config, places: &Places, state: &State, may_ask: bool) -> Finding {
+    let is_served = places.policies.is_none() && policies::serving(state).is_some();
+    if policies::is_remote(config, places) && !may_ask && !is_served {
         return Finding::ok("policies", "the repository is on another machine: `--probe` asks it");
     }
     let remedy = "see `tollgate check`";
-    let repository = match policies::once(config, places, Checkout::Commits) {
-        Ok(repository) => repository,
+    let (repository, other) = match policies::as_served(config, places, Checkout::Commits) {
+        Ok(read) => read,
         Err(ended) => return Finding::fail("policies", ended.said, remedy),
     };
     let loaded = repository.check(&policies::builtin());
@@ -155,6 +156,10 @@ pub fn policies(config: &Config, places: &Places, may_ask: bool) -> Finding {
     let (from, warnings) = (&repository.described, loaded.findings.len() - errors);
     match (&loaded.revision, warnings) {
         (None, _) => Finding::fail("policies", format!("{from}: {errors} errors, nothing would be loaded"), remedy),
+        (Some(_), _) if other.is_some() => {
+            let remedy = "leave `--policies` out to look at what it serves";
+            Finding::warn("policies", format!("{from}: looked at; {}", other.unwrap_or_default()), remedy)
+        }
         (Some(_), 0) => Finding::ok("policies", format!("{from}: {} policies", loaded.policies.len())),
         (Some(_), _) => Finding::warn("policies", format!("{from}: {warnings} warnings"), remedy),
     }
