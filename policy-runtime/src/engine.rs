@@ -7,7 +7,7 @@ use serde_json::Value;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::{At, Said};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::Reason;
+use tollgate_core::policy::revision::{Known, Reason};
 use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::tree::Tree;
 use tollgate_core::policy::verdict::FailureKind;
@@ -44,8 +44,8 @@ pub trait Program: Send + Sync {
         Vec::new()
     }
 
-    /// For authors: which rules apply, and why others do not. Facts of groups outside `recorded` are not known.
-    fn why(&self, _facts: &Arc<Facts>, _recorded: GroupSet) -> Vec<Reason> {
+    /// For authors: which rules apply, and why others do not.
+    fn why(&self, _known: &Known<'_>) -> Vec<Reason> {
         Vec::new()
     }
 }

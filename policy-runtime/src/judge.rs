@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use tollgate_core::policy::effect::{At, StickyBy};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::{Judge, Quarantined, Reason};
+use tollgate_core::policy::revision::{Applies, Judge, Known, Quarantined, Reason};
 use tollgate_core::policy::schema::{Group, GroupSet};
 use tollgate_core::policy::verdict::{Failure, FailureKind, Lowered, Outcome, Standing, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
 
 use crate::engine::{Program, Stop};
 use crate::engines::Selector;
-use crate::memo::Memo;
-use crate::selectors::Scope;
+use crate::memo::{self, Memo};
+use crate::selectors::{self, Scope};
 use crate::switches::{Switch, Switches};
 use crate::trouble::Trouble;
 
@@ -159,9 +159,24 @@ impl Judge for Bench {
         all
     }
 
-    fn why(&self, hook: Hook, policy: &str, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
+    fn unrecorded(&self, hook: Hook, policy: &str, facts: &Arc<Facts>) -> Vec<String> {
         let seat = self.rows[hook as usize].seats.iter().find(|seat| &*seat.standing.name == policy);
-        seat.map(|seat| seat.why(facts, recorded)).unwrap_or_default()
+        let Some(seat) = seat else { return Vec::new() };
+        let mut found = memo::unrecorded(|| {
+            if seat.when.as_ref().map_or(Ok(true), |when| when.matches(facts))? {
+                seat.program.decide(hook, facts)?;
+            }
+            Ok(())
+        });
+        if !seat.scope.user.is_empty() && !facts.caller.user.is_empty() {
+            found.insert("caller.user".to_owned());
+        }
+        found.into_iter().collect()
+    }
+
+    fn why(&self, hook: Hook, policy: &str, known: &Known<'_>) -> Vec<Reason> {
+        let seat = self.rows[hook as usize].seats.iter().find(|seat| &*seat.standing.name == policy);
+        seat.map(|seat| seat.why(known)).unwrap_or_default()
     }
 }
 
@@ -182,15 +197,30 @@ fn other_tenant() -> Outcome {
 }
 
 impl Seat {
-    fn why(&self, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
-        if let Some((key, value)) = self.scope.mismatch(facts).map(|key| (key, scoped(key, facts))) {
-            let parts = vec![format!("`{key}` does not list `{value}`")];
-            return vec![Reason { at: self.standing.declared.clone(), applied: false, parts }];
+    fn why(&self, known: &Known<'_>) -> Vec<Reason> {
+        let outside = match known.came {
+            None => self.scope.mismatch(known.facts),
+            Some(Outcome::NotMatched(key)) => selectors::PATHS.into_iter().find(|path| path == key),
+            Some(Outcome::Decided(_) | Outcome::Failed(_)) => None,
+        };
+        if let Some(key) = outside {
+            let parts = vec![match known.sealed && key == "for.user" {
+                true => format!("`{key}` does not list the user, of whom a keyed digest alone is recorded"),
+                false => format!("`{key}` does not list `{}`", scoped(key, known.facts)),
+            }];
+            return vec![Reason { at: self.standing.declared.clone(), applied: Applies::No, parts }];
         }
-        let when = self.when.as_ref().map(|when| when.why(facts, recorded));
-        match when {
-            Some(reason) if !reason.applied => vec![reason],
-            Some(_) | None => self.program.why(facts, recorded),
+        match (known.came, &self.when) {
+            (None, Some(when)) => {
+                let reason = when.why(known);
+                if reason.applied == Applies::Yes { self.program.why(known) } else { vec![reason] }
+            }
+            (Some(Outcome::NotMatched(key)), Some(when)) if key == "when" => {
+                vec![Reason { applied: Applies::No, ..when.why(known) }]
+            }
+            // Lowered by an operator: no condition kept it from being asked.
+            (Some(Outcome::NotMatched(_)), _) => Vec::new(),
+            (None | Some(Outcome::Decided(_) | Outcome::Failed(_)), _) => self.program.why(known),
         }
     }
 

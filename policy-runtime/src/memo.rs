@@ -8,6 +8,7 @@
 //! Not remembered: answers that hang on the words of a prompt, failures, and what is long.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -110,6 +111,8 @@ enum Watch {
     Looks(Vec<Look>),
     /// It looked at what is not remembered.
     Lost,
+    /// Of what it looks at, only this is noted: what no receipt holds.
+    Unrecorded(BTreeSet<String>),
 }
 
 thread_local! {
@@ -119,15 +122,33 @@ thread_local! {
 /// What it looked at before is known: it saw the same.
 fn look(is_known: impl Fn(&Look) -> bool, at: impl FnOnce() -> Look) {
     WATCH.with_borrow_mut(|watch| {
-        if let Watch::Looks(looks) = watch
-            && !looks.iter().any(is_known)
-        {
-            match looks.len() < LOOKS_MAX {
-                true => looks.push(at()),
-                false => *watch = Watch::Lost,
+        match watch {
+            Watch::Looks(looks) if looks.iter().any(&is_known) => {}
+            Watch::Looks(looks) if looks.len() < LOOKS_MAX => looks.push(at()),
+            Watch::Looks(_) => *watch = Watch::Lost,
+            Watch::Unrecorded(found) => {
+                // Nobody's name is recorded as that.
+                if let Look::Fact(field, seen) = at()
+                    && field.is_sealed()
+                    && seen.bytes() > 0
+                {
+                    found.insert(format!("{}.{}", field.group.name(), field.name));
+                }
             }
+            Watch::Nobody | Watch::Lost => {}
         }
     });
+}
+
+/// For replays: what the program looks at that no receipt holds. A failure ends its looking, as it did in the call.
+pub fn unrecorded(run: impl FnOnce() -> Result<(), Stop>) -> BTreeSet<String> {
+    WATCH.set(Watch::Unrecorded(BTreeSet::new()));
+    // How it ends was told already.
+    let _ = run();
+    match WATCH.replace(Watch::Nobody) {
+        Watch::Unrecorded(found) => found,
+        Watch::Nobody | Watch::Looks(_) | Watch::Lost => BTreeSet::new(),
+    }
 }
 
 /// A fact, for the policy that runs: engines read facts through here, so that none is read unnoticed.
@@ -156,10 +177,12 @@ pub fn bucket(facts: &Facts, name: &str, by: StickyBy) -> u16 {
 
 /// An engine let the policy that runs at words of the prompt.
 pub fn words() {
-    WATCH.with_borrow_mut(|watch| {
-        if let Watch::Looks(_) = watch {
-            *watch = Watch::Lost;
+    WATCH.with_borrow_mut(|watch| match watch {
+        Watch::Looks(_) => *watch = Watch::Lost,
+        Watch::Unrecorded(found) => {
+            found.insert(Group::Text.name().to_owned());
         }
+        Watch::Nobody | Watch::Lost => {}
     });
 }
 

@@ -214,3 +214,20 @@ fn a_remembered_answer_asks_for_the_buckets_that_the_policy_asks_for() {
         assert_eq!(facts.buckets().len(), buckets);
     }
 }
+
+/// The replay names why it cannot decide a call again.
+#[test]
+fn what_no_receipt_holds_is_noted_where_a_program_looks_at_it() {
+    for (when, user, expected, why) in [
+        ("text.contains(\"x\")", "ann", &["text"][..], "words are never recorded"),
+        ("caller.user == \"ann\"", "~8792", &["caller.user"], "the user is a digest"),
+        ("caller.user == \"ann\"", "", &[], "nobody is recorded as nobody"),
+        ("caller.tenant == \"acme\"", "ann", &[], "a tenant is recorded"),
+        ("caller.tenant == \"bolt\" && text.contains(\"x\")", "ann", &[], "it does not come so far"),
+    ] {
+        let program = compile("rules.yaml", &format!("rules:\n  - when: '{when}'\n    note: n\n"), json!({})).unwrap();
+        let facts = tenant("acme", user);
+        let found = unrecorded(|| program.decide(Hook::PreRoute, &facts).map(|_| ()));
+        assert!(found.iter().map(String::as_str).eq(expected.iter().copied()), "{why}: {found:?}");
+    }
+}

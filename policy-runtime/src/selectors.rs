@@ -9,6 +9,9 @@ use crate::yaml::Node;
 /// The keys of `for`.
 pub const KEYS: [&str; 6] = ["tenant", "app", "use_case", "user", "operation", "dialect"];
 
+/// The same as `explain` tells them.
+pub const PATHS: [&str; 6] = ["for.tenant", "for.app", "for.use_case", "for.user", "for.operation", "for.dialect"];
+
 /// Globs by name of the caller or the call. An empty list admits all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scope {

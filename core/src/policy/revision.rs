@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::Hook;
 use super::effect::At;
 use super::facts::Facts;
-use super::schema::GroupSet;
+use super::schema::{FactValue, Field, Group, GroupSet};
 use super::tree::RevisionId;
-use super::verdict::Verdict;
+use super::verdict::{Outcome, Verdict};
 use crate::identity::tenants::Tenants;
 use crate::limits::rules::Limits;
 use crate::routing::catalog::Catalog;
@@ -39,17 +39,66 @@ pub trait Judge: Send + Sync {
     /// The groups that some policy of the hook reads: only these are made.
     fn reads(&self, hook: Hook) -> GroupSet;
 
-    /// For people: why a policy of the hook did or did not apply. Facts of groups outside `recorded` are not known.
-    fn why(&self, _hook: Hook, _policy: &str, _facts: &Arc<Facts>, _recorded: GroupSet) -> Vec<Reason> {
+    /// What the policy looks at of these facts that no receipt holds: `text`, `caller.user`, `caller.address`.
+    fn unrecorded(&self, _hook: Hook, _policy: &str, _facts: &Arc<Facts>) -> Vec<String> {
         Vec::new()
     }
+
+    /// For people: why a policy of the hook did or did not apply.
+    fn why(&self, _hook: Hook, _policy: &str, _known: &Known<'_>) -> Vec<Reason> {
+        Vec::new()
+    }
+}
+
+/// What is known of a call when somebody asks about it.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    pub facts: &'a Arc<Facts>,
+    /// The groups whose facts are there.
+    pub groups: GroupSet,
+    /// The caller's user and address are there as keyed digests only.
+    pub sealed: bool,
+    /// What the policy came to, where that is on record: it stands, whatever the facts let one guess.
+    pub came: Option<&'a Outcome>,
+}
+
+impl<'a> Known<'a> {
+    /// Every fact, in clear.
+    pub fn all(facts: &'a Arc<Facts>) -> Known<'a> {
+        Known { facts, groups: GroupSet::all(), sealed: false, came: None }
+    }
+
+    /// Why the fact is not known, in words.
+    pub fn lacks(&self, field: &Field) -> Option<String> {
+        let name = format!("{}.{}", field.group.name(), field.name);
+        let is_digest = self.sealed && field.is_sealed() && (field.get)(self.facts) != FactValue::Text("".into());
+        match (self.lacks_group(field.group), is_digest) {
+            (Some(why), _) => Some(why),
+            (None, true) => Some(format!("{name} is recorded as a keyed digest alone")),
+            (None, false) => None,
+        }
+    }
+
+    /// The same, of all facts of a group.
+    pub fn lacks_group(&self, group: Group) -> Option<String> {
+        (!self.groups.contains(group)).then(|| format!("{} is not recorded", group.name()))
+    }
+}
+
+/// Did a condition hold?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    Yes,
+    No,
+    /// It hangs on facts that are not known.
+    Untold,
 }
 
 /// A condition that was asked, and what it came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reason {
     pub at: At,
-    pub applied: bool,
+    pub applied: Applies,
     /// The parts of the condition that kept it from being true, each with the values of its facts.
     pub parts: Vec<String>,
 }

@@ -36,6 +36,13 @@ pub struct Field {
     pub get: for<'a> fn(&'a Facts) -> FactValue<'a>,
 }
 
+impl Field {
+    /// Receipts hold a keyed digest in its place.
+    pub fn is_sealed(&self) -> bool {
+        self.group == Group::Caller && matches!(self.name, "user" | "address")
+    }
+}
+
 fn text(s: &str) -> FactValue<'_> {
     FactValue::Text(Cow::Borrowed(s))
 }

@@ -9,7 +9,7 @@ use tollgate_core::limits::money::usd_text;
 use tollgate_core::pipeline::{claims, targets};
 use tollgate_core::policy::facts::Source;
 use tollgate_core::policy::terms::Terms;
-use tollgate_core::policy::tree::RevisionId;
+use tollgate_core::policy::tree::{RevisionId, Tree};
 use tollgate_core::policy::verdict::{LoweredBy, Outcome as Said, Verdict};
 use tollgate_core::policy::{Hook, Mode, OnError};
 use tollgate_policy_runtime::codes;
@@ -45,8 +45,9 @@ pub fn run(args: &Explain) -> Result<(), Ended> {
         return Ok(());
     }
     let receipt: Receipt = serde_json::from_str(&line).map_err(|why| unread(&line, &why))?;
-    print!("{}", tree(&receipt));
-    print!("{}", reason::of_receipt(&args.places, &state, &receipt));
+    let read = reason::repository_of(&args.places, &state, &receipt);
+    print!("{}", tree(&receipt, read.as_ref().ok().map(|read| &read.tree)));
+    print!("{}", reason::of_receipt(&read, &receipt));
     Ok(())
 }
 
@@ -68,14 +69,14 @@ fn unread(line: &str, why: &serde_json::Error) -> Ended {
 }
 
 /// The receipt as a tree: hooks, policies, effects with their lines, terms, candidates, attempts, cost.
-fn tree(receipt: &Receipt) -> String {
-    let mut out = decision(receipt);
+fn tree(receipt: &Receipt, files: Option<&Tree>) -> String {
+    let mut out = decision(receipt, files);
     end(&mut out, receipt);
     out
 }
 
-/// The part that is known before a call is sent.
-pub fn decision(receipt: &Receipt) -> String {
+/// The part that is known before a call is sent. With the files of its revision, limits are told with their lines.
+pub fn decision(receipt: &Receipt, files: Option<&Tree>) -> String {
     let mut out = String::new();
     head(&mut out, receipt);
     for hook in Hook::ALL {
@@ -102,7 +103,7 @@ pub fn decision(receipt: &Receipt) -> String {
             line(&mut out, 1, &format!("{}{policy}", difference.told));
         }
     }
-    route(&mut out, receipt);
+    route(&mut out, receipt, files);
     out
 }
 
@@ -210,7 +211,7 @@ pub fn terms(out: &mut String, terms: &Terms) {
     }
 }
 
-fn route(out: &mut String, r: &Receipt) {
+fn route(out: &mut String, r: &Receipt, files: Option<&Tree>) {
     if let Some(replaced) = &r.intent_replaced {
         line(out, 0, &format!("intent replaced by policy: {replaced}"));
     }
@@ -222,26 +223,7 @@ fn route(out: &mut String, r: &Receipt) {
         let cut = c.cut.as_ref().map_or(String::new(), |cut| format!(": dropped, {}", targets::words(cut)));
         line(out, 1, &format!("- {} ({}{score}){cut}", c.target, c.why));
     }
-    if !r.holds.is_empty() || r.hold_refused.is_some() {
-        line(out, 0, "limits");
-    }
-    for hold in &r.holds {
-        line(
-            out,
-            1,
-            &format!("- {} held {} of {} ({} used) in {}", hold.rule, hold.held, hold.limit, hold.used, hold.scope),
-        );
-    }
-    if let Some(refused) = &r.hold_refused {
-        line(
-            out,
-            1,
-            &format!(
-                "- {} refused: {} wanted, limit {}, {} used, {} held in {}",
-                refused.rule, refused.wanted, refused.limit, refused.used, refused.held, refused.scope
-            ),
-        );
-    }
+    limits(out, r, files);
     if !r.attempts.is_empty() {
         line(out, 0, "attempts");
     }
@@ -256,6 +238,29 @@ fn route(out: &mut String, r: &Receipt) {
             _ => format!(" in {} ms", a.latency_ms),
         };
         line(out, 1, &format!("- {}{status}{took}{fault}{secret}{id}", a.target));
+    }
+}
+
+fn limits(out: &mut String, r: &Receipt, files: Option<&Tree>) {
+    if !r.holds.is_empty() || r.hold_refused.is_some() {
+        line(out, 0, "limits");
+    }
+    let place = |rule: &str| {
+        let place = files.and_then(|files| super::limits::place(files, rule));
+        place.map_or_else(String::new, |place| format!("    {place}"))
+    };
+    for hold in &r.holds {
+        let [held, limit, used] = [hold.held, hold.limit, hold.used].map(|n| claims::amount(n, hold.unit));
+        let (rule, scope, at) = (&hold.rule, &hold.scope, place(&hold.rule));
+        line(out, 1, &format!("- {rule} held {held} of {limit} ({used} were used) in {scope}{at}"));
+    }
+    if let Some(refused) = &r.hold_refused {
+        let [wanted, limit, used, held] =
+            [refused.wanted, refused.limit, refused.used, refused.held].map(|n| claims::amount(n, refused.unit));
+        let (rule, scope, at) = (&refused.rule, &refused.scope, place(&refused.rule));
+        let told =
+            format!("- {rule} refused: it needs {wanted}, limit {limit}, {used} used, {held} held in {scope}{at}");
+        line(out, 1, &told);
     }
 }
 

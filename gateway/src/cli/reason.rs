@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tollgate_core::evidence::receipt::Receipt;
 use tollgate_core::policy::Hook;
-use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::{Reason, Revision};
+use tollgate_core::policy::revision::{Applies, Known, Reason, Revision};
 use tollgate_core::policy::schema::{Group, GroupSet};
 use tollgate_core::policy::terms::Terms;
 use tollgate_core::policy::tree::RevisionId;
@@ -73,7 +72,7 @@ fn together(out: &mut String, revision: &Revision, question: &Question) {
         let mut told = String::new();
         policy(&mut told, verdict);
         told.lines().for_each(|text| line(out, 1, text));
-        rules(out, 4, &not_applied(revision, hook, verdict, facts, GroupSet::all()));
+        rules(out, 4, &not_applied(revision, hook, verdict, &Known::all(facts)));
     }
     line(out, 1, "terms");
     let mut told = String::new();
@@ -89,17 +88,11 @@ fn together(out: &mut String, revision: &Revision, question: &Question) {
 }
 
 /// What did not apply: a policy that was not asked, or rules of one that was.
-fn not_applied(
-    revision: &Revision,
-    hook: Hook,
-    verdict: &Verdict,
-    facts: &Arc<Facts>,
-    recorded: GroupSet,
-) -> Vec<Reason> {
+fn not_applied(revision: &Revision, hook: Hook, verdict: &Verdict, known: &Known<'_>) -> Vec<Reason> {
     match &verdict.outcome {
         Outcome::NotMatched(_) | Outcome::Decided(_) => {
-            let reasons = revision.judge.why(hook, &verdict.policy.name, facts, recorded);
-            reasons.into_iter().filter(|reason| !reason.applied).collect()
+            let reasons = revision.judge.why(hook, &verdict.policy.name, known);
+            reasons.into_iter().filter(|reason| reason.applied != Applies::Yes).collect()
         }
         Outcome::Failed(_) => Vec::new(),
     }
@@ -107,25 +100,33 @@ fn not_applied(
 
 fn rules(out: &mut String, depth: usize, reasons: &[Reason]) {
     for reason in reasons {
-        let how = if reason.applied { "applies" } else { "does not apply" };
+        let how = match reason.applied {
+            Applies::Yes => "applies",
+            Applies::No => "does not apply",
+            Applies::Untold => "cannot be told",
+        };
         line(out, depth, &format!("{} {how}", reason.at));
         reason.parts.iter().for_each(|part| line(out, depth + 1, &format!("because {part}")));
     }
 }
 
 /// Below the tree of a receipt: why policies were not asked or had nothing to say, and which rules did not apply.
-pub fn of_receipt(places: &Places, state: &State, receipt: &Receipt) -> String {
-    let silent = receipt.verdicts.iter().any(|v| match &v.outcome {
-        Outcome::NotMatched(_) => true,
-        Outcome::Decided(effects) => effects.is_empty(),
-        Outcome::Failed(_) => false,
-    });
-    if !silent && places.policies.is_none() {
+pub fn of_receipt(read: &Result<Repository, String>, receipt: &Receipt) -> String {
+    if !receipt.verdicts.iter().any(is_told_more_of) {
         return String::new();
     }
-    match revision_of(places, state, receipt) {
+    match revision_of(read, receipt) {
         Ok(revision) => of_revision(&revision, receipt),
         Err(why) => format!("why not\n  {why}\n"),
+    }
+}
+
+/// Is there more to say of it than the tree does? Of whom a policy speaks, the tree tells.
+fn is_told_more_of(verdict: &Verdict) -> bool {
+    match &verdict.outcome {
+        Outcome::NotMatched(key) => key == "when",
+        Outcome::Decided(_) => true,
+        Outcome::Failed(_) => false,
     }
 }
 
@@ -133,9 +134,10 @@ pub fn of_receipt(places: &Places, state: &State, receipt: &Receipt) -> String {
 pub fn of_revision(revision: &Revision, receipt: &Receipt) -> String {
     let mut out = String::new();
     for verdict in &receipt.verdicts {
-        let Some(Ok(facts)) = receipt.facts_at(verdict.hook) else { continue };
-        let recorded = recorded(receipt, verdict.hook);
-        let reasons = not_applied(revision, verdict.hook, verdict, &Arc::new(facts), recorded);
+        let Some(Ok(facts)) = receipt.facts_at(verdict.hook).filter(|_| is_told_more_of(verdict)) else { continue };
+        let groups = recorded(receipt, verdict.hook);
+        let known = Known { facts: &Arc::new(facts), groups, sealed: true, came: Some(&verdict.outcome) };
+        let reasons = not_applied(revision, verdict.hook, verdict, &known);
         if !reasons.is_empty() {
             line(&mut out, 1, &format!("- {} at {}", verdict.policy.name, verdict.hook.name()));
             rules(&mut out, 2, &reasons);
@@ -144,25 +146,35 @@ pub fn of_revision(revision: &Revision, receipt: &Receipt) -> String {
     if out.is_empty() { out } else { format!("why not\n{out}") }
 }
 
-fn revision_of(places: &Places, state: &State, receipt: &Receipt) -> Result<Arc<Revision>, String> {
-    let read = repository_of(places, state, receipt)?;
+fn revision_of(read: &Result<Repository, String>, receipt: &Receipt) -> Result<Arc<Revision>, String> {
+    let read = read.as_ref().map_err(Clone::clone)?;
     let short = RevisionId(receipt.revision.clone()).short().to_owned();
     let broken = || not_here(&short, "they do not load; `tollgate check` says why");
     read.load(&policies::builtin()).revision.ok_or_else(broken)
 }
 
-/// The files of the call's revision: what the gateway keeps on disk, else of the repository that is named.
+/// The files of the call's revision: what the gateway keeps on disk, else of the repository that is named. What the config names on
+/// another machine is not asked for it.
 pub fn repository_of(places: &Places, state: &State, receipt: &Receipt) -> Result<Repository, String> {
     let id = RevisionId(receipt.revision.clone());
-    let named = || policies::at(&start::config(places)?, places, &id);
-    policies::kept(state, &id).map_or_else(named, Ok).map_err(|ended| not_here(id.short(), &ended.said))
+    let named = || {
+        let config = start::config(places)?;
+        match places.policies.is_none() && policies::is_remote(&config, places) {
+            true => Err(Ended::usage("the gateway keeps it no more")),
+            false => policies::at(&config, places, &id),
+        }
+    };
+    let unnamed = if places.policies.is_none() { "; name the repository that has it: `--policies REPO`" } else { "" };
+    policies::kept(state, &id)
+        .map_or_else(named, Ok)
+        .map_err(|ended| not_here(id.short(), &format!("{}{unnamed}", ended.said)))
 }
 
 fn not_here(short: &str, why: &str) -> String {
     format!("told where the policies are at revision {short}: {why}")
 }
 
-/// The groups whose facts the receipt holds.
+/// The groups whose facts the receipt holds. The caller is always there, its user and address as digests.
 fn recorded(receipt: &Receipt, hook: Hook) -> GroupSet {
     let mut groups = GroupSet::default();
     let value = receipt.facts.get(&hook).and_then(|facts| serde_json::to_value(facts).ok()).unwrap_or_default();

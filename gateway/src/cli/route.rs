@@ -91,13 +91,13 @@ pub struct Decided {
 pub fn run(verb: &Route) -> Result<(), Ended> {
     let Route::Why(args) = verb;
     let pepper = Pepper::new(state::random().map_err(Ended::failed)?);
-    let Decided { receipt, refused, revision, by, .. } = decide(&args.request, &args.places, None, pepper)?;
+    let Decided { receipt, refused, revision, tree, by, .. } = decide(&args.request, &args.places, None, pepper)?;
     if args.json {
         println!("{}", serde_json::to_string(&receipt).map_err(|why| Ended::failed(why.to_string()))?);
         return Ok(());
     }
     println!("decided by {by}");
-    print!("{}{}", explain::decision(&receipt), reason::of_revision(&revision, &receipt));
+    print!("{}{}", explain::decision(&receipt, Some(&tree)), reason::of_revision(&revision, &receipt));
     match refused {
         None => println!("it would be sent; `tollgate limits why` asks budgets too"),
         Some(refusal) => println!("it would be refused: {} ({})", refusal.reason, refusal.code),

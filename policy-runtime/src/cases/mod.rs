@@ -10,7 +10,7 @@ use serde_json::Value;
 use tollgate_core::contract::nearest;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::Reason;
+use tollgate_core::policy::revision::{Known, Reason};
 use tollgate_core::policy::schema::GroupSet;
 
 use crate::coverage::Covered;
@@ -76,7 +76,7 @@ impl Question {
 
     /// Which rules of the program apply, and why others do not.
     pub fn why(&self) -> Vec<Reason> {
-        self.program.why(&self.facts, GroupSet::all())
+        self.program.why(&Known::all(&self.facts))
     }
 
     pub fn hook(&self) -> Hook {

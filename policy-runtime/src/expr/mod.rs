@@ -24,7 +24,7 @@ use serde_json::Value as Json;
 use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::At;
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::Reason;
+use tollgate_core::policy::revision::{Known, Reason};
 use tollgate_core::policy::schema::GroupSet;
 use tollgate_core::policy::verdict::FailureKind;
 
@@ -66,8 +66,8 @@ impl Selector {
     }
 
     /// Whether it is true, and what keeps it from it.
-    pub fn why(&self, facts: &Facts, recorded: GroupSet) -> Reason {
-        let (applied, parts) = self.compiled.why(facts, recorded);
+    pub fn why(&self, known: &Known<'_>) -> Reason {
+        let (applied, parts) = self.compiled.why(known);
         Reason { at: self.at.clone(), applied, parts }
     }
 

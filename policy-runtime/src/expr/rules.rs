@@ -8,8 +8,9 @@ use tollgate_core::policy::Hook;
 use tollgate_core::policy::effect::{At, Effect, Said};
 use tollgate_core::policy::facts::Facts;
 use tollgate_core::policy::parse;
-use tollgate_core::policy::revision::Reason;
+use tollgate_core::policy::revision::{Applies, Known, Reason};
 use tollgate_core::policy::schema::{Group, GroupSet};
+use tollgate_core::policy::verdict::Outcome;
 
 use super::slots::{Compiled, Spent};
 use super::{Names, Origin, bind, guard};
@@ -127,21 +128,58 @@ impl Program for Table {
         found
     }
 
-    fn why(&self, facts: &Arc<Facts>, recorded: GroupSet) -> Vec<Reason> {
+    fn why(&self, known: &Known<'_>) -> Vec<Reason> {
         let mut reasons = Vec::with_capacity(self.rules.len());
-        let mut stopped: Option<&At> = None;
+        let mut stopped: Option<(&At, Applies)> = None;
         for rule in &self.rules {
-            let (applied, parts) = match (&stopped, &rule.when) {
-                (Some(at), _) => (false, vec![format!("the rule at line {} applied and stops the table", at.line)]),
-                (None, None) => (true, Vec::new()),
-                (None, Some(when)) => when.why(facts, recorded),
+            let reason = match stopped {
+                None => rule.why(known),
+                Some((at, applied)) => rule.behind(at, applied, known),
             };
-            if applied && rule.stop {
-                stopped = Some(&rule.at);
+            if rule.stop && reason.applied != Applies::No && !stopped.is_some_and(|(_, by)| by == Applies::Yes) {
+                stopped = Some((&rule.at, reason.applied));
             }
-            reasons.push(Reason { at: rule.at.clone(), applied, parts });
+            reasons.push(reason);
         }
         reasons
+    }
+}
+
+impl Rule {
+    /// As the receipt has it, where its effects stand there or do not; else as far as the facts tell.
+    fn why(&self, known: &Known<'_>) -> Reason {
+        let (guessed, parts) = self.when.as_ref().map_or((Applies::Yes, Vec::new()), |when| when.why(known));
+        let applied = self.on_record(known).unwrap_or(guessed);
+        Reason { at: self.at.clone(), applied, parts: if applied == Applies::Yes { Vec::new() } else { parts } }
+    }
+
+    /// The same behind a rule that stopped the table, or may have.
+    fn behind(&self, stop: &At, stopped: Applies, known: &Known<'_>) -> Reason {
+        match (stopped, self.on_record(known)) {
+            (_, Some(Applies::Yes)) | (Applies::No, _) => self.why(known),
+            (Applies::Yes, _) => {
+                let parts = vec![format!("the rule at line {} applied and stops the table", stop.line)];
+                Reason { at: self.at.clone(), applied: Applies::No, parts }
+            }
+            (Applies::Untold, on_record) => {
+                let told = self.why(known);
+                let applied = match (on_record, told.applied) {
+                    (Some(applied), _) => applied,
+                    (None, Applies::No) => Applies::No,
+                    (None, Applies::Yes | Applies::Untold) => Applies::Untold,
+                };
+                let mut parts = told.parts;
+                parts.push(format!("whether the rule at line {} stopped the table cannot be told", stop.line));
+                Reason { applied, parts, ..told }
+            }
+        }
+    }
+
+    /// Effects are recorded with their places; a rule without any leaves no trace.
+    fn on_record(&self, known: &Known<'_>) -> Option<Applies> {
+        let Some(Outcome::Decided(said)) = known.came else { return None };
+        let first = self.effects.first()?;
+        Some(if said.iter().any(|said| said.at == first.at) { Applies::Yes } else { Applies::No })
     }
 }
 

@@ -1,6 +1,10 @@
 //! Expressions: what is true, what is refused and where, what bombs cost, and that both languages mean the same.
 
 use serde_json::json;
+use tollgate_core::policy::effect::{Effect, Said};
+use tollgate_core::policy::revision::Applies;
+use tollgate_core::policy::schema::Group;
+use tollgate_core::policy::verdict::Outcome;
 
 use super::*;
 use crate::trying::{compile, decide, effects, facts};
@@ -216,5 +220,70 @@ fn speed() {
         let begun = thread_cpu();
         (0..50_000).for_each(|_| run());
         println!("{name}: {:.2} us", (thread_cpu() - begun).as_secs_f64() * 1e6 / 50_000.0);
+    }
+}
+
+/// What receipts do not hold is neither true nor false, and what a receipt says stands.
+#[test]
+fn of_a_recorded_call_only_what_is_known_is_told() {
+    let known = facts();
+    let said = |line: u32| {
+        let at = At { file: "policies/p/rules.yaml".into(), line, column: 5 };
+        Outcome::Decided(vec![Said { effect: Effect::Note("n".into()), at }])
+    };
+    for (when, came, applied, told, why) in [
+        (
+            "text.contains(\"secret\")",
+            None,
+            Applies::Untold,
+            "text.contains(\"secret\")` cannot be told: text is not recorded",
+            "words never are",
+        ),
+        (
+            "caller.user == \"~d\"",
+            None,
+            Applies::Untold,
+            "caller.user is recorded as a keyed digest alone",
+            "a digest is nobody's name",
+        ),
+        (
+            "text.contains(\"x\") || text.contains(\"secret\")",
+            Some(said(3)),
+            Applies::Yes,
+            "",
+            "its effects stand in the receipt",
+        ),
+        (
+            "text.contains(\"x\") || text.contains(\"secret\")",
+            Some(said(9)),
+            Applies::No,
+            "`text.contains(\"x\")` cannot be told",
+            "they do not",
+        ),
+        (
+            "text.contains(\"x\") && call.hour > 99",
+            None,
+            Applies::No,
+            "`call.hour > 99` is false: call.hour is 0",
+            "one part is known to be false",
+        ),
+        ("text.contains(\"x\") || call.hour == 0", None, Applies::Yes, "", "one part is known to be true"),
+        ("!text.contains(\"x\")", None, Applies::Untold, "cannot be told", "not of what is not known is not known"),
+        (
+            "bucket(\"spring\", \"user\") < 5000",
+            None,
+            Applies::Untold,
+            "the bucket is not recorded",
+            "it hangs on the user",
+        ),
+        ("caller.tenant == \"bolt\"", None, Applies::No, "caller.tenant is \"acme\"", "a tenant is recorded"),
+    ] {
+        let text = format!("rules:\n  - when: '{when}'\n    note: n\n");
+        let program = compile("rules.yaml", &text, json!({})).unwrap_or_else(|found| panic!("{why}: {found:?}"));
+        let mut groups = GroupSet::all();
+        groups.remove(Group::Text);
+        let reasons = program.why(&Known { facts: &known, groups, sealed: true, came: came.as_ref() });
+        assert_eq!(reasons[0].applied, applied, "{why}: {reasons:?}");
+        assert!(reasons[0].parts.join("; ").contains(told), "{why}: {reasons:?}");
     }
 }

@@ -1,13 +1,17 @@
 //! Why a condition did not hold: the parts of it that were false, in its own words, with the values of their facts.
+//!
+//! Of a recorded call some facts are not known. A part that reads one of them is neither true nor false: it cannot be told.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue};
 use cel::common::types::CelBool;
 use cel::{Context, IdedExpr, Value};
-use tollgate_core::policy::effect::At;
+use tollgate_core::policy::effect::{At, StickyBy};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::schema::{FactValue, Group, GroupSet};
+use tollgate_core::policy::revision::{Applies, Known};
+use tollgate_core::policy::schema::{FactValue, Field, Group};
 
 use super::slots::{Compiled, ENV, Reader, Slot, Spent};
 use crate::coverage::Covered;
@@ -21,14 +25,14 @@ const VALUE_CHARS_MAX: usize = 80;
 
 impl Compiled {
     /// Is it true, and if not, which parts keep it from it?
-    pub fn why(&self, facts: &Facts, recorded: GroupSet) -> (bool, Vec<String>) {
-        let asking = Asking { compiled: self, facts, recorded };
+    pub fn why(&self, known: &Known<'_>) -> (Applies, Vec<String>) {
+        let asking = Asking { compiled: self, known: *known };
         let mut parts = Vec::new();
-        let truth = asking.truth(&self.root);
-        if truth != Ok(true) {
+        let applies = asking.applies(&self.root);
+        if applies != Applies::Yes {
             asking.blame(&self.root, &mut parts);
         }
-        (truth == Ok(true), parts)
+        (applies, parts)
     }
 
     /// What it always is; `None` where it reads anything.
@@ -36,14 +40,13 @@ impl Compiled {
         if !self.slots.is_empty() {
             return None;
         }
-        let facts = Facts::default();
-        Asking { compiled: self, facts: &facts, recorded: GroupSet::all() }.truth(&self.root).ok()
+        Asking { compiled: self, known: Known::all(&Arc::default()) }.truth(&self.root).ok()
     }
 
     /// The parts that must all be true, in words.
     pub fn conjuncts(&self) -> BTreeSet<String> {
-        let facts = Facts::default();
-        let asking = Asking { compiled: self, facts: &facts, recorded: GroupSet::all() };
+        let facts = Arc::default();
+        let asking = Asking { compiled: self, known: Known::all(&facts) };
         let (mut parts, mut open) = (BTreeSet::new(), vec![&self.root]);
         while let Some(node) = open.pop() {
             match &node.expr {
@@ -57,21 +60,20 @@ impl Compiled {
     }
 
     /// Notes which sides of `&&`, `||` and `?:` are evaluated.
-    pub fn cover(&self, facts: &Facts, at: &At, reached: bool, covered: &mut Covered) {
-        let asking = Asking { compiled: self, facts, recorded: GroupSet::all() };
+    pub fn cover(&self, facts: &Arc<Facts>, at: &At, reached: bool, covered: &mut Covered) {
+        let asking = Asking { compiled: self, known: Known::all(facts) };
         asking.cover(&self.root, at, reached, covered);
     }
 }
 
 struct Asking<'a> {
     compiled: &'a Compiled,
-    facts: &'a Facts,
-    recorded: GroupSet,
+    known: Known<'a>,
 }
 
 impl Asking<'_> {
     fn truth(&self, node: &IdedExpr) -> Result<bool, String> {
-        let reader = Reader::new(self.facts, &self.compiled.slots, &AT_A_DESK, Spent::default());
+        let reader = Reader::new(self.known.facts, &self.compiled.slots, &AT_A_DESK, Spent::default());
         let mut context = Context::with_env(ENV.clone());
         context.set_variable_resolver(&reader);
         match Value::resolve_val(node, &context) {
@@ -80,31 +82,99 @@ impl Asking<'_> {
         }
     }
 
-    /// The smallest parts that make the node false.
+    /// Is it true, where some facts are not known? Only what reads none of them is evaluated.
+    fn applies(&self, node: &IdedExpr) -> Applies {
+        use Applies::{No, Untold, Yes};
+        let call = match &node.expr {
+            Expr::Call(call) => Some((call.func_name.as_str(), &call.args[..])),
+            _ => None,
+        };
+        match call {
+            Some(("_&&_", [a, b])) => match (self.applies(a), self.applies(b)) {
+                (No, _) | (_, No) => No,
+                (Yes, Yes) => Yes,
+                (Untold, _) | (_, Untold) => Untold,
+            },
+            Some(("_||_", [a, b])) => match (self.applies(a), self.applies(b)) {
+                (Yes, _) | (_, Yes) => Yes,
+                (No, No) => No,
+                (Untold, _) | (_, Untold) => Untold,
+            },
+            Some(("_?_:_", [condition, yes, no])) => match self.applies(condition) {
+                Yes => self.applies(yes),
+                No => self.applies(no),
+                Untold if self.applies(yes) == self.applies(no) => self.applies(yes),
+                Untold => Untold,
+            },
+            Some(("!_", [a])) if self.lacks(a).is_some() => match self.applies(a) {
+                Yes => No,
+                No => Yes,
+                Untold => Untold,
+            },
+            _ if self.lacks(node).is_some() => Untold,
+            _ if self.truth(node) == Ok(true) => Yes,
+            _ => No,
+        }
+    }
+
+    /// The first fact of the node that is not known, and why it is not.
+    fn lacks(&self, node: &IdedExpr) -> Option<String> {
+        let mut lacks = None;
+        slots_of(node, &mut |n| {
+            if lacks.is_none() {
+                lacks = self.compiled.slots.get(n).and_then(|slot| self.lacks_slot(slot));
+            }
+        });
+        lacks
+    }
+
+    fn lacks_slot(&self, slot: &Slot) -> Option<String> {
+        match slot {
+            Slot::Fact(field) | Slot::Regex(field, _) | Slot::Glob(field, _) => self.known.lacks(field),
+            Slot::Limit { rate, .. } => self.known.lacks_group(if *rate { Group::Rate } else { Group::Budget }),
+            Slot::TextContains(_) => self.known.lacks_group(Group::Text),
+            Slot::Bucket { name, by: StickyBy::User | StickyBy::Sticky } if self.known.sealed => {
+                let asked = format!("{name}@");
+                let recorded = self.known.facts.buckets();
+                let is_known = recorded.keys().any(|known| known == name || known.starts_with(&asked));
+                (!is_known).then(|| "the bucket is not recorded".to_owned())
+            }
+            Slot::Bucket { .. } | Slot::Param(..) | Slot::Turn(_) => None,
+        }
+    }
+
+    /// The smallest parts that make the node false, or keep it from being told.
     fn blame(&self, node: &IdedExpr, parts: &mut Vec<String>) {
         let call = match &node.expr {
             Expr::Call(call) => Some((call.func_name.as_str(), &call.args[..])),
             _ => None,
         };
         match call {
-            Some(("_&&_", [a, b])) => match self.truth(a) {
-                Ok(true) => self.blame(b, parts),
-                Ok(false) | Err(_) => self.blame(a, parts),
+            Some(("_&&_", [a, b])) => match (self.applies(a), self.applies(b)) {
+                (Applies::Yes, _) | (Applies::Untold, Applies::No) => self.blame(b, parts),
+                (Applies::Untold, Applies::Untold) => {
+                    self.blame(a, parts);
+                    self.blame(b, parts);
+                }
+                (Applies::No, _) | (Applies::Untold, Applies::Yes) => self.blame(a, parts),
             },
             Some(("_||_", [a, b])) => {
                 self.blame(a, parts);
                 self.blame(b, parts);
             }
-            Some(("_?_:_", [condition, yes, no])) => match self.truth(condition) {
-                Ok(true) => self.blame(yes, parts),
-                Ok(false) => self.blame(no, parts),
-                Err(_) => self.blame(condition, parts),
+            Some(("_?_:_", [condition, yes, no])) => match (self.applies(condition), self.truth(condition)) {
+                (Applies::Yes, _) => self.blame(yes, parts),
+                (Applies::No, Ok(_)) => self.blame(no, parts),
+                (Applies::No, Err(_)) | (Applies::Untold, _) => self.blame(condition, parts),
             },
             _ => parts.push(self.leaf(node)),
         }
     }
 
     fn leaf(&self, node: &IdedExpr) -> String {
+        if let Some(lacks) = self.lacks(node) {
+            return format!("`{}` cannot be told: {lacks}", self.text(node));
+        }
         let mut facts = Vec::new();
         slots_of(node, &mut |n| {
             if let Some(told) = self.compiled.slots.get(n).and_then(|slot| self.value(slot))
@@ -124,30 +194,19 @@ impl Asking<'_> {
 
     /// `caller.tenant` is "acme"; nothing for what the text shows already.
     fn value(&self, slot: &Slot) -> Option<String> {
-        let (group, value) = match slot {
-            Slot::Fact(field) | Slot::Regex(field, _) | Slot::Glob(field, _) => {
-                (field.group, shown((field.get)(self.facts)))
-            }
+        let facts = self.known.facts;
+        let fact =
+            |field: &Field| Some(format!("{}.{} is {}", field.group.name(), field.name, shown((field.get)(facts))));
+        match slot {
+            Slot::Fact(field) | Slot::Regex(field, _) | Slot::Glob(field, _) => fact(field),
             Slot::Limit { rate, rule, field } => {
-                let (group, table) = match rate {
-                    true => (Group::Rate, &self.facts.rate),
-                    false => (Group::Budget, &self.facts.budget),
-                };
-                (group, table.get(rule).map_or("not there".to_owned(), |fact| shown((field.get)(fact))))
+                let table = if *rate { &facts.rate } else { &facts.budget };
+                let value = table.get(rule).map_or("not there".to_owned(), |fact| shown((field.get)(fact)));
+                Some(format!("{} is {value}", slot_text(slot)))
             }
-            Slot::Param(_, value) => return Some(format!("{} is {}", slot_text(slot), short(&format!("{value:?}")))),
-            Slot::Bucket { name, by } => return Some(format!("the bucket is {}", self.facts.bucket(name, *by))),
-            Slot::TextContains(_) => (Group::Text, "the prompt".to_owned()),
-            Slot::Turn(_) => return None,
-        };
-        let name = match slot {
-            Slot::Regex(field, _) | Slot::Glob(field, _) => format!("{}.{}", field.group.name(), field.name),
-            other => slot_text(other),
-        };
-        match (self.recorded.contains(group), group) {
-            (false, _) => Some(format!("{name}: facts not recorded")),
-            (true, Group::Text) => None,
-            (true, _) => Some(format!("{name} is {value}")),
+            Slot::Param(_, value) => Some(format!("{} is {}", slot_text(slot), short(&format!("{value:?}")))),
+            Slot::Bucket { name, by } => Some(format!("the bucket is {}", facts.bucket(name, *by))),
+            Slot::TextContains(_) | Slot::Turn(_) => None,
         }
     }
 

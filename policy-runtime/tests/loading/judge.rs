@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{listed, loaded, manifest};
 use tollgate_core::policy::facts::Facts;
-use tollgate_core::policy::revision::Revision;
-use tollgate_core::policy::schema::Group;
+use tollgate_core::policy::revision::{Applies, Known, Revision};
+use tollgate_core::policy::schema::{Group, GroupSet};
 use tollgate_core::policy::verdict::Outcome;
 use tollgate_core::policy::{Hook, Mode};
 
@@ -78,4 +78,40 @@ fn only_what_somebody_reads_needs_to_be_known() {
     assert!(listed.contains(Group::Budget) && !listed.contains(Group::Prompt) && !listed.contains(Group::Text));
     let unlisted = revision(&format!("  - {{ name: a, {OWN} }}\n")).judge.reads(Hook::PreRoute);
     assert!(unlisted.contains(Group::Prompt) && !unlisted.contains(Group::Text), "all but the words");
+}
+
+/// Of a recorded call the receipt has the last word, and a digest is nobody's name.
+#[test]
+fn why_a_policy_was_not_asked_is_told_as_the_receipt_has_it() {
+    let revision = revision(&format!(
+        "  - {{ name: users, {OWN}, for: {{ user: [ann] }} }}\n  - {{ name: desk, {OWN}, for: {{ app: desk }} }}\n  - {{ name: when, {OWN}, when: 'caller.user == \"ann\"' }}\n"
+    ));
+    let facts = facts("acme", "~8792");
+    for (policy, came, told, why) in [
+        (
+            "users",
+            Outcome::NotMatched("for.user".into()),
+            "does not list the user, of whom a keyed digest alone",
+            "another user",
+        ),
+        ("users", Outcome::Decided(Vec::new()), "", "it was asked, whatever the digest matches"),
+        ("desk", Outcome::NotMatched("for.app".into()), "`for.app` does not list ``", "no app"),
+        ("desk", Outcome::NotMatched("lowered".into()), "", "an operator switched it off"),
+        (
+            "when",
+            Outcome::NotMatched("when".into()),
+            "cannot be told: caller.user is recorded as a keyed digest",
+            "who knows",
+        ),
+        ("when", Outcome::Decided(Vec::new()), "", "its `when` was true"),
+    ] {
+        let known = Known { facts: &facts, groups: GroupSet::all(), sealed: true, came: Some(&came) };
+        let reasons = revision.judge.why(Hook::PreRoute, policy, &known);
+        let parts: Vec<&str> = reasons.iter().flat_map(|reason| &reason.parts).map(String::as_str).collect();
+        assert!(parts.join("; ").contains(told) && (told.is_empty() == parts.is_empty()), "{why}: {reasons:?}");
+        assert!(told.is_empty() || reasons[0].applied == Applies::No, "{why}: it was not asked");
+    }
+    assert_eq!(revision.judge.unrecorded(Hook::PreRoute, "users", &facts), ["caller.user"]);
+    assert_eq!(revision.judge.unrecorded(Hook::PreRoute, "when", &facts), ["caller.user"]);
+    assert!(revision.judge.unrecorded(Hook::PreRoute, "desk", &facts).is_empty());
 }
