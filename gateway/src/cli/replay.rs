@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tollgate_core::evidence::receipt::Receipt;
-use tollgate_core::evidence::replay::decide_again;
+use tollgate_core::evidence::replay::{Again, Differs, decide_again};
 use tollgate_core::policy::tree::RevisionId;
 use tollgate_store::trail;
 
@@ -17,11 +17,27 @@ const TOLD_MAX: usize = 20;
 struct Count {
     equal: usize,
     different: Vec<String>,
+    /// Decided otherwise by policies that look at what is never recorded: nothing is known of these.
+    untold: Vec<Untold>,
     /// Decided by another revision than the repository's.
     elsewhere: usize,
     /// Ended before a policy was asked, or nobody saw their end: their receipts say nothing of decisions.
     undecided: usize,
     unreadable: usize,
+}
+
+/// A call that cannot be replayed, and for what.
+struct Untold {
+    call: String,
+    /// `policy `p` reads text`
+    why: Vec<String>,
+}
+
+impl Untold {
+    fn of(receipt: &Receipt, again: &Again) -> Untold {
+        let why = |differs: &Differs| format!("policy `{}` reads {}", differs.policy, differs.unrecorded.join(", "));
+        Untold { call: receipt.call_id.to_string(), why: again.differs.iter().map(why).collect() }
+    }
 }
 
 pub fn run(args: &Replay) -> Result<(), Ended> {
@@ -48,13 +64,14 @@ pub fn run(args: &Replay) -> Result<(), Ended> {
             Ok(receipt) if *receipt.revision != *revision.id.0 => count.elsewhere += 1,
             Ok(receipt) => match decide_again(&receipt, &revision) {
                 Ok(again) if again.same => count.equal += 1,
+                Ok(again) if again.cannot_be_told() => count.untold.push(Untold::of(&receipt, &again)),
                 Ok(_) => count.different.push(receipt.call_id.to_string()),
                 Err(_) => count.unreadable += 1,
             },
         }
     }
     tell(&count, &revision.id, args.json);
-    match count.different.is_empty() && count.unreadable == 0 && count.equal > 0 {
+    match count.different.is_empty() && count.unreadable == 0 && count.equal + count.untold.len() > 0 {
         true => Ok(()),
         false => Err(Ended::failed("")),
     }
@@ -62,8 +79,10 @@ pub fn run(args: &Replay) -> Result<(), Ended> {
 
 fn tell(count: &Count, revision: &RevisionId, as_json: bool) {
     if as_json {
+        let untold = count.untold.iter().map(|one| json!({ "call": one.call, "why": one.why }));
         let told = json!({
             "revision": revision, "equal": count.equal, "different": count.different,
+            "cannot_be_replayed": untold.collect::<Vec<_>>(),
             "of_another_revision": count.elsewhere, "undecided": count.undecided, "unreadable": count.unreadable,
         });
         println!("{told}");
@@ -72,13 +91,26 @@ fn tell(count: &Count, revision: &RevisionId, as_json: bool) {
     for id in count.different.iter().take(TOLD_MAX) {
         println!("different: {id} (`tollgate explain {id}` tells how it was decided)");
     }
+    for Untold { call, why } in count.untold.iter().take(TOLD_MAX) {
+        println!("cannot be replayed: {call}: {}", why.join("; "));
+    }
+    if !count.untold.is_empty() {
+        println!("(words of a prompt are never recorded, of a user and an address a keyed digest alone)");
+    }
     println!(
-        "revision {}: {} decided again with equal digests, {} different, {} of another revision, {} undecided, {} unreadable",
+        "revision {}: {} decided again with equal digests, {} different, {} cannot be replayed, {} of another revision, {} undecided, {} unreadable",
         revision.short(),
         count.equal,
         count.different.len(),
+        count.untold.len(),
         count.elsewhere,
         count.undecided,
         count.unreadable
     );
+    if count.elsewhere > 0 {
+        println!(
+            "calls are decided again by their own revision alone; `tollgate policy rehearse REVISION` tries another beside the active \
+             one, on the calls that come"
+        );
+    }
 }
