@@ -330,6 +330,19 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_policies_lists_every_fact() {
+        let page = include_str!("../../docs/policies.md");
+        for field in FIELDS {
+            let row = format!("| `{}.{}` | ", field.group.name(), field.name);
+            let line = page.lines().find(|line| line.starts_with(&row));
+            assert!(
+                line.is_some_and(|line| line.ends_with(&format!("| {} |", field.about))),
+                "docs/policies.md: {row}"
+            );
+        }
+    }
+
+    #[test]
     fn every_effect_has_its_forms_and_its_examples_are_right() {
         for row in EFFECTS {
             assert!(!row.calls.is_empty(), "{}", row.name);

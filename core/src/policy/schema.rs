@@ -78,7 +78,7 @@ fields! {
     Call.hour: Int = |f| FactValue::Int(f.call.time_ms.div_euclid(3_600_000).rem_euclid(24)), "hour of the day, UTC, 0 to 23";
     Call.weekday: Int = |f| FactValue::Int((f.call.time_ms.div_euclid(86_400_000) + 3).rem_euclid(7) + 1), "day of the week, UTC, 1 = Monday to 7";
     Call.dialect: Text = |f| text(f.call.dialect.name()), "the wire protocol of the caller";
-    Call.operation: Text = |f| text(f.call.operation.name()), "`chat` or `embeddings`";
+    Call.operation: Text = |f| text(f.call.operation.name()), "`chat`, `embeddings`, `completions`, `count_tokens`, `rerank`, `images`, `audio`, `moderations`, `files` or `batches`";
     Call.stream: Bool = |f| FactValue::Bool(f.call.stream), "the caller asked for a stream";
     Call.body_bytes: Int = |f| count(f.call.body_bytes), "bytes of the request body; 0 at pre-auth";
     Call.user_agent: Text = |f| text(&f.call.user_agent), "the header, at most 256 bytes";
