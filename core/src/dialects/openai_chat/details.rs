@@ -74,11 +74,12 @@ pub fn parts<'a>(details: Vec<Detail<'a>>, plain: Option<Cow<'a, str>>) -> Vec<P
     whole.into_iter().map(part).collect()
 }
 
-/// A seal ends an entry.
+/// A seal ends an entry. Where nobody told an index, a seal with words of its own is on these alone.
 fn goes_on(last: &Detail<'_>, next: &Detail<'_>) -> bool {
     let (before, after) = (&last.reasoning, &next.reasoning);
     last.signature.is_none()
         && last.index == next.index
+        && (next.index.is_some() || next.signature.is_none() || after.text.is_empty())
         && (before.summary == after.summary || after.text.is_empty())
         && (before.id == after.id || before.id.is_none() || after.id.is_none())
 }
@@ -148,6 +149,12 @@ mod tests {
                 None,
                 vec![("A".to_owned(), None, None), is("", "S")],
                 "another index is another entry",
+            ),
+            (
+                json!([piece(None, "A"), {"type": "reasoning.text", "text": "B", "signature": "S"}]),
+                None,
+                vec![("A".to_owned(), None, None), is("B", "S")],
+                "a whole entry behind one without a seal",
             ),
             (json!([seal(first, "S")]), Some("Hm"), vec![is("Hm", "S")], "an only seal is on what was thought"),
             (
