@@ -38,10 +38,8 @@ impl<V> Table<V> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyedError {
-    #[error("cannot use the state file `{}`: {why}; restore it from a copy, or move it away to begin anew", path.display())]
+    #[error("cannot use the state file `{}`: {why}; {}", path.display(), remedy(why))]
     Disk { path: PathBuf, why: redb::Error },
-    #[error("the disk of the state file `{}` is full ({why}): make room and try again; nothing was changed, and what is there is whole", path.display())]
-    Full { path: PathBuf, why: std::io::Error },
     #[error("a row of `{table}` in the state file cannot be read: {why}; it may be of a newer version of this program")]
     Row { table: String, why: serde_json::Error },
     #[error(
@@ -204,10 +202,20 @@ fn database(path: &Path) -> Result<Database, redb::Error> {
 }
 
 fn failed(path: &Path, why: redb::Error) -> KeyedError {
-    let path = path.to_owned();
+    KeyedError::Disk { path: path.to_owned(), why }
+}
+
+/// What is lost with a file that is moved away must not be lost for a disk that comes back.
+fn remedy(why: &redb::Error) -> &'static str {
     match why {
-        redb::Error::Io(why) if why.kind() == std::io::ErrorKind::StorageFull => KeyedError::Full { path, why },
-        why => KeyedError::Disk { path, why },
+        redb::Error::Io(why) if why.kind() == std::io::ErrorKind::StorageFull => {
+            "its disk is full: make room and try again; nothing was changed, and what is there is whole"
+        }
+        redb::Error::Io(_) | redb::Error::PreviousIo => {
+            "look at its disk and at who may use it, and try again; nothing was changed"
+        }
+        redb::Error::DatabaseAlreadyOpen => "it is open elsewhere: try again when it is not",
+        _ => "restore it from a copy, or move it away to begin anew",
     }
 }
 
