@@ -159,9 +159,9 @@ mod tests {
             question: None,
         };
         let mut report = CaseReport::default();
-        [result("ok", true, false), result("no", false, false), result("hour", false, true)]
-            .into_iter()
-            .for_each(|one| report.add(one));
+        for one in [result("ok", true, false), result("no", false, false), result("hour", false, true)] {
+            report.add(one);
+        }
         let told = junit(&report);
         assert!(told.contains("<testsuites tests=\"3\" failures=\"1\" errors=\"1\">"), "{told}");
         assert!(told.contains("<error message=\"no fact is called `hour`\">"), "{told}");
