@@ -238,6 +238,11 @@ fn route(out: &mut String, r: &Receipt, files: Option<&Tree>) {
             _ => format!(" in {} ms", a.latency_ms),
         };
         line(out, 1, &format!("- {}{status}{took}{fault}{secret}{id}", a.target));
+        if a.may_have_cost_nanousd.is_some() || a.may_have_used_tokens.is_some() {
+            let cost = usd_text(a.may_have_cost_nanousd.unwrap_or(0));
+            let tokens = a.may_have_used_tokens.unwrap_or(0);
+            line(out, 2, &format!("nobody saw its end: {cost} USD, {tokens} tokens are booked that it may have used"));
+        }
     }
 }
 

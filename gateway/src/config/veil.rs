@@ -62,7 +62,11 @@ impl Found {
                 }
             }
             Data::List(list) => list.iter().for_each(|node| self.look(node, is_secret)),
-            Data::Text(text) if is_secret || has_password(text) => self.hide(node.at, text),
+            Data::Text(text) if is_secret => self.hide(node.at, text),
+            Data::Text(text) if let Some(password) = password(text) => {
+                self.hide(node.at, text);
+                self.texts.insert(password.to_owned());
+            }
             Data::Int(n) if is_secret => self.hide(node.at, &n.to_string()),
             Data::Float(_) if is_secret => self.hide(node.at, ""),
             Data::Text(_) | Data::Int(_) | Data::Float(_) | Data::Bool(_) | Data::Null => {}
@@ -96,11 +100,11 @@ impl Found {
     }
 }
 
-/// `scheme://user:password@host`.
-fn has_password(text: &str) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return false };
-    let before = rest.split('/').next().unwrap_or(rest);
-    before.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+/// Of `scheme://user:password@host`.
+fn password(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once("://")?;
+    let (user, _) = rest.split('/').next()?.rsplit_once('@')?;
+    user.split_once(':').map(|(_, password)| password).filter(|password| !password.is_empty())
 }
 
 #[cfg(test)]

@@ -131,7 +131,10 @@ fn sealed_thoughts_of_a_stream_reach_callers_of_every_dialect() {
     let told = events("anthropic.claude-opus-4-5", &stream).unwrap();
     for (dialect, expected) in [
         (Dialect::AnthropicMessages, r#"{"type":"redacted_thinking","data":"EmwK"}"#),
-        (Dialect::OpenaiChat, r#"{"type":"reasoning.encrypted","format":"anthropic-claude-v1","data":"EmwK"}"#),
+        (
+            Dialect::OpenaiChat,
+            r#"{"index":0,"type":"reasoning.encrypted","data":"EmwK","format":"anthropic-claude-v1"}"#,
+        ),
         (Dialect::OpenaiResponses, "tollgate:anthropic:thoughts;EmwK"),
     ] {
         let codec = codec(dialect).unwrap();
