@@ -54,7 +54,7 @@ fn output(mut command: Command) -> String {
 /// What must be the same whoever reads: lines without what is the reader's own, and the end of the line after it.
 fn lasting(text: &str) -> Vec<String> {
     let own =
-        ["x-request-id", "tollgate-call-id", "date: ", "key: tg_", "call 0", "who: ", "took ", "processing", "sim: "];
+        ["request-id", "tollgate-call-id", "date: ", "key: tg_", "call 0", "who: ", "took ", "processing", "sim: "];
     let kept =
         text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !own.iter().any(|mark| line.contains(mark)));
     let plain = |word: &str| !(word.starts_with("20") && word.contains('T') && word.ends_with('Z'));

@@ -192,7 +192,7 @@ fn media_url() -> Value {
 }
 
 fn reasoning_detail() -> Value {
-    let members = ["text", "summary", "format", "data", "id", "signature"];
+    let members = ["type", "text", "summary", "format", "data", "id", "signature"];
     let properties: Map<String, Value> = members.iter().map(|name| ((*name).to_owned(), nullable("string"))).collect();
     json!({ "type": "object", "properties": properties })
 }
