@@ -85,12 +85,8 @@ mod tests {
             let mut stream = Opening::new(near, Duration::from_millis(30));
             far.write_all(&[b'x'; TELLING][..said]).await.unwrap();
             let mut read = [0; 64];
-            let waited = tokio::time::timeout(Duration::from_millis(300), async {
-                loop {
-                    stream.read(&mut read).await?;
-                }
-            });
-            let ended = waited.await.map_or(Ok(()), |ended: io::Result<()>| ended.map_err(|why| why.kind()));
+            let waited = tokio::time::timeout(Duration::from_millis(300), stream.read_exact(&mut read));
+            let ended = waited.await.map_or(Ok(()), |read| read.map(drop).map_err(|why| why.kind()));
             assert_eq!(ended, expected, "{why}");
         }
     }
