@@ -18,7 +18,9 @@ pub fn check(data: &[u8]) {
     check_paths(text);
     check_seals(text);
     let pinned = model_string::parse(text, |provider| provider == "openai");
-    assert!(pinned.is_ok() || text.is_empty() || text.starts_with('@') || text.len() > 1024 || has_control(text));
+    let is_refused =
+        text.is_empty() || text.starts_with('@') || text.len() > 1024 || has_control(text) || has_dots(text);
+    assert!(pinned.is_ok() || is_refused);
     drop(nearest::hint(text, paths_known()));
     if let Ok(glob) = glob::Glob::new(text) {
         glob.matches(text);
@@ -31,6 +33,10 @@ pub fn check(data: &[u8]) {
 
 fn has_control(text: &str) -> bool {
     text.chars().any(char::is_control)
+}
+
+fn has_dots(text: &str) -> bool {
+    text.split(['/', '\\']).any(|part| matches!(part, "." | ".."))
 }
 
 fn paths_known() -> [&'static str; 3] {

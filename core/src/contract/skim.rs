@@ -21,6 +21,8 @@ pub struct Skim {
     pub members: SmallVec<[Member; 16]>,
     /// A member at any depth is named `file_id` or the like, or by escapes that may say so.
     pub may_name_files: bool,
+    /// The same of `tool_calls` and `tool_call_id`.
+    pub may_name_calls: bool,
     made: OnceLock<Box<str>>,
 }
 
@@ -71,7 +73,7 @@ pub enum SkimError {
 /// Skims a whole body. Time is linear in its length; memory is the list of members.
 pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
     let text = std::str::from_utf8(body).map_err(|e| SkimError::NotUtf8(e.valid_up_to()))?;
-    let mut reader = Reader { text: text.as_bytes(), at: 0, may_name_files: false };
+    let mut reader = Reader { text: text.as_bytes(), at: 0, may_name_files: false, may_name_calls: false };
     reader.space();
     match reader.peek() {
         None => return Err(SkimError::Empty),
@@ -111,7 +113,10 @@ pub fn skim(body: &[u8]) -> Result<Skim, SkimError> {
     }
     reader.space();
     match reader.peek() {
-        None => Ok(Skim { may_name_files: reader.may_name_files, ..found }),
+        None => {
+            let Reader { may_name_files, may_name_calls, .. } = reader;
+            Ok(Skim { may_name_files, may_name_calls, ..found })
+        }
         Some(_) => Err(SkimError::Syntax { what: "something after the object", at: reader.at }),
     }
 }
@@ -136,6 +141,7 @@ struct Reader<'a> {
     text: &'a [u8],
     at: usize,
     may_name_files: bool,
+    may_name_calls: bool,
 }
 
 /// Bytes before the first that no string holds as it is: its end, an escape, a control character. Long prompts pass here.
@@ -214,6 +220,7 @@ impl Reader<'_> {
         let from = self.at;
         let escaped = self.string()?;
         self.may_name_files |= escaped || self.text[from..].starts_with(b"file_id");
+        self.may_name_calls |= escaped || self.text[from..].starts_with(b"tool_call");
         Ok(escaped)
     }
 

@@ -93,3 +93,16 @@ fn strings_end_where_their_quote_is_wherever_it_falls_in_a_block() {
         }
     }
 }
+
+#[test]
+fn names_at_any_depth_are_noted_and_words_are_not() {
+    for (body, files, calls) in [
+        (r#"{"messages":[{"content":"tool_calls and file_id"}]}"#, false, false),
+        (r#"{"messages":[{"tool_call_id":"c"}]}"#, false, true),
+        (r#"{"input":[{"file_id":"f"}],"tool_calls":[]}"#, true, true),
+        (r#"{"messages":[{"tool\u005fcalls":[]}]}"#, true, true),
+    ] {
+        let found = skim(body.as_bytes()).unwrap();
+        assert_eq!((found.may_name_files, found.may_name_calls), (files, calls), "{body}");
+    }
+}

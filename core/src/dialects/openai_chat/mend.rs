@@ -31,7 +31,7 @@ pub fn mend(body: &Bytes, skim: &Skim, quirks: &Quirks, edits: &mut Edits) -> Ve
         }
     }
     let mut lost = Vec::new();
-    let messages = skim.raw(body, "messages").filter(|raw| may_need(raw, quirks));
+    let messages = skim.raw(body, "messages").filter(|raw| may_need(raw, skim, quirks));
     let messages = messages.and_then(|raw| std::str::from_utf8(raw).ok());
     if let Some(mended) = messages.and_then(|list| with_items(list, |item| message(item, quirks, &mut lost))) {
         edits.set("messages", mended);
@@ -66,13 +66,13 @@ impl At<'_> {
 }
 
 /// Most conversations have nothing of the kind: a search tells.
-fn may_need(messages: &[u8], quirks: &Quirks) -> bool {
+fn may_need(messages: &[u8], skim: &Skim, quirks: &Quirks) -> bool {
     let says = |word: &str| memmem::find(messages, word.as_bytes()).is_some();
     let refuses = |what| quirks.refuses.contains(&what);
     refuses(Refused::Developer) && says("developer")
         || refuses(Refused::Thoughts) && (THOUGHTS.into_iter().any(says) || says(SEAL))
-        || quirks.call_id_chars.is_some() && (says("tool_call_id") || says("tool_calls"))
-        || quirks.call_id_chars_max.is_some_and(|most| names_longer(messages, most))
+        || skim.may_name_calls && quirks.call_id_chars.is_some()
+        || skim.may_name_calls && quirks.call_id_chars_max.is_some_and(|most| names_longer(messages, most))
 }
 
 /// Is there a result of a call whose id is longer? Without a result a call is refused anyway.
