@@ -365,7 +365,7 @@ fn a_call_that_is_dropped_wherever_it_waits_leaves_nothing_held() {
     assert!(whole >= 4 && streamed >= 7, "{whole} and {streamed} waits");
     let used_by = |turns| {
         let house = house(turns, false);
-        drop(polled(&house, false, 100));
+        polled(&house, false, 100);
         house.stands()[1].used
     };
     let (one_more, at_hold) = (used_by(&[Turn::Breaks, Turn::Whole]), used_by(&[Turn::Panics]));
