@@ -58,10 +58,7 @@ pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usi
         let (http, routes, watched) = (http.clone(), routes.clone(), graceful.watcher());
         // A broken connection is the caller's affair; its call settles by itself.
         let Some(door) = door.clone() else {
-            let served = http.serve_connection(
-                TokioIo::new(Opening::new(Gathered::new(stream), HEAD_MAX)),
-                Edge::new(connection, &routes),
-            );
+            let served = http.serve_connection(taken(stream), Edge::new(connection, &routes));
             let served = watched.watch(served.into_owned());
             tokio::spawn(async move {
                 let _ = served.await;
@@ -72,7 +69,7 @@ pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usi
         tokio::spawn(async move {
             if let Some(Through { stream, peer }) = door.shake(stream).await {
                 let edge = Edge::new(Connection { certificate: peer, ..connection }, &routes);
-                let served = http.serve_connection(TokioIo::new(Opening::new(Gathered::new(stream), HEAD_MAX)), edge);
+                let served = http.serve_connection(taken(stream), edge);
                 let _ = watched.watch(served.into_owned()).await;
             }
             drop(permit);
@@ -80,6 +77,11 @@ pub async fn accept(listener: TcpListener, gate: Arc<Gate>, connections_max: usi
     }
     tracing::info!("stopping: calls under way may end within {} s", DRAIN_MAX.as_secs());
     tokio::time::timeout(DRAIN_MAX, graceful.shutdown()).await.is_ok()
+}
+
+/// As the HTTP library takes a connection.
+fn taken<S>(stream: S) -> TokioIo<Opening<Gathered<S>>> {
+    TokioIo::new(Opening::new(Gathered::new(stream), HEAD_MAX))
 }
 
 /// SIGTERM or SIGINT.

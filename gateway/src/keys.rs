@@ -346,7 +346,7 @@ impl Reach {
         let other = record.groups.iter().find(|group| !self.own.groups.contains(group));
         let administers = [Scope::AdminRead, Scope::Admin].iter().any(|scope| record.scopes.has(*scope));
         Some(match () {
-            () if *tenant != record.tenant => format!("its tenant is `{}`, yours `{tenant}`", record.tenant),
+            () if !self.sees(record) => format!("its tenant is `{}`, yours `{tenant}`", record.tenant),
             () if record.may_assert => "it has `may_assert`".to_owned(),
             () if administers || !self.scopes.contains(record.scopes) => {
                 format!(

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::refusal::{Category, Refusal};
-use super::surrogates::mended;
+use super::surrogates::{mended, text_of};
 
 /// A JSON value as it stands in its text.
 pub type Raw<'a> = &'a RawValue;
@@ -286,11 +286,11 @@ impl<'de> Visitor<'de> for Name {
     }
 
     fn visit_borrowed_bytes<E>(self, name: &'de [u8]) -> Result<Self::Value, E> {
-        Ok(String::from_utf8_lossy(name))
+        Ok(text_of(name))
     }
 
     fn visit_bytes<E>(self, name: &[u8]) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(String::from_utf8_lossy(name).into_owned()))
+        Ok(Cow::Owned(text_of(name).into_owned()))
     }
 }
 
@@ -330,7 +330,8 @@ mod tests {
     #[test]
     fn half_a_character_hides_nothing() {
         assert_eq!(as_text(raw(r#""a \ud83d b""#)).as_deref(), Some("a \u{fffd} b"));
-        let members = Reading::default().object(raw(r#"{"\ud83d":1,"b":"\ude00"}"#)).unwrap();
+        let members = Reading::default().object(raw(r#"{"a\ud83d\ud83d":1,"b":"\ude00"}"#)).unwrap();
+        assert!(find(&members, "a\u{fffd}\u{fffd}").is_some(), "one for each: {members:?}");
         assert_eq!(find(&members, "b").and_then(as_text).as_deref(), Some("\u{fffd}"), "{members:?}");
     }
 

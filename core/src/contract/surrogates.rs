@@ -53,6 +53,22 @@ pub fn mended(json: &str) -> Cow<'_, str> {
     Cow::Owned(whole)
 }
 
+/// The text of a string that serde_json tells as bytes, three for each half that stands alone.
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        // The first of the three; those behind it are chunks of their own.
+        if chunk.invalid().first() == Some(&0xed) {
+            text.push(char::REPLACEMENT_CHARACTER);
+        }
+    }
+    Cow::Owned(text)
+}
+
 /// Of a piece of a stream: the first half that a text of it ends with.
 pub fn at_end(json: &[u8]) -> Option<u16> {
     let ends = |(at, half): &(usize, u16)| *half < 0xdc00 && json.get(at + ESCAPE) == Some(&b'"');

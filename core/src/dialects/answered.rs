@@ -2,19 +2,10 @@
 
 use serde_json::json;
 
+use super::matrix::CONVERSATIONS;
 use super::recorded::{events, given};
 use super::{codec, unsaid};
 use crate::contract::Dialect;
-
-const CALLERS: [Dialect; 7] = [
-    Dialect::OpenaiChat,
-    Dialect::OpenaiResponses,
-    Dialect::AnthropicMessages,
-    Dialect::Gemini,
-    Dialect::BedrockConverse,
-    Dialect::CohereChat,
-    Dialect::OllamaChat,
-];
 
 /// A whole answer of a provider, and what was lost of it.
 fn whole(theirs: Dialect, ours: Dialect, body: &[u8]) -> (String, Vec<String>) {
@@ -48,7 +39,7 @@ fn arguments_that_are_no_json_reach_every_caller() {
         let choice =
             |said: &str| json!({"choices": [{"index": 0, said: {"tool_calls": calls}, "finish_reason": finish}]});
         let (answer, chunks) = (choice("message").to_string(), sse(&[choice("delta")]));
-        for ours in CALLERS {
+        for ours in CONVERSATIONS {
             let told = whole(Dialect::OpenaiChat, ours, answer.as_bytes()).0;
             let streamed = stream(Dialect::OpenaiChat, ours, &chunks);
             for told in [told, streamed] {

@@ -16,7 +16,8 @@ use crate::contract::read::Number;
 use crate::contract::skim::skim;
 use crate::dialects::recorded::given;
 
-const CONVERSATIONS: [Dialect; 7] = [
+/// The dialects in which conversations are had.
+pub const CONVERSATIONS: [Dialect; 7] = [
     Dialect::OpenaiChat,
     Dialect::OpenaiResponses,
     Dialect::AnthropicMessages,

@@ -15,7 +15,7 @@ use tollgate_core::policy::schema::{FIELDS, Group, LIMIT_FIELDS};
 
 use super::functions::{Counts, Known, arity, by_name, functions, only};
 use super::host::{Host, VARIABLES_MAX};
-use super::{alive, handles};
+use super::{alive, finding, handles};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Unit;
 
@@ -207,9 +207,7 @@ impl<'a> Lint<'a> {
     }
 
     fn tell(&mut self, code: &'static str, at: Position, message: String, over: &str) {
-        let (line, column) = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(1) as u32);
-        let length = over.chars().count() as u32;
-        self.found.push(Diagnostic::error(code, &self.shown, message).at(line, column).over(length));
+        self.found.push(finding(code, &self.shown, message, at).over(over.chars().count() as u32));
     }
 
     fn expression(&mut self, expr: &Expr) {

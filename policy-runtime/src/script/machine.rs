@@ -26,8 +26,8 @@ thread_local! {
 
 /// A script, ready to be called.
 pub enum Machine {
-    /// Fully lowered. The number is the script's own, for the machines of threads.
-    Bytecode { number: u64, program: Box<Bytecode<'static>>, engine: &'static Engine },
+    /// Fully lowered. The number is the script's own, for the machines of threads; something may stand outside of functions.
+    Bytecode { number: u64, program: Box<Bytecode<'static>>, engine: &'static Engine, has_main: bool },
     /// With imports, or with closures that the host calls back.
     Tree { ast: Box<AST>, host: Host },
 }
@@ -41,7 +41,8 @@ impl Machine {
             let program = Compiler::new().compile(&ast);
             if program.residual_count() == 0 && !program.makes_fn_pointers() {
                 let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-                return Machine::Bytecode { number, program: Box::new(program), engine };
+                let has_main = !ast.statements().is_empty();
+                return Machine::Bytecode { number, program: Box::new(program), engine, has_main };
             }
         }
         Machine::Tree { ast: Box::new(ast), host }
@@ -58,13 +59,14 @@ impl Machine {
     /// Calls one function with the facts.
     pub fn call(&self, function: &str, asked: Arc<Asked>, facts: FactsHandle) -> Result<Dynamic, Box<EvalAltResult>> {
         // What stands outside of functions is run for them: imports and constants.
-        let options = CallFnOptions::new().eval_ast(true).with_tag(asked);
+        let has_main = matches!(self, Machine::Tree { .. } | Machine::Bytecode { has_main: true, .. });
+        let options = CallFnOptions::new().eval_ast(has_main).with_tag(asked);
         let mut scope = Scope::new();
         match self {
             Machine::Tree { ast, host } => {
                 host.engine().call_fn_with_options(options, &mut scope, ast, function, (facts,))
             }
-            Machine::Bytecode { number, program, engine } => {
+            Machine::Bytecode { number, program, engine, .. } => {
                 let mut machine = take(*number).unwrap_or_else(|| Vm::new(engine));
                 let called = machine.call_fn_with_options(options, &mut scope, program, function, (facts,));
                 // One that failed may have stopped half-way: it is not used again.

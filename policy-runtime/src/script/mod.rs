@@ -163,6 +163,11 @@ impl Script {
     }
 }
 
+fn finding(code: &'static str, shown: &str, message: String, at: Position) -> Diagnostic {
+    let (line, column) = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(1) as u32);
+    Diagnostic::error(code, shown, message).at(line, column)
+}
+
 /// The error that a chain of calls passed on.
 fn innermost(error: &EvalAltResult) -> &EvalAltResult {
     match error {

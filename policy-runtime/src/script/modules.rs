@@ -7,7 +7,7 @@ use rhai::module_resolvers::StaticModuleResolver;
 use rhai::{AST, ASTNode, Engine, Expr, Module, Position, Scope, Stmt};
 
 use super::host::{MODULES_MAX, SCRIPT_BYTES_MAX, too_long};
-use super::{innermost, message, meter};
+use super::{finding, innermost, message, meter};
 use crate::diagnostic::Diagnostic;
 use crate::engine::Unit;
 
@@ -130,6 +130,5 @@ fn imports(ast: &AST) -> Vec<(Option<String>, Position)> {
 
 /// A finding of the engine's own.
 pub fn told(shown: &str, message: String, at: Position) -> Vec<Diagnostic> {
-    let (line, column) = (at.line().unwrap_or(0) as u32, at.position().unwrap_or(1) as u32);
-    vec![Diagnostic::error("TG0601", shown, message).at(line, column)]
+    vec![finding("TG0601", shown, message, at)]
 }
